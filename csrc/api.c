@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * api.c -- the calls of daxcore.h
+ *
+ * Owns: nothing; each call checks what the public contract adds and goes
+ *       down.
+ * Locks: none of its own.
+ */
+#include "daxcore.h"
+
+#include <errno.h>
+
+#include "errormsg.h"
+#include "extent_map.h"
+#include "fault.h"
+#include "invalidate.h"
+#include "page_cache.h"
+#include "rw.h"
+#include "vma_soft.h"
+
+const char *dax_errormsg(void)
+{
+	return errormsg();
+}
+
+/* ---- devices ---------------------------------------------------------------- */
+
+int dax_device_open(struct dax_device **ret_dev, const char *path,
+		    uint64_t size, unsigned int flags)
+{
+	return device_open(ret_dev, path, size, flags);
+}
+
+int dax_device_memory(struct dax_device **ret_dev, uint64_t size)
+{
+	return device_memory(ret_dev, size);
+}
+
+void dax_device_get(struct dax_device *dev)
+{
+	device_get(dev);
+}
+
+void dax_device_put(struct dax_device *dev)
+{
+	device_put(dev);
+}
+
+int dax_device_kill(struct dax_device *dev)
+{
+	return device_kill(dev);
+}
+
+uint64_t dax_device_size(const struct dax_device *dev)
+{
+	return dev->size;
+}
+
+uint64_t dax_device_free_bytes(struct dax_device *dev)
+{
+	return READ_ONCE(dev->blocks.nr_free) << DAX_PAGE_SHIFT;
+}
+
+uint64_t dax_device_alignment(const struct dax_device *dev)
+{
+	return dev->alignment;
+}
+
+const char *dax_device_path(const struct dax_device *dev)
+{
+	return dev->path;
+}
+
+int dax_device_alive(const struct dax_device *dev)
+{
+	return READ_ONCE(dev->alive);
+}
+
+int dax_device_readonly(const struct dax_device *dev)
+{
+	return dev->readonly;
+}
+
+unsigned int dax_device_nr_files(const struct dax_device *dev)
+{
+	return READ_ONCE(dev->nr_files);
+}
+
+int64_t dax_direct_access(struct dax_device *dev, dax_pgoff_t pgoff,
+			  uint64_t nr_pages, void **ret_kaddr,
+			  dax_pfn_t *ret_pfn)
+{
+	return direct_access(dev, pgoff, nr_pages, ret_kaddr, ret_pfn);
+}
+
+/* ---- mappings ------------------------------------------------------------------- */
+
+static const struct dax_policy *const policies[] = {
+	[DAX_POLICY_ZERO_PAGE] = &zero_page_policy,
+	[DAX_POLICY_PAGE_CACHE] = &page_cache_policy,
+};
+
+/* A file over the built-in block map. */
+static int new_with_extent_map(struct dax_mapping **ret_mapping,
+			       struct dax_device *dev,
+			       const struct dax_mapping_attr *attr)
+{
+	struct dax_mapping_attr own = *attr;
+	struct extent_map *map;
+	int ret;
+
+	ret = extent_map_new(&map, dev, attr->size < 0 ? 0 : attr->size);
+	if (ret)
+		return ret;
+	own.ops = &extent_map_ops;
+	own.private_data = map;
+	ret = mapping_new(ret_mapping, dev, &own, policies[attr->policy]);
+	if (ret)
+		extent_map_destroy(map);
+	return ret;
+}
+
+int dax_mapping_new(struct dax_mapping **ret_mapping, struct dax_device *dev,
+		    const struct dax_mapping_attr *attr)
+{
+	if (attr->policy > DAX_POLICY_PAGE_CACHE)
+		return dax_error(-EINVAL, "policy %u is unknown", attr->policy);
+	if (!attr->ops)
+		return new_with_extent_map(ret_mapping, dev, attr);
+	return mapping_new(ret_mapping, dev, attr, policies[attr->policy]);
+}
+
+void dax_mapping_get(struct dax_mapping *mapping)
+{
+	mapping_get(mapping);
+}
+
+void dax_mapping_put(struct dax_mapping *mapping)
+{
+	mapping_put(mapping);
+}
+
+dax_loff_t dax_mapping_size(const struct dax_mapping *mapping)
+{
+	return smp_load_acquire(&mapping->i_size);
+}
+
+unsigned int dax_mapping_policy(const struct dax_mapping *mapping)
+{
+	return mapping->policy->kind;
+}
+
+struct dax_device *dax_mapping_device(const struct dax_mapping *mapping)
+{
+	return mapping->dax_dev;
+}
+
+ssize_t dax_mapping_pread(struct dax_mapping *mapping, void *buf, size_t len,
+			  dax_loff_t pos)
+{
+	return mapping_pread(mapping, buf, len, pos);
+}
+
+ssize_t dax_mapping_pwrite(struct dax_mapping *mapping, const void *buf,
+			   size_t len, dax_loff_t pos)
+{
+	return mapping_pwrite(mapping, buf, len, pos);
+}
+
+int dax_mapping_truncate(struct dax_mapping *mapping, dax_loff_t size)
+{
+	return mapping_truncate(mapping, size);
+}
+
+int dax_mapping_fallocate(struct dax_mapping *mapping, dax_loff_t pos,
+			  uint64_t len)
+{
+	return mapping_fallocate(mapping, pos, len);
+}
+
+int dax_mapping_punch_hole(struct dax_mapping *mapping, dax_loff_t pos,
+			   uint64_t len)
+{
+	return mapping_punch_hole(mapping, pos, len);
+}
+
+static dax_pfn_t entry_pfn(const void *entry)
+{
+	if (!dax_is_zero_entry(entry))
+		return dax_radix_pfn(entry);
+	return dax_is_pmd_entry(entry) ? DAX_HUGE_ZERO_PFN : DAX_ZERO_PFN;
+}
+
+static struct dax_entry_info entry_row(const struct radix_tree_iter *iter)
+{
+	struct dax_entry_info row = {
+		.index = iter->index,
+		.order = (uint8_t)iter->order,
+		.dirty = radix_tree_tag_get(iter, DAX_PAGECACHE_TAG_DIRTY),
+		.towrite = radix_tree_tag_get(iter, DAX_PAGECACHE_TAG_TOWRITE),
+	};
+
+	if (!radix_tree_exceptional_entry(iter->entry)) {
+		row.page = 1;
+		return row;
+	}
+	row.pfn = entry_pfn(iter->entry);
+	row.zero = dax_is_zero_entry(iter->entry);
+	row.empty = dax_is_empty_entry(iter->entry);
+	row.locked = dax_is_locked(iter->entry);
+	return row;
+}
+
+int64_t dax_mapping_entries(struct dax_mapping *mapping, dax_pgoff_t *index,
+			    struct dax_entry_info *buf, size_t nr)
+{
+	struct radix_tree_iter iter;
+	struct percpu_area *area;
+	size_t filled = 0;
+	int ret = mapping_lock_shared(mapping, &area);
+
+	if (ret)
+		return ret;
+	while (filled < nr &&
+	       radix_tree_next(&mapping->i_pages, *index, UINT64_MAX, &iter)) {
+		buf[filled++] = entry_row(&iter);
+		*index = iter.index + ((dax_pgoff_t)1 << iter.order);
+	}
+	mapping_unlock_shared(mapping, area);
+	return (int64_t)filled;
+}
+
+int64_t dax_mapping_extents(struct dax_mapping *mapping, dax_loff_t *pos,
+			    struct dax_extent *buf, size_t nr)
+{
+	return mapping_extents(mapping, pos, buf, nr);
+}
+
+static uint64_t gauge(struct dax_mapping *mapping, enum dax_gauge i)
+{
+	bool built_in = mapping->ops == &extent_map_ops;
+	uint64_t pages = mapping->policy->bytes ? mapping->policy->bytes(mapping) : 0;
+
+	switch (i) {
+	case DAX_GAUGE_NREXCEPTIONAL:
+		return mapping_nrexceptional(mapping);
+	case DAX_GAUGE_NRPAGES:
+		return pages >> DAX_PAGE_SHIFT;
+	case DAX_GAUGE_TREE_BYTES:
+		return radix_tree_bytes(&mapping->i_pages);
+	case DAX_GAUGE_PAGE_TABLE_BYTES:
+		return READ_ONCE(mapping->page_table_bytes);
+	case DAX_GAUGE_PAGE_CACHE_BYTES:
+		return pages;
+	case DAX_GAUGE_COW_BYTES:
+		return READ_ONCE(mapping->cow_bytes);
+	case DAX_GAUGE_BLOCK_MAP_BYTES:
+		return built_in ? extent_map_bytes(mapping->private_data) : 0;
+	case DAX_GAUGE_ALLOCATED_BYTES:
+		return built_in ? extent_map_allocated(mapping->private_data) : 0;
+	case DAX_NR_GAUGES:
+		break;
+	}
+	return 0;
+}
+
+size_t dax_mapping_stats(struct dax_mapping *mapping, uint64_t *values,
+			 size_t nr)
+{
+	const size_t total = (size_t)DAX_NR_STATS + DAX_NR_GAUGES;
+
+	for (size_t i = 0; i < nr && i < total; i++)
+		values[i] = i < DAX_NR_STATS ?
+				    percpu_sum(&mapping->percpu, (unsigned int)i) :
+				    gauge(mapping, (enum dax_gauge)(i - DAX_NR_STATS));
+	return total;
+}
+
+const char *dax_stat_name(size_t i)
+{
+	return stat_name(i);
+}
+
+const char *dax_fallback_reason_name(int reason)
+{
+	return fallback_reason_name(reason);
+}
+
+/* ---- vmas -------------------------------------------------------------------------- */
+
+int dax_vma_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
+		const struct dax_vma_attr *attr)
+{
+	return vma_soft_new(ret_vma, mapping, attr);
+}
+
+void dax_vma_get(struct dax_vma *vma)
+{
+	vma_get(vma);
+}
+
+void dax_vma_put(struct dax_vma *vma)
+{
+	vma_put(vma);
+}
+
+struct dax_mapping *dax_vma_mapping(const struct dax_vma *vma)
+{
+	return vma->mapping;
+}
+
+uint64_t dax_vma_length(const struct dax_vma *vma)
+{
+	return vma->length;
+}
+
+dax_loff_t dax_vma_offset(const struct dax_vma *vma)
+{
+	return (dax_loff_t)(vma->vm_pgoff << DAX_PAGE_SHIFT);
+}
+
+int dax_vma_fault(struct dax_vma *vma, dax_pgoff_t pgoff, int write,
+		  struct dax_fault_info *info)
+{
+	return vma_fault(vma, pgoff, write, info);
+}
+
+int64_t dax_vma_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
+			    uint64_t nr_pages, int write, uint64_t *latencies,
+			    size_t nr_latencies, struct dax_fault_info *info)
+{
+	return vma_fault_range(vma, pgoff, nr_pages, write, latencies,
+			       nr_latencies, info);
+}
+
+int64_t dax_vma_fault_many(struct dax_vma *vma, const dax_pgoff_t *pgoffs,
+			   size_t nr, int write, uint64_t *latencies,
+			   size_t nr_latencies, struct dax_fault_info *info)
+{
+	return vma_fault_many(vma, pgoffs, nr, write, latencies, nr_latencies,
+			      info);
+}
+
+ssize_t dax_vma_read(struct dax_vma *vma, void *buf, size_t len,
+		     uint64_t offset, struct dax_fault_info *info)
+{
+	return vma_read(vma, buf, len, offset, info);
+}
+
+ssize_t dax_vma_write(struct dax_vma *vma, const void *buf, size_t len,
+		      uint64_t offset, struct dax_fault_info *info)
+{
+	return vma_write(vma, buf, len, offset, info);
+}
+
+int dax_vma_dontneed(struct dax_vma *vma, uint64_t offset, uint64_t len)
+{
+	return vma_dontneed(vma, offset, len);
+}
+
+int dax_vma_pagemap(struct dax_vma *vma, dax_pgoff_t pgoff, dax_pfn_t *pfns,
+		    uint64_t nr_pages)
+{
+	return vma_pagemap(vma, pgoff, pfns, nr_pages);
+}

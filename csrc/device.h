@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * device.h -- the storage window
+ *
+ *   device (bytes)   0                                          size
+ *                    +------------------------------------------+
+ *   window           | one MAP_SHARED mmap                      |
+ *                    +------------------------------------------+
+ *   PFN              pfn_base ...                 pfn_base + size/4096
+ */
+#ifndef DAXCORE_DEVICE_H
+#define DAXCORE_DEVICE_H
+
+#include "blocks.h"
+#include "daxcore/types.h"
+#include "sys.h"
+
+enum device_kind {
+	DEVICE_MEMORY,	/* memfd: sealed, never shrinks */
+	DEVICE_FILE,	/* regular file: somebody may shrink it */
+	DEVICE_DAX	/* device-dax node */
+};
+
+struct dax_device {
+	char *window;
+	uint64_t size;			/* bytes */
+	uint64_t alignment;		/* bytes */
+	dax_pfn_t pfn_base;
+	_Atomic bool alive;
+	bool readonly;
+	enum device_kind kind;
+	int fd;
+	_Atomic unsigned int refs;
+	_Atomic unsigned int nr_files;
+	char *path;
+	struct block_allocator blocks;
+	struct mutex lock;		/* guards the two below */
+	_Atomic uint64_t prepared;	/* backing of [0, prepared) is allocated */
+	struct dax_mapping *mappings;	/* list by next_on_device */
+};
+
+int device_open(struct dax_device **ret_dev, const char *path, uint64_t size,
+		unsigned int flags);
+int device_memory(struct dax_device **ret_dev, uint64_t size);
+void device_get(struct dax_device *dev);
+void device_put(struct dax_device *dev);
+
+int64_t direct_access(struct dax_device *dev, dax_pgoff_t pgoff,
+		      uint64_t nr_pages, void **ret_kaddr, dax_pfn_t *ret_pfn);
+
+/*
+ * Before storing to [offset, offset+len): make sure that the medium has room,
+ * so that a full file system is an answer here and not a SIGBUS later.
+ * 0, -EROFS, -ENXIO, -ENOSPC, -EIO (the backing file shrank).
+ */
+int device_prepare_store(struct dax_device *dev, uint64_t offset, uint64_t len);
+
+/* Before touching the window at all: -EIO if the backing file shrank. */
+int device_verify(struct dax_device *dev);
+
+#endif

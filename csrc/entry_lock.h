@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * entry_lock.h -- lock, wait for and release DAX entries
+ *
+ * A dax_slot is the handle of one entry a thread works on: where it stands,
+ * the word that is there, and the key the thread was last woken for.  It is
+ * valid while the caller holds the file's invalidate_lock.
+ */
+#ifndef DAXCORE_ENTRY_LOCK_H
+#define DAXCORE_ENTRY_LOCK_H
+
+#include "entry.h"
+#include "mapping.h"
+#include "radix_tree.h"
+#include "waitqueue.h"
+
+struct dax_slot {
+	struct dax_mapping *mapping;
+	struct percpu_area *area;
+	dax_pgoff_t index;		/* page asked for */
+	struct radix_tree_iter iter;	/* place; iter.entry: word in the tree */
+	bool woken;			/* a wake-up for `key` may be ours to pass on */
+	struct exceptional_entry_key key;
+};
+
+static inline void dax_slot_init(struct dax_slot *slot,
+				 struct dax_mapping *mapping,
+				 struct percpu_area *area, dax_pgoff_t index)
+{
+	slot->mapping = mapping;
+	slot->area = area;
+	slot->index = index;
+	slot->woken = false;
+}
+
+/*
+ * Lock the entry of a page, making an EMPTY one where there is none.
+ * @order: 0 or DAX_PMD_ORDER.  A 4 KiB request gets a PMD entry that has
+ * storage as it is, and turns one that is zero or empty into 4 KiB.  A 2 MiB
+ * request never waits for 4 KiB entries.
+ *
+ * 0: locked, slot->iter.entry is the locked word (or a page the policy has
+ * grabbed).  -EEXIST: 4 KiB entries stand in the 2 MiB.  -ENOMEM.  -EIO: a
+ * word that does not belong into the tree.  On an error nothing is locked and
+ * a wake-up received on the way is passed on.
+ *
+ * Kernel: grab_mapping_entry() (v4.14); the refusal to wait: v5.3.
+ */
+int grab_mapping_entry(struct dax_slot *slot, unsigned int order);
+
+/*
+ * Wait until what stands at slot->index is absent or unlocked.  Returns the
+ * word (NULL: nothing), not locked: the caller locks it with lock_slot() or
+ * calls put_unlocked_mapping_entry(), nothing else.
+ */
+void *get_unlocked_mapping_entry(struct dax_slot *slot);
+
+/* Lock what get_unlocked_mapping_entry() found; false: somebody was quicker,
+ * get it again. */
+bool lock_slot(struct dax_slot *slot);
+
+/* Release a locked entry (or grabbed page) and wake one. */
+void put_locked_mapping_entry(struct dax_slot *slot);
+
+/* Done without locking: pass a wake-up on. */
+void put_unlocked_mapping_entry(struct dax_slot *slot);
+
+/* The locked entry gets another word (locked too): same size, same place. */
+static inline void dax_replace_entry(struct dax_slot *slot, void *entry)
+{
+	smp_store_release(slot->iter.slot, entry);
+	slot->iter.entry = entry;
+}
+
+/* The locked entry goes: empty its slot and wake everybody. */
+void dax_delete_locked_entry(struct dax_slot *slot);
+
+/* Wake those who wait for the entry at @iter. */
+void dax_wake_mapping_entry_waiter(struct dax_mapping *mapping,
+				   const struct radix_tree_iter *iter,
+				   enum dax_wake_mode mode);
+
+/* Key of an entry: PMD entries have one for all their pages. */
+struct exceptional_entry_key
+dax_entry_key(struct dax_mapping *mapping, const struct radix_tree_iter *iter);
+
+#endif

@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * fault.c -- resolve a page fault to a frame
+ *
+ * Owns: nothing; it changes an entry it has locked and the leaf behind it.
+ * Locks: caller holds invalidate_lock shared; one entry lock is held from
+ *        grab to put, across the block map and the page-table insertion.
+ * Kernel: fs/dax.c, dax_iomap_pte_fault() and dax_iomap_pmd_fault() (v4.14).
+ * Differs: a failed leaf insertion is an error, also for holes; a PMD zero
+ *          entry is not left behind when the page-table slot was taken; page
+ *          tables are allocated before anything changes; a read-only device
+ *          answers a store with -EROFS.
+ */
+#include "fault.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "errormsg.h"
+#include "frames.h"
+#include "iomap.h"
+#include "zero_page.h"
+
+dax_vm_fault_t vmf_error(struct dax_vm_fault *vmf, int err)
+{
+	vmf->error = err;
+	return err == -ENOMEM ? DAX_VM_FAULT_OOM : DAX_VM_FAULT_SIGBUS;
+}
+
+static dax_loff_t vmf_pos(const struct dax_vm_fault *vmf)
+{
+	return (dax_loff_t)(vmf->pgoff << DAX_PAGE_SHIFT);
+}
+
+/* Leaf insertion: "already there" is success, the CPU looks again. */
+static dax_vm_fault_t vmf_inserted(struct dax_vm_fault *vmf, int err)
+{
+	if (likely(!err || err == -EBUSY))
+		return DAX_VM_FAULT_NOPAGE;
+	return vmf_error(vmf, err);
+}
+
+/* ---- the entry ----------------------------------------------------------- */
+
+void insert_mapping_entry(struct dax_vm_fault *vmf, struct dax_slot *slot,
+			  dax_pfn_t pfn, unsigned int flags)
+{
+	void *old = slot->iter.entry;
+	void *entry = dax_radix_locked_entry(pfn, flags);
+	bool page = !radix_tree_exceptional_entry(old);
+	dax_pgoff_t nr = (dax_pgoff_t)1 << slot->iter.order;
+
+	/* Nobody can bring the hole back: they wait for the entry's lock. */
+	if (!(flags & DAX_ZERO_PAGE) && (page || dax_is_zero_entry(old)))
+		unmap_mapping_pages(slot->mapping, slot->iter.index,
+				    slot->iter.index + nr - 1, false);
+	dax_test_yield(DAX_TEST_UNMAP_REPLACE);
+	if (unlikely(page))
+		slot->mapping->policy->replace_hole(slot, entry);
+	else if (!dax_is_data_entry(old))
+		dax_replace_entry(slot, entry);
+	if (vmf->write)
+		radix_tree_tag_set(&slot->iter, DAX_PAGECACHE_TAG_DIRTY);
+	dax_test_yield(DAX_TEST_TREE_REPLACED);
+}
+
+/* Zero-page policy: a hole shows the common zero page, whatever the file. */
+static dax_vm_fault_t load_hole(struct dax_vm_fault *vmf, struct dax_slot *slot)
+{
+	const struct dax_vm_ops *vm_ops = vmf->vma->vm_ops;
+
+	if (unlikely(!zero_page_present()))
+		return vmf_error(vmf, dax_error(-ENOMEM, "there is no zero page"));
+	insert_mapping_entry(vmf, slot, 0, DAX_ZERO_PAGE);
+	percpu_inc(vmf->area, DAX_STAT_LOAD_HOLE);
+	return vmf_inserted(vmf, vm_ops->insert_mixed(vmf->vma, vmf->pgoff,
+						      DAX_ZERO_PFN, false));
+}
+
+const struct dax_policy zero_page_policy = {
+	.kind = DAX_POLICY_ZERO_PAGE,
+	.load_hole = load_hole,
+};
+
+/* ---- the block ------------------------------------------------------------ */
+
+/* Page of the device behind @pos of a MAPPED extent; -EINVAL: misaligned. */
+static int iomap_pgoff(const struct dax_iomap *iomap, dax_loff_t pos,
+		       dax_pgoff_t *ret_pgoff)
+{
+	uint64_t addr = iomap->addr + (uint64_t)(pos - iomap->offset);
+
+	if (addr & (DAX_PAGE_SIZE - 1))
+		return dax_error(-EINVAL, "the block map put byte %" PRId64
+				 " at device byte %" PRIu64 ", which is not the start "
+				 "of a page", pos, addr);
+	*ret_pgoff = addr >> DAX_PAGE_SHIFT;
+	return 0;
+}
+
+/* Frame and address of the page at @pos. */
+static int iomap_page(const struct dax_iomap *iomap, dax_loff_t pos,
+		      void **ret_kaddr, dax_pfn_t *ret_pfn)
+{
+	dax_pgoff_t pgoff;
+	int64_t nr;
+	int ret = iomap_pgoff(iomap, pos, &pgoff);
+
+	if (ret)
+		return ret;
+	nr = direct_access(iomap->dax_dev, pgoff, 1, ret_kaddr, ret_pfn);
+	return nr < 0 ? (int)nr : 0;
+}
+
+static int prepare_store(const struct dax_iomap *iomap, dax_loff_t pos,
+			 uint64_t len)
+{
+	return device_prepare_store(iomap->dax_dev,
+				    iomap->addr + (uint64_t)(pos - iomap->offset), len);
+}
+
+/* ---- 4 KiB ------------------------------------------------------------------ */
+
+static dax_vm_fault_t insert_mapping(struct dax_vm_fault *vmf,
+				     struct dax_slot *slot,
+				     const struct dax_iomap *iomap)
+{
+	bool mkwrite = vmf->write && !slot->mapping->policy->pfn_mkwrite;
+	dax_pfn_t pfn;
+	int ret = iomap_page(iomap, vmf_pos(vmf), NULL, &pfn);
+
+	if (!ret && vmf->write)
+		ret = prepare_store(iomap, vmf_pos(vmf), DAX_PAGE_SIZE);
+	if (ret)
+		return vmf_error(vmf, ret);
+	insert_mapping_entry(vmf, slot, pfn, 0);
+	percpu_inc(vmf->area, DAX_STAT_INSERT_MAPPING);
+	return vmf_inserted(vmf, vmf->vma->vm_ops->insert_mixed(
+					 vmf->vma, vmf->pgoff, pfn, mkwrite));
+}
+
+static int fill_cow_page(struct dax_vm_fault *vmf,
+			 const struct dax_iomap *iomap, void *page)
+{
+	void *kaddr;
+	int ret;
+
+	if (iomap->type != DAX_IOMAP_MAPPED) {
+		memset(page, 0, DAX_PAGE_SIZE);
+		return 0;
+	}
+	ret = iomap_page(iomap, vmf_pos(vmf), &kaddr, NULL);
+	if (!ret)
+		ret = device_verify(iomap->dax_dev);
+	if (!ret)
+		memcpy(page, kaddr, DAX_PAGE_SIZE);
+	return ret;
+}
+
+/* A write to a private mapping: the copy is finished with the entry locked,
+ * and the entry stays as it is. */
+static dax_vm_fault_t cow_fault(struct dax_vm_fault *vmf,
+				const struct dax_iomap *iomap)
+{
+	void *page = dax_alloc_page();
+	int ret;
+
+	if (!page)
+		return vmf_error(vmf, dax_error(-ENOMEM, "no memory for a private copy "
+						"of page %" PRIu64, vmf->pgoff));
+	ret = fill_cow_page(vmf, iomap, page);
+	if (!ret)
+		ret = vmf->vma->vm_ops->finish_cow(vmf->vma, vmf->pgoff, page);
+	if (ret) {
+		dax_free(page);
+		return vmf_inserted(vmf, ret);
+	}
+	percpu_inc(vmf->area, DAX_STAT_COW_FAULT);
+	return DAX_VM_FAULT_DONE_COW;
+}
+
+/* The block map has answered: what to do with it. */
+static dax_vm_fault_t pte_fault_mapped(struct dax_vm_fault *vmf,
+				       struct dax_slot *slot,
+				       const struct dax_iomap *iomap)
+{
+	dax_vm_fault_t major = 0;
+
+	if (vmf->cow)
+		return cow_fault(vmf, iomap);
+	if (iomap->type == DAX_IOMAP_MAPPED) {
+		if (iomap->flags & DAX_IOMAP_F_NEW) {
+			percpu_inc(vmf->area, DAX_STAT_MAJOR_FAULT);
+			major = DAX_VM_FAULT_MAJOR;
+		}
+		return insert_mapping(vmf, slot, iomap) | major;
+	}
+	if (likely(!vmf->write))
+		return slot->mapping->policy->load_hole(vmf, slot);
+	return vmf_error(vmf, dax_error(-EIO, "the block map left page %" PRIu64
+					" a hole when it was written to", vmf->pgoff));
+}
+
+static unsigned int iomap_flags(const struct dax_vm_fault *vmf)
+{
+	return DAX_IOMAP_FAULT | (vmf->write ? DAX_IOMAP_WRITE : 0);
+}
+
+static dax_vm_fault_t pte_fault_locked(struct dax_vm_fault *vmf,
+				       struct dax_slot *slot)
+{
+	struct dax_mapping *mapping = slot->mapping;
+	unsigned int flags = iomap_flags(vmf);
+	dax_loff_t pos = vmf_pos(vmf);
+	struct dax_iomap iomap;
+	dax_vm_fault_t fault;
+	int ret;
+
+	/* A PMD fault won the race: the CPU finds its leaf. */
+	if (unlikely(slot->iter.order) &&
+	    vmf->vma->vm_ops->pmd_state(vmf->vma, vmf->pgoff) == VMA_PMD_HUGE)
+		return DAX_VM_FAULT_NOPAGE;
+	dax_test_yield(DAX_TEST_AFTER_GRAB);
+	ret = iomap_begin(mapping, pos, DAX_PAGE_SIZE, flags, &iomap);
+	if (unlikely(ret))
+		return vmf_error(vmf, ret);
+	dax_test_yield(DAX_TEST_AFTER_IOMAP);
+	fault = pte_fault_mapped(vmf, slot, &iomap);
+	/* Its own error does not count: the leaf is live already. */
+	iomap_end(mapping, pos, DAX_PAGE_SIZE,
+		  fault & DAX_VM_FAULT_ERROR ? 0 : DAX_PAGE_SIZE, flags, &iomap);
+	return fault;
+}
+
+static dax_vm_fault_t past_end(struct dax_vm_fault *vmf)
+{
+	return vmf_error(vmf, dax_error(-EFAULT, "page %" PRIu64 " is past the end of "
+					"the file (%" PRId64 " bytes)", vmf->pgoff,
+					i_size_read(vmf->vma->mapping)));
+}
+
+static dax_vm_fault_t iomap_pte_fault(struct dax_vm_fault *vmf)
+{
+	struct dax_mapping *mapping = vmf->vma->mapping;
+	struct dax_slot slot;
+	dax_vm_fault_t fault;
+	int ret;
+
+	percpu_inc(vmf->area, DAX_STAT_PTE_FAULT);
+	if (unlikely(vmf_pos(vmf) >= i_size_read(mapping)))
+		return past_end(vmf);
+	dax_slot_init(&slot, mapping, vmf->area, vmf->pgoff);
+	ret = grab_mapping_entry(&slot, 0);
+	if (unlikely(ret))
+		return vmf_error(vmf, ret);
+	fault = pte_fault_locked(vmf, &slot);
+	put_locked_mapping_entry(&slot);
+	return fault;
+}
+
+/* ---- 2 MiB -------------------------------------------------------------------- */
+
+static dax_vm_fault_t fallback(struct dax_vm_fault *vmf, int reason)
+{
+	vmf->reason = reason;
+	return DAX_VM_FAULT_FALLBACK;
+}
+
+/* F1 to F5 and the end of file, in the kernel's order. */
+static dax_vm_fault_t pmd_fault_check(struct dax_vm_fault *vmf,
+				      dax_pgoff_t base)
+{
+	struct dax_vma *vma = vmf->vma;
+	dax_pgoff_t max_pgoff = mapping_max_pgoff(vma->mapping);
+	dax_pgoff_t colour = (vma->vm_start >> DAX_PAGE_SHIFT) - vma->vm_pgoff;
+
+	if (colour & (DAX_PMD_NR_PAGES - 1))
+		return fallback(vmf, DAX_FALLBACK_COLOUR);
+	if (vmf->cow)
+		return fallback(vmf, DAX_FALLBACK_COW);
+	if (base < vma->vm_pgoff)
+		return fallback(vmf, DAX_FALLBACK_VMA_START);
+	if (base + DAX_PMD_NR_PAGES > vma->vm_pgoff + vma->nr_pages)
+		return fallback(vmf, DAX_FALLBACK_VMA_END);
+	if (base >= max_pgoff)
+		return past_end(vmf);
+	if (base + DAX_PMD_NR_PAGES > max_pgoff)
+		return fallback(vmf, DAX_FALLBACK_EOF);
+	return 0;
+}
+
+static int grab_reason(int err)
+{
+	if (err == -ENOMEM)
+		return DAX_FALLBACK_ENTRY_NOMEM;
+	return err == -EEXIST ? DAX_FALLBACK_ENTRY_EXISTS : DAX_FALLBACK_ENTRY_EIO;
+}
+
+/* F9a to F9e: the 512 frames behind an extent, or why not. */
+static int pmd_frame(const struct dax_iomap *iomap, dax_loff_t pos,
+		     dax_pfn_t *ret_pfn)
+{
+	dax_pgoff_t pgoff;
+	int64_t nr;
+
+	if (iomap_pgoff(iomap, pos, &pgoff))
+		return DAX_FALLBACK_UNALIGNED_BLOCK;
+	nr = direct_access(iomap->dax_dev, pgoff, DAX_PMD_NR_PAGES, NULL, ret_pfn);
+	if (nr < 0)
+		return DAX_FALLBACK_DIRECT_ACCESS;
+	if (nr < DAX_PMD_NR_PAGES)
+		return DAX_FALLBACK_SHORT_ACCESS;
+	if (*ret_pfn & (DAX_PMD_NR_PAGES - 1))
+		return DAX_FALLBACK_UNALIGNED_PFN;
+	if (!pfn_is_device(*ret_pfn))
+		return DAX_FALLBACK_FOREIGN_PFN;
+	return DAX_FALLBACK_NONE;
+}
+
+static dax_vm_fault_t pmd_insert_mapping(struct dax_vm_fault *vmf,
+					 struct dax_slot *slot,
+					 const struct dax_iomap *iomap,
+					 dax_loff_t pos)
+{
+	dax_vm_fault_t major = 0;
+	dax_pfn_t pfn;
+	int reason = pmd_frame(iomap, pos, &pfn);
+
+	if (!reason && vmf->write && prepare_store(iomap, pos, DAX_PMD_SIZE))
+		reason = DAX_FALLBACK_INSERT_MAPPING;
+	if (reason)
+		return fallback(vmf, reason);
+	if (iomap->flags & DAX_IOMAP_F_NEW) {
+		percpu_inc(vmf->area, DAX_STAT_MAJOR_FAULT);
+		major = DAX_VM_FAULT_MAJOR;
+	}
+	insert_mapping_entry(vmf, slot, pfn, DAX_PMD);
+	percpu_inc(vmf->area, DAX_STAT_PMD_INSERT_MAPPING);
+	return major | vmf_inserted(vmf, vmf->vma->vm_ops->insert_pfn_pmd(
+						 vmf->vma, slot->iter.index, pfn,
+						 vmf->write));
+}
+
+/* The page table first: a zero entry whose leaf found no place would stand in
+ * the tree for nothing. */
+static dax_vm_fault_t pmd_load_hole(struct dax_vm_fault *vmf,
+				    struct dax_slot *slot)
+{
+	if (unlikely(!huge_zero_page_present()))
+		return fallback(vmf, DAX_FALLBACK_NO_HUGE_ZERO);
+	if (unlikely(dax_is_data_entry(slot->iter.entry)))
+		return fallback(vmf, DAX_FALLBACK_INSERT_HOLE);
+	if (unlikely(vmf->vma->vm_ops->insert_pfn_pmd(
+		    vmf->vma, slot->iter.index, DAX_HUGE_ZERO_PFN, false)))
+		return fallback(vmf, DAX_FALLBACK_PMD_OCCUPIED);
+	insert_mapping_entry(vmf, slot, 0, DAX_PMD | DAX_ZERO_PAGE);
+	percpu_inc(vmf->area, DAX_STAT_PMD_LOAD_HOLE);
+	return DAX_VM_FAULT_NOPAGE;
+}
+
+static dax_vm_fault_t pmd_fault_mapped(struct dax_vm_fault *vmf,
+				       struct dax_slot *slot,
+				       const struct dax_iomap *iomap,
+				       dax_loff_t pos)
+{
+	if (iomap->offset + (dax_loff_t)iomap->length < pos + DAX_PMD_SIZE)
+		return fallback(vmf, DAX_FALLBACK_SHORT_EXTENT);
+	if (iomap->type == DAX_IOMAP_MAPPED)
+		return pmd_insert_mapping(vmf, slot, iomap, pos);
+	if (iomap->type != DAX_IOMAP_HOLE && iomap->type != DAX_IOMAP_UNWRITTEN)
+		return fallback(vmf, DAX_FALLBACK_UNKNOWN_TYPE);
+	if (vmf->write)
+		return fallback(vmf, DAX_FALLBACK_HOLE_WRITE);
+	return pmd_load_hole(vmf, slot);
+}
+
+static dax_vm_fault_t pmd_fault_locked(struct dax_vm_fault *vmf,
+				       struct dax_slot *slot)
+{
+	dax_loff_t pos = (dax_loff_t)(slot->iter.index << DAX_PAGE_SHIFT);
+	struct dax_mapping *mapping = slot->mapping;
+	unsigned int flags = iomap_flags(vmf);
+	struct dax_iomap iomap;
+	dax_vm_fault_t fault;
+
+	switch (vmf->vma->vm_ops->pmd_state(vmf->vma, vmf->pgoff)) {
+	case VMA_PMD_TABLE:
+		return 0;	/* a PTE fault won: the CPU retries */
+	case VMA_PMD_HUGE:
+		if (!vmf->write)
+			return DAX_VM_FAULT_NOPAGE;	/* so did our twin */
+		break;
+	case VMA_PMD_NONE:
+		break;
+	}
+	dax_test_yield(DAX_TEST_AFTER_GRAB);
+	/* Any error falls back: the PTE fault meets it again and reports it. */
+	if (iomap_begin(mapping, pos, DAX_PMD_SIZE, flags, &iomap))
+		return fallback(vmf, DAX_FALLBACK_IOMAP_ERROR);
+	dax_test_yield(DAX_TEST_AFTER_IOMAP);
+	fault = pmd_fault_mapped(vmf, slot, &iomap, pos);
+	iomap_end(mapping, pos, DAX_PMD_SIZE,
+		  fault & DAX_VM_FAULT_ERROR ? 0 : DAX_PMD_SIZE, flags, &iomap);
+	return fault;
+}
+
+static dax_vm_fault_t iomap_pmd_fault(struct dax_vm_fault *vmf)
+{
+	struct dax_mapping *mapping = vmf->vma->mapping;
+	dax_pgoff_t base = radix_tree_canonical(vmf->pgoff, DAX_PMD_ORDER);
+	struct dax_slot slot;
+	dax_vm_fault_t fault = pmd_fault_check(vmf, base);
+	int ret;
+
+	if (fault)
+		return fault;
+	dax_slot_init(&slot, mapping, vmf->area, base);
+	ret = grab_mapping_entry(&slot, DAX_PMD_ORDER);
+	if (ret)
+		return fallback(vmf, grab_reason(ret));
+	fault = pmd_fault_locked(vmf, &slot);
+	put_locked_mapping_entry(&slot);
+	return fault;
+}
+
+/* ---- dispatch ------------------------------------------------------------------- */
+
+static dax_vm_fault_t pmd_fault(struct dax_vm_fault *vmf)
+{
+	dax_vm_fault_t fault;
+
+	percpu_inc(vmf->area, DAX_STAT_PMD_FAULT);
+	fault = iomap_pmd_fault(vmf);
+	if (fault & DAX_VM_FAULT_FALLBACK) {
+		vmf->vma->vm_ops->split_huge_pmd(vmf->vma, vmf->pgoff);
+		percpu_inc(vmf->area, DAX_STAT_PMD_FAULT_FALLBACK);
+		percpu_inc(vmf->area, DAX_STAT_FALLBACK + (unsigned int)vmf->reason);
+	}
+	return fault;
+}
+
+static dax_vm_fault_t counted(struct dax_vm_fault *vmf, dax_vm_fault_t fault)
+{
+	if (unlikely(fault & DAX_VM_FAULT_SIGBUS))
+		percpu_inc(vmf->area, DAX_STAT_FAULT_SIGBUS);
+	if (unlikely(fault & DAX_VM_FAULT_OOM))
+		percpu_inc(vmf->area, DAX_STAT_FAULT_OOM);
+	return fault;
+}
+
+dax_vm_fault_t iomap_fault(struct dax_vm_fault *vmf, unsigned int order)
+{
+	vmf->error = 0;
+	vmf->reason = DAX_FALLBACK_NONE;
+	if (likely(order == 0))
+		return counted(vmf, iomap_pte_fault(vmf));
+	if (order == DAX_PMD_ORDER)
+		return counted(vmf, pmd_fault(vmf));
+	return fallback(vmf, DAX_FALLBACK_SIZE);
+}
+
+static bool takes_pmd(struct dax_vm_fault *vmf)
+{
+	struct dax_vma *vma = vmf->vma;
+
+	return vma->pages != DAX_PAGES_PTE &&
+	       vma->vm_ops->pmd_state(vma, vmf->pgoff) != VMA_PMD_TABLE;
+}
+
+dax_vm_fault_t handle_mm_fault(struct dax_vm_fault *vmf)
+{
+	const struct dax_policy *policy = vmf->vma->mapping->policy;
+	struct dax_vma *vma = vmf->vma;
+	dax_vm_fault_t fault;
+
+	if (vma->pages != DAX_PAGES_PTE) {
+		if (vma->vm_ops->pmd_alloc(vma, vmf->pgoff))
+			return counted(vmf, vmf_error(vmf, -ENOMEM));
+		if (takes_pmd(vmf)) {
+			fault = iomap_fault(vmf, DAX_PMD_ORDER);
+			if (!(fault & DAX_VM_FAULT_FALLBACK) ||
+			    vma->pages == DAX_PAGES_PMD)
+				return fault;
+		} else if (vma->pages == DAX_PAGES_PMD) {
+			return fallback(vmf, DAX_FALLBACK_PMD_OCCUPIED);
+		}
+	}
+	if (unlikely(vma->vm_ops->pte_alloc(vma, vmf->pgoff)))
+		return counted(vmf, vmf_error(vmf, -ENOMEM));
+	if (policy->pfn_mkwrite && vmf->write &&
+	    vma->vm_ops->present(vma, vmf->pgoff, false))
+		return counted(vmf, policy->pfn_mkwrite(vmf));
+	return iomap_fault(vmf, 0);
+}

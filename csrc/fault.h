@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* fault.h -- resolve a page fault to a frame; kernel: fs/dax.c (v4.14) */
+#ifndef DAXCORE_FAULT_H
+#define DAXCORE_FAULT_H
+
+#include "entry_lock.h"
+#include "policy.h"
+#include "vma.h"
+
+/*
+ * One fault of a given order (0 or DAX_PMD_ORDER; others fall back).
+ * Returns DAX_VM_FAULT_* bits; vmf->error and vmf->reason say why when it
+ * failed.  0 means: somebody else was quicker, the access is to be repeated.
+ *
+ * Context: vmf->area is the thread's; invalidate_lock held shared; may sleep.
+ * Kernel: dax_iomap_fault().
+ */
+dax_vm_fault_t iomap_fault(struct dax_vm_fault *vmf, unsigned int order);
+
+/*
+ * What the memory manager does with an access to a page: a 2 MiB fault where
+ * the vma takes those and none but a huge leaf stands there, else or on
+ * fallback a 4 KiB one; a store to a page mapped read-only goes to the
+ * policy's second step if it has one.
+ *
+ * Context: as iomap_fault().  Kernel: __handle_mm_fault(), wp_pfn_shared().
+ */
+dax_vm_fault_t handle_mm_fault(struct dax_vm_fault *vmf);
+
+/* errno to fault bits: the one place. */
+dax_vm_fault_t vmf_error(struct dax_vm_fault *vmf, int err);
+
+/*
+ * Put the word for @pfn and @flags in place of the locked entry, old leaves
+ * first; tag it DIRTY for a store.  Kernel: dax_insert_mapping_entry().
+ */
+void insert_mapping_entry(struct dax_vm_fault *vmf, struct dax_slot *slot,
+			  dax_pfn_t pfn, unsigned int flags);
+
+/* The policy of the engine: holes show the common zero page. */
+extern const struct dax_policy zero_page_policy;
+
+#endif

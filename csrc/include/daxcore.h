@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * daxcore.h -- a userspace DAX engine
+ *
+ * What to know before the first call:
+ *
+ * - Every call returns 0, a count, or -errno; the errno global is neither set
+ *   nor read.  dax_errormsg() has the sentence for the calling thread's last
+ *   failure.  Outputs (ret_x) are written only on success.
+ * - All calls may be made from any thread.  Objects are reference counted:
+ *   each _new/_open/_memory gives one reference, each _put drops one; a vma
+ *   holds its mapping, a mapping holds its device.  No call may be made on an
+ *   object after the caller's last reference to it is gone.
+ * - Calls sleep for entry locks and for each other (docs/locking.md).  None
+ *   of them may be made from a signal handler, and none needs the GIL.
+ * - After fork() the child must not use objects made before it: calls return
+ *   -ESTALE there.
+ * - Offsets and lengths are bytes unless the type is dax_pgoff_t or the name
+ *   says pages.
+ */
+#ifndef DAXCORE_H
+#define DAXCORE_H
+
+#include "daxcore/types.h"
+
+#ifndef DAX_API
+#define DAX_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/**
+ * dax_version() - version of the library that is running
+ *
+ * Context: any.
+ * Return: a static string, "0.1.0".
+ * Since: 0.1
+ */
+DAX_API const char *dax_version(void);
+
+/**
+ * dax_errormsg() - what, where and why the calling thread's last call failed
+ *
+ * Context: any; thread local.
+ * Return: a string valid until the thread's next failing call; "" if none.
+ * Since: 0.1
+ */
+DAX_API const char *dax_errormsg(void);
+
+/* ---- devices ---------------------------------------------------------- */
+
+/**
+ * dax_device_open() - open a storage window over a file or a /dev/dax node
+ * @ret_dev: receives the device
+ * @path: regular file or device-dax character device
+ * @size: bytes, multiple of 4096; 0 means the file's own (node's own) size
+ * @flags: DAX_DEVICE_CREATE, DAX_DEVICE_OVERWRITE or both
+ *
+ * The window is one MAP_SHARED mmap of the whole device.  The backing file is
+ * locked against a second open, in this process and in others.  With CREATE
+ * the file is made and must not exist, unless OVERWRITE is given too; with
+ * OVERWRITE what exists is treated as free space.  Without either the device
+ * is read-only: block maps may point into it and nothing is ever stored.
+ *
+ * Context: may sleep; GIL: no.
+ * Return: 0; -EINVAL (size not a multiple of 4096 or of the node's alignment,
+ * size 0 of an empty file, size beyond the node), -ENOENT, -EEXIST, -EACCES,
+ * -EISDIR, -ENODEV (neither a regular file nor a device-dax node, or a node
+ * in system-ram mode), -EBUSY (already open; the message names the holder),
+ * -EROFS (write asked of a read-only file system), -ENOSPC, -ENOMEM, -EFBIG.
+ * Since: 0.1
+ */
+DAX_API int dax_device_open(struct dax_device **ret_dev, const char *path,
+			    uint64_t size, unsigned int flags);
+
+/**
+ * dax_device_memory() - make a storage window of anonymous memory (a memfd)
+ * @ret_dev: receives the device
+ * @size: bytes, multiple of 4096, > 0
+ *
+ * Pages are taken from the system when they are first stored to.
+ *
+ * Context: may sleep; GIL: no.
+ * Return: 0; -EINVAL (size), -ENOMEM, -EMFILE, -EFBIG.
+ * Since: 0.1
+ */
+DAX_API int dax_device_memory(struct dax_device **ret_dev, uint64_t size);
+
+/**
+ * dax_device_get() - take a reference
+ * dax_device_put() - drop a reference; the last one unmaps and unlocks
+ * Context: put may sleep; GIL: no.  Since: 0.1
+ */
+DAX_API void dax_device_get(struct dax_device *dev);
+DAX_API void dax_device_put(struct dax_device *dev);
+
+/**
+ * dax_device_kill() - declare the device dead (kernel: kill_dax)
+ *
+ * Waits until calls in progress on its files have finished.  Afterwards
+ * faults that need the device end in SIGBUS with -ENXIO, reads and writes
+ * return -ENXIO.  Zero pages go on working.  Cannot be undone.
+ *
+ * Context: may sleep; not from a block map (-EDEADLK); GIL: no.
+ * Return: 0; -EDEADLK.  Since: 0.1
+ */
+DAX_API int dax_device_kill(struct dax_device *dev);
+
+/* Context: any.  Since: 0.1 */
+DAX_API uint64_t dax_device_size(const struct dax_device *dev);	/* bytes */
+DAX_API uint64_t dax_device_free_bytes(struct dax_device *dev);
+DAX_API uint64_t dax_device_alignment(const struct dax_device *dev);
+DAX_API const char *dax_device_path(const struct dax_device *dev);
+DAX_API int dax_device_alive(const struct dax_device *dev);	/* 1 or 0 */
+DAX_API int dax_device_readonly(const struct dax_device *dev);	/* 1 or 0 */
+DAX_API unsigned int dax_device_nr_files(const struct dax_device *dev);
+
+/**
+ * dax_direct_access() - translate a range of the device to memory
+ * @dev: device
+ * @pgoff: page of the device
+ * @nr_pages: pages wanted, > 0
+ * @ret_kaddr: receives the address in the window, or NULL
+ * @ret_pfn: receives the first frame number, or NULL
+ *
+ * Context: any.
+ * Return: pages available at that address, 1 to @nr_pages; -ENXIO (device is
+ * dead), -ERANGE (@pgoff beyond the device), -EINVAL (@nr_pages is 0).
+ * Since: 0.1
+ */
+DAX_API int64_t dax_direct_access(struct dax_device *dev, dax_pgoff_t pgoff,
+				  uint64_t nr_pages, void **ret_kaddr,
+				  dax_pfn_t *ret_pfn);
+
+/* ---- mappings (files) ------------------------------------------------- */
+
+/**
+ * dax_mapping_new() - make a file on a device
+ * @ret_mapping: receives the mapping
+ * @dev: device
+ * @attr: size, policy, block map
+ *
+ * Without a block map of its own the file gets an extent_map: blocks are
+ * allocated on the device on first write and freed when the file goes away.
+ * That map lives in memory; nothing of it survives the process.
+ *
+ * Context: may sleep; GIL: no.
+ * Return: 0; -EINVAL (size negative or above 2^63-4096, unknown policy or
+ * pool, ops without iomap_begin, struct_size), -ENOMEM, -ENXIO (device dead).
+ * Since: 0.1
+ */
+DAX_API int dax_mapping_new(struct dax_mapping **ret_mapping,
+			    struct dax_device *dev,
+			    const struct dax_mapping_attr *attr);
+
+/* References.  The last put frees the tree and, by ops->free, the block map.
+ * Context: put may sleep; GIL: no.  Since: 0.1 */
+DAX_API void dax_mapping_get(struct dax_mapping *mapping);
+DAX_API void dax_mapping_put(struct dax_mapping *mapping);
+
+/* Context: any.  Since: 0.1 */
+DAX_API dax_loff_t dax_mapping_size(const struct dax_mapping *mapping);
+DAX_API unsigned int dax_mapping_policy(const struct dax_mapping *mapping);
+DAX_API struct dax_device *dax_mapping_device(const struct dax_mapping *mapping);
+
+/**
+ * dax_mapping_pread() - read bytes through the block map, without faults
+ * @mapping: file
+ * @buf: destination
+ * @len: bytes
+ * @pos: byte position
+ *
+ * Holes read as zeroes and leave no entry in the tree.
+ *
+ * Context: i_rwsem shared; may sleep; GIL: no.
+ * Return: bytes read, 0 at or past the end; -EINVAL (@pos negative),
+ * -ENXIO (device dead), -EIO (block map answered nonsense), -EDEADLK (called
+ * from the file's own block map), -ESTALE (after fork), or what the block map
+ * returned, if nothing was read before the failure.
+ * Since: 0.1
+ */
+DAX_API ssize_t dax_mapping_pread(struct dax_mapping *mapping, void *buf,
+				  size_t len, dax_loff_t pos);
+
+/**
+ * dax_mapping_pwrite() - write bytes through the block map, without faults
+ *
+ * Blocks are allocated for holes, and what mappings show of those holes is
+ * invalidated first.  Writing past the end grows the file.
+ *
+ * Context: i_rwsem exclusive; may sleep; GIL: no.
+ * Return: bytes written; -EINVAL (@pos negative), -EFBIG (end beyond
+ * 2^63-4096), -ENOSPC (device full), -EROFS, -ENXIO, -EIO, -EDEADLK, -ESTALE,
+ * -ENOMEM, or what the block map returned, if nothing was written before.
+ * Since: 0.1
+ */
+DAX_API ssize_t dax_mapping_pwrite(struct dax_mapping *mapping,
+				   const void *buf, size_t len,
+				   dax_loff_t pos);
+
+/**
+ * dax_mapping_truncate() - set the size of the file
+ *
+ * Shrinking removes entries, page-table leaves (private copies too) and
+ * blocks beyond the new end, and zeroes the rest of the last page.
+ *
+ * Context: i_rwsem and invalidate_lock exclusive; may sleep; GIL: no.
+ * Return: 0; -EINVAL (size negative), -EFBIG (above 2^63-4096), -EROFS,
+ * -ENXIO, -ENOMEM, -EDEADLK, -ESTALE, or what the block map returned.
+ * Since: 0.1
+ */
+DAX_API int dax_mapping_truncate(struct dax_mapping *mapping,
+				 dax_loff_t size);
+
+/**
+ * dax_mapping_fallocate() - allocate zeroed blocks; grows the file if needed
+ * dax_mapping_punch_hole() - free the whole pages inside a range, zero the
+ * partial ones at its edges; the size stays
+ *
+ * Context: i_rwsem and invalidate_lock exclusive; may sleep; GIL: no.
+ * Return: 0; -EINVAL (negative, or length 0), -EFBIG, -ENOSPC, -EROFS,
+ * -ENXIO, -ENOMEM, -EOPNOTSUPP (block map has no such call), -EDEADLK,
+ * -ESTALE, or what the block map returned.
+ * Since: 0.1
+ */
+DAX_API int dax_mapping_fallocate(struct dax_mapping *mapping,
+				  dax_loff_t pos, uint64_t len);
+DAX_API int dax_mapping_punch_hole(struct dax_mapping *mapping,
+				   dax_loff_t pos, uint64_t len);
+
+/**
+ * dax_mapping_entries() - snapshot of the radix tree
+ * @mapping: file
+ * @index: in: first page to look at; out: where to go on
+ * @buf: receives rows in order of index
+ * @nr: rows @buf can take
+ *
+ * Takes no entry lock: rows are each true at some moment of the call.
+ *
+ * Context: invalidate_lock shared; GIL: no.
+ * Return: rows filled, 0 when there are no more; -EDEADLK, -ESTALE, -ENOMEM.
+ * Since: 0.1
+ */
+DAX_API int64_t dax_mapping_entries(struct dax_mapping *mapping,
+				    dax_pgoff_t *index,
+				    struct dax_entry_info *buf, size_t nr);
+
+/**
+ * dax_mapping_extents() - what the block map says of the file, merged
+ * @mapping: file
+ * @pos: in: first byte to look at; out: where to go on
+ * @buf: receives rows in order of offset, holes included
+ * @nr: rows @buf can take
+ *
+ * Context: i_rwsem shared; GIL: no.
+ * Return: rows filled, 0 at the end of file; -EINVAL, -EIO, -EDEADLK,
+ * -ESTALE, -ENOMEM, or what the block map returned.
+ * Since: 0.1
+ */
+DAX_API int64_t dax_mapping_extents(struct dax_mapping *mapping,
+				    dax_loff_t *pos, struct dax_extent *buf,
+				    size_t nr);
+
+/**
+ * dax_mapping_stats() - counters and bytes by kind
+ * @mapping: file
+ * @values: receives up to @nr values in the order of dax_stat_name()
+ * @nr: number of values @values can take
+ *
+ * Context: any; exact when no call is in progress on the file.
+ * Return: number of values there are.
+ * Since: 0.1
+ */
+DAX_API size_t dax_mapping_stats(struct dax_mapping *mapping,
+				 uint64_t *values, size_t nr);
+
+/* Name of statistic @i, NULL past the last.  Context: any.  Since: 0.1 */
+DAX_API const char *dax_stat_name(size_t i);
+
+/* Name of a fallback reason, "none" for 0, NULL if unknown.  Since: 0.1 */
+DAX_API const char *dax_fallback_reason_name(int reason);
+
+/* ---- vmas (soft memory mappings) -------------------------------------- */
+
+/**
+ * dax_vma_new() - map a range of a file behind a software page table
+ * @ret_vma: receives the vma
+ * @mapping: file
+ * @attr: range, access, sharing, page sizes
+ *
+ * Loads and stores are the calls dax_vma_read() and dax_vma_write().  The
+ * range may reach beyond the end of file, as with mmap(2).
+ *
+ * Context: invalidate_lock exclusive for a moment; may sleep; GIL: no.
+ * Return: 0; -EINVAL (offset not a multiple of 4096, length 0, unknown flags),
+ * -EOVERFLOW (offset + length beyond 2^63-4096), -ENOMEM (also: longer than
+ * 128 TiB), -EROFS (shared and writable on a read-only device), -EDEADLK,
+ * -ESTALE.
+ * Since: 0.1
+ */
+DAX_API int dax_vma_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
+			const struct dax_vma_attr *attr);
+
+/* References.  The last put unmaps.  Context: may sleep; GIL: no. */
+DAX_API void dax_vma_get(struct dax_vma *vma);
+DAX_API void dax_vma_put(struct dax_vma *vma);
+
+DAX_API struct dax_mapping *dax_vma_mapping(const struct dax_vma *vma);
+DAX_API uint64_t dax_vma_length(const struct dax_vma *vma);	/* bytes */
+DAX_API dax_loff_t dax_vma_offset(const struct dax_vma *vma);	/* bytes */
+
+/**
+ * dax_vma_fault() - one page fault: one pass through dax_iomap_fault()
+ * @vma: mapping of memory
+ * @pgoff: page of the FILE; must lie in the vma
+ * @write: 0 load, 1 store
+ * @info: receives details, or NULL
+ *
+ * With DAX_PAGES_AUTO a 2 MiB fault that falls back is followed by the 4 KiB
+ * fault, as in the kernel; with DAX_PAGES_PMD it is returned.
+ *
+ * Context: invalidate_lock shared, then the entry's lock; may sleep; GIL: no.
+ * Return: DAX_VM_FAULT_* bits (>= 0); -EFAULT (page outside the vma), -EACCES
+ * (the vma does not allow it), -EDEADLK (called from the file's block map),
+ * -ESTALE (after fork), -ENOMEM.
+ * Since: 0.1
+ */
+DAX_API int dax_vma_fault(struct dax_vma *vma, dax_pgoff_t pgoff, int write,
+			  struct dax_fault_info *info);
+
+/**
+ * dax_vma_fault_range() - touch pages one after the other
+ * @vma: mapping of memory
+ * @pgoff: first page of the file
+ * @nr_pages: pages
+ * @write: 0 load, 1 store
+ * @latencies: NULL, or room for @nr_latencies values: ns of each fault taken
+ * @nr_latencies: what @latencies can take; faults beyond are not recorded
+ * @info: details of the fault that failed, or NULL
+ *
+ * A page that is mapped already (writable, if @write) takes no fault; a store
+ * takes as many as the policy needs (page-cache: two).
+ *
+ * Return: number of faults taken; errors as dax_vma_fault(), and -EIO,
+ * -ENOSPC, -ENXIO, ... when a fault ended in SIGBUS, -ENOMEM when in OOM.
+ * -EAGAIN: a 2 MiB fault fell back (DAX_PAGES_PMD; @info has the reason).
+ * Since: 0.1
+ */
+DAX_API int64_t dax_vma_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
+				    uint64_t nr_pages, int write,
+				    uint64_t *latencies, size_t nr_latencies,
+				    struct dax_fault_info *info);
+
+/**
+ * dax_vma_fault_many() - touch the pages listed in @pgoffs, in that order
+ *
+ * As dax_vma_fault_range().  Since: 0.1
+ */
+DAX_API int64_t dax_vma_fault_many(struct dax_vma *vma,
+				   const dax_pgoff_t *pgoffs, size_t nr,
+				   int write, uint64_t *latencies,
+				   size_t nr_latencies,
+				   struct dax_fault_info *info);
+
+/**
+ * dax_vma_read() - load bytes through the page table, faulting as needed
+ * dax_vma_write() - store bytes
+ * @vma: mapping of memory
+ * @buf: the caller's memory
+ * @len: bytes
+ * @offset: bytes from the start of the vma
+ * @info: details of the fault that failed, or NULL
+ *
+ * Return: @len, or fewer if a fault failed after some bytes were done;
+ * -EFAULT (range leaves the vma), -EACCES, and as dax_vma_fault_range().
+ * Since: 0.1
+ */
+DAX_API ssize_t dax_vma_read(struct dax_vma *vma, void *buf, size_t len,
+			     uint64_t offset, struct dax_fault_info *info);
+DAX_API ssize_t dax_vma_write(struct dax_vma *vma, const void *buf,
+			      size_t len, uint64_t offset,
+			      struct dax_fault_info *info);
+
+/**
+ * dax_vma_dontneed() - drop page-table leaves, private copies included
+ * @vma: mapping of memory
+ * @offset: bytes from the start of the vma, multiple of 4096
+ * @len: bytes
+ *
+ * As madvise(MADV_DONTNEED): the file and its entries stay, the next access
+ * faults again.
+ *
+ * Return: 0; -EINVAL (alignment), -EFAULT (range leaves the vma), -EDEADLK,
+ * -ESTALE, -ENOMEM.
+ * Since: 0.1
+ */
+DAX_API int dax_vma_dontneed(struct dax_vma *vma, uint64_t offset,
+			     uint64_t len);
+
+/**
+ * dax_vma_pagemap() - which frame each page shows, as /proc/self/pagemap
+ * @vma: mapping of memory
+ * @pgoff: first page of the file
+ * @pfns: receives one number per page: the PFN, or 0 where nothing is mapped
+ * @nr_pages: pages
+ *
+ * A page inside a 2 MiB leaf has the leaf's PFN plus its distance.  Frames of
+ * private copies and page-cache pages have bit 51 set.
+ *
+ * Return: 0; -EFAULT (range leaves the vma), -EDEADLK, -ESTALE, -ENOMEM.
+ * Since: 0.1
+ */
+DAX_API int dax_vma_pagemap(struct dax_vma *vma, dax_pgoff_t pgoff,
+			    dax_pfn_t *pfns, uint64_t nr_pages);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

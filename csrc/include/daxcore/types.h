@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * daxcore/types.h -- plain types, page constants and enumerations
+ *
+ * Floor 0 of the library: no calls, only words.  Included by daxcore.h.
+ * Written so that one text serves C99, C++, Cython and cffi: constants are
+ * enumerators, there are no function-like macros and no inline functions.
+ *
+ * Names follow fs/dax.c and include/linux of Linux 4.14 with the prefix dax_
+ * or DAX_; where a later kernel renamed a thing the later, already prefixed
+ * name is used (DAX_LOCKED, DAX_ZERO_PAGE, ...).
+ */
+#ifndef DAXCORE_TYPES_H
+#define DAXCORE_TYPES_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+typedef uint64_t dax_pgoff_t;	/* page offset in a file, unit 4096 bytes */
+typedef int64_t dax_loff_t;	/* byte position in a file */
+typedef uint64_t dax_pfn_t;	/* page frame number, unit 4096 bytes */
+typedef uint64_t dax_entry_t;	/* one word of a file's radix tree */
+typedef unsigned int dax_vm_fault_t;	/* DAX_VM_FAULT_* bits */
+
+struct dax_device;
+struct dax_mapping;
+struct dax_vma;
+struct dax_iomap;
+struct dax_iomap_ops;
+
+/* Page geometry.  Fixed: the engine's page is 4 KiB whatever the base page
+ * of the machine; 2 MiB is the PMD size and 1 GiB the PUD size of x86-64. */
+enum dax_page_geometry {
+	DAX_PAGE_SHIFT = 12,
+	DAX_PAGE_SIZE = 4096,
+	DAX_PMD_ORDER = 9,
+	DAX_PMD_NR_PAGES = 512,
+	DAX_PMD_SIZE = 2097152,
+	DAX_PUD_ORDER = 18
+};
+
+/* Bits of an entry word (dax_entry_t).  Bits 0-1 are 10 binary. */
+enum dax_entry_bits {
+	DAX_EXCEPTIONAL = 0x02,
+	DAX_LOCKED = 0x04,
+	DAX_PMD = 0x08,
+	DAX_ZERO_PAGE = 0x10,
+	DAX_EMPTY = 0x20,
+	DAX_ENTRY_SHIFT = 6	/* the PFN starts here */
+};
+
+/* Reserved frames: not of any device. */
+enum dax_reserved_pfn {
+	DAX_ZERO_PFN = 1,	/* the common 4 KiB zero page */
+	DAX_HUGE_ZERO_PFN = 512	/* the common 2 MiB zero page */
+};
+
+/* Result of a fault, the kernel's vm_fault bits. */
+enum dax_vm_fault_bits {
+	DAX_VM_FAULT_OOM = 0x0001,
+	DAX_VM_FAULT_SIGBUS = 0x0002,
+	DAX_VM_FAULT_MAJOR = 0x0004,
+	DAX_VM_FAULT_NOPAGE = 0x0100,
+	DAX_VM_FAULT_LOCKED = 0x0200,
+	DAX_VM_FAULT_RETRY = 0x0400,
+	DAX_VM_FAULT_FALLBACK = 0x0800,
+	DAX_VM_FAULT_DONE_COW = 0x1000,
+	DAX_VM_FAULT_NEEDDSYNC = 0x2000,
+	DAX_VM_FAULT_ERROR = 0x0803	/* OOM | SIGBUS | FALLBACK */
+};
+
+/* Why a PMD fault fell back to 4 KiB pages, in the order tested. */
+enum dax_fallback_reason {
+	DAX_FALLBACK_NONE = 0,
+	DAX_FALLBACK_COLOUR,		/* pgoff and address differ mod 2 MiB */
+	DAX_FALLBACK_COW,		/* write fault on a private mapping */
+	DAX_FALLBACK_VMA_START,		/* range starts before the mapping */
+	DAX_FALLBACK_VMA_END,		/* range ends after the mapping */
+	DAX_FALLBACK_EOF,		/* range would cross the end of file */
+	DAX_FALLBACK_ENTRY_EXISTS,	/* 4 KiB entries in the range */
+	DAX_FALLBACK_ENTRY_NOMEM,	/* no memory for the entry */
+	DAX_FALLBACK_ENTRY_EIO,		/* a foreign word in the tree */
+	DAX_FALLBACK_IOMAP_ERROR,	/* iomap_begin failed */
+	DAX_FALLBACK_SHORT_EXTENT,	/* extent shorter than 2 MiB */
+	DAX_FALLBACK_UNALIGNED_BLOCK,	/* device offset not page aligned */
+	DAX_FALLBACK_DIRECT_ACCESS,	/* device refused the translation */
+	DAX_FALLBACK_SHORT_ACCESS,	/* less than 2 MiB contiguous */
+	DAX_FALLBACK_UNALIGNED_PFN,	/* frame not 2 MiB aligned */
+	DAX_FALLBACK_FOREIGN_PFN,	/* frame of no device */
+	DAX_FALLBACK_INSERT_MAPPING,	/* entry or leaf insertion failed */
+	DAX_FALLBACK_NO_HUGE_ZERO,	/* no huge zero page */
+	DAX_FALLBACK_INSERT_HOLE,	/* insertion of the zero entry failed */
+	DAX_FALLBACK_PMD_OCCUPIED,	/* page-table slot no longer empty */
+	DAX_FALLBACK_HOLE_WRITE,	/* block map left a hole under a write */
+	DAX_FALLBACK_UNKNOWN_TYPE,	/* block map returned an unknown type */
+	DAX_FALLBACK_SIZE,		/* neither 4 KiB nor 2 MiB (PUD) */
+	DAX_NR_FALLBACK_REASONS
+};
+
+/* What a block map says of a range (struct dax_iomap.type). */
+enum dax_iomap_type {
+	DAX_IOMAP_HOLE = 0,
+	DAX_IOMAP_MAPPED = 2,
+	DAX_IOMAP_UNWRITTEN = 3
+};
+
+/* Remarks on an extent (struct dax_iomap.flags). */
+enum dax_iomap_extent_flags {
+	DAX_IOMAP_F_NEW = 0x01,		/* blocks were allocated by this call */
+	DAX_IOMAP_F_DIRTY = 0x02,	/* the block map has unsaved metadata */
+	DAX_IOMAP_F_SHARED = 0x04	/* blocks are shared with a clone */
+};
+
+/* Why a block map is asked (flags of iomap_begin). */
+enum dax_iomap_request {
+	DAX_IOMAP_WRITE = 0x01,		/* allocate where there is a hole */
+	DAX_IOMAP_ZERO = 0x02,
+	DAX_IOMAP_REPORT = 0x04,	/* report only, allocate nothing */
+	DAX_IOMAP_FAULT = 0x08
+};
+
+/* What a read of a hole inserts. */
+enum dax_policy_kind {
+	DAX_POLICY_ZERO_PAGE = 0,	/* the common zero page */
+	DAX_POLICY_PAGE_CACHE = 1	/* a zeroed page each: the comparator */
+};
+
+/* Where the page-cache policy takes its pages from. */
+enum dax_page_pool_kind {
+	DAX_PAGE_POOL_COLD = 0,		/* fresh memory, faulted in on use */
+	DAX_PAGE_POOL_WARM = 1		/* faulted in when the file is made */
+};
+
+/* Flags of dax_device_open(). */
+enum dax_device_open_flags {
+	DAX_DEVICE_CREATE = 0x01,	/* make a new file; it must not exist */
+	DAX_DEVICE_OVERWRITE = 0x02	/* what exists is disposable */
+};
+
+/* Flags of a mapping of memory (struct dax_vma_attr.flags). */
+enum dax_vma_flags {
+	DAX_VM_READ = 0x01,
+	DAX_VM_WRITE = 0x02,
+	DAX_VM_SHARED = 0x08
+};
+
+/* Size of the faults a vma takes (struct dax_vma_attr.pages). */
+enum dax_vma_pages {
+	DAX_PAGES_AUTO = 0,	/* 2 MiB first, 4 KiB on fallback */
+	DAX_PAGES_PTE = 1,	/* 4 KiB only */
+	DAX_PAGES_PMD = 2	/* 2 MiB only: a fallback is an error */
+};
+
+/* One block map answer. */
+struct dax_iomap {
+	uint64_t addr;		/* byte offset on the device, MAPPED only */
+	dax_loff_t offset;	/* byte offset in the file, <= pos asked */
+	uint64_t length;	/* bytes from offset */
+	uint16_t type;		/* enum dax_iomap_type */
+	uint16_t flags;		/* enum dax_iomap_extent_flags */
+	struct dax_device *dax_dev;	/* where addr lies; preset to the file's */
+	void *private_data;	/* from iomap_begin to iomap_end */
+};
+
+/*
+ * A block map.  Every call gets the mapping and the private pointer given
+ * when the mapping was made.  A NULL member means -EOPNOTSUPP, but for
+ * iomap_end, sync and free, which may be NULL when there is nothing to do.
+ * Calls return 0 or -errno, and must not call back into the same mapping
+ * (such a call gets -EDEADLK).
+ *
+ * iomap_begin: where is byte @pos?  Fills @iomap with one extent that covers
+ *   @pos; it may be shorter or longer than @length.  Called with the entry of
+ *   the page locked when it serves a fault, several at once on different
+ *   pages: must be thread safe.
+ * iomap_end: called once for each iomap_begin that returned 0; @written is
+ *   the number of bytes used, 0 after a failure.
+ * fallocate: allocate blocks for [pos, pos+len).  punch: free the whole pages
+ *   of the range.  truncate: free all from the page of @size rounded up.
+ *   These are called with no fault in progress in the file.
+ */
+struct dax_iomap_ops {
+	size_t struct_size;	/* sizeof(struct dax_iomap_ops) */
+	int (*iomap_begin)(struct dax_mapping *mapping, void *private_data,
+			   dax_loff_t pos, uint64_t length, unsigned int flags,
+			   struct dax_iomap *iomap);
+	int (*iomap_end)(struct dax_mapping *mapping, void *private_data,
+			 dax_loff_t pos, uint64_t length, int64_t written,
+			 unsigned int flags, struct dax_iomap *iomap);
+	int (*fallocate)(struct dax_mapping *mapping, void *private_data,
+			 dax_loff_t pos, uint64_t len);
+	int (*punch)(struct dax_mapping *mapping, void *private_data,
+		     dax_loff_t pos, uint64_t len);
+	int (*truncate)(struct dax_mapping *mapping, void *private_data,
+			dax_loff_t size);
+	int (*sync)(struct dax_mapping *mapping, void *private_data);
+	int (*remap)(struct dax_mapping *mapping, void *private_data,
+		     dax_loff_t pos, uint64_t len);
+	void (*free)(struct dax_mapping *mapping, void *private_data);
+};
+
+/* How to make a mapping (a file).  Zero what is not used. */
+struct dax_mapping_attr {
+	size_t struct_size;	/* sizeof(struct dax_mapping_attr) */
+	dax_loff_t size;	/* bytes, 0 to 2^63-4096 */
+	unsigned int policy;	/* enum dax_policy_kind */
+	unsigned int page_pool;	/* enum dax_page_pool_kind */
+	const struct dax_iomap_ops *ops;	/* NULL: the built-in extent_map */
+	void *private_data;	/* passed to every op */
+};
+
+/* How to map a file.  Zero what is not used. */
+struct dax_vma_attr {
+	size_t struct_size;	/* sizeof(struct dax_vma_attr) */
+	dax_loff_t offset;	/* bytes in the file, multiple of 4096 */
+	uint64_t length;	/* bytes, > 0; the last page may be partial */
+	unsigned int flags;	/* enum dax_vma_flags */
+	unsigned int pages;	/* enum dax_vma_pages */
+	uint64_t address;	/* soft page table only: the address the mapping
+				 * pretends to start at, multiple of 4096;
+				 * 0: chosen congruent to offset mod 2 MiB */
+};
+
+/* What happened in a fault that failed, or in the last one of a loop. */
+struct dax_fault_info {
+	dax_vm_fault_t fault;	/* bits returned */
+	int error;		/* -errno behind SIGBUS or OOM, else 0 */
+	int reason;		/* enum dax_fallback_reason of a PMD fault */
+	dax_loff_t offset;	/* bytes in the file of the page */
+};
+
+/* One row of dax_mapping_entries(). */
+struct dax_entry_info {
+	dax_pgoff_t index;	/* first page */
+	dax_pfn_t pfn;		/* zero entries: the zero page's, empty: 0 */
+	uint8_t order;		/* 0, 9 or 18: 2^order pages */
+	uint8_t zero;
+	uint8_t empty;
+	uint8_t locked;
+	uint8_t dirty;
+	uint8_t towrite;
+	uint8_t page;		/* a page pointer (page-cache policy) */
+	uint8_t reserved;
+};
+
+/* One row of dax_mapping_extents().  Holes are rows too. */
+struct dax_extent {
+	dax_loff_t offset;	/* bytes in the file */
+	uint64_t length;	/* bytes */
+	uint64_t device_offset;	/* bytes on the device; 0 for a hole */
+	uint32_t type;		/* enum dax_iomap_type */
+	uint32_t flags;		/* enum dax_iomap_extent_flags */
+};
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* invalidate.h -- entries, leaves and blocks that go; kernel: mm/truncate.c */
+#ifndef DAXCORE_INVALIDATE_H
+#define DAXCORE_INVALIDATE_H
+
+#include "mapping.h"
+
+/*
+ * Remove the clean entries that cover a range of pages, with their leaves;
+ * private copies stay.  Entries that are DIRTY stay.
+ *
+ * Context: invalidate_lock shared; waits for entry locks.
+ * Return: 0, or -EBUSY if one was dirty.
+ * Kernel: invalidate_inode_pages2_range().
+ */
+int invalidate_pages_range(struct dax_mapping *mapping,
+			   struct percpu_area *area, dax_pgoff_t first,
+			   dax_pgoff_t last);
+
+/* Let the tree hold pages up to a new size.  Takes invalidate_lock exclusive
+ * if that means growing it.  0, -ENOMEM, -EDEADLK, -ESTALE. */
+int mapping_reserve_size(struct dax_mapping *mapping, dax_loff_t size);
+
+/* The calls of daxcore.h.  Context: no lock held. */
+int mapping_truncate(struct dax_mapping *mapping, dax_loff_t size);
+int mapping_punch_hole(struct dax_mapping *mapping, dax_loff_t pos,
+		       uint64_t len);
+int mapping_fallocate(struct dax_mapping *mapping, dax_loff_t pos,
+		      uint64_t len);
+
+/*
+ * Zero what the block behind the last page holds past the end of the file, so
+ * that it does not become data when the file grows.  i_rwsem exclusive.
+ */
+int zero_tail(struct dax_mapping *mapping);
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * iomap.h -- asking a block map, with begin and end always paired
+ *
+ * A hole is an answer of type HOLE, an error is a negative return: the two
+ * are never the same.  Answers are checked: a block map is the embedder's.
+ * Kernel: iomap_apply() (v4.14).
+ */
+#ifndef DAXCORE_IOMAP_H
+#define DAXCORE_IOMAP_H
+
+#include "mapping.h"
+
+/* -EIO with a message: the answer does not cover @pos, or is out of range. */
+int iomap_bad_answer(const struct dax_iomap *iomap, dax_loff_t pos);
+
+static inline bool iomap_answer_ok(const struct dax_iomap *iomap,
+				   dax_loff_t pos)
+{
+	return iomap->offset >= 0 && iomap->offset <= pos &&
+	       iomap->length <= (uint64_t)INT64_MAX &&
+	       (uint64_t)(pos - iomap->offset) < iomap->length &&
+	       iomap->length <= (uint64_t)(INT64_MAX - iomap->offset) &&
+	       iomap->type <= DAX_IOMAP_UNWRITTEN && iomap->type != 1 &&
+	       iomap->dax_dev;
+}
+
+/* @written: bytes used, 0 after a failure. */
+static inline int iomap_end(struct dax_mapping *mapping, dax_loff_t pos,
+			    uint64_t length, int64_t written,
+			    unsigned int flags, struct dax_iomap *iomap)
+{
+	if (likely(!mapping->ops->iomap_end))
+		return 0;
+	return mapping->ops->iomap_end(mapping, mapping->private_data, pos,
+				       length, written, flags, iomap);
+}
+
+/*
+ * Ask for one extent that covers @pos.  On 0 the caller owes iomap_end();
+ * on an error nothing is owed.
+ */
+static inline int iomap_begin(struct dax_mapping *mapping, dax_loff_t pos,
+			      uint64_t length, unsigned int flags,
+			      struct dax_iomap *iomap)
+{
+	int ret;
+
+	*iomap = (struct dax_iomap){ .dax_dev = mapping->dax_dev };
+	ret = mapping->ops->iomap_begin(mapping, mapping->private_data, pos,
+					length, flags, iomap);
+	if (unlikely(ret))
+		return ret < 0 ? ret : -EIO;
+	if (likely(iomap_answer_ok(iomap, pos)))
+		return 0;
+	iomap_end(mapping, pos, length, 0, flags, iomap);
+	return iomap_bad_answer(iomap, pos);
+}
+
+#endif

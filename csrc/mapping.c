@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * mapping.c -- one file's state and lifetime
+ *
+ * Owns: struct dax_mapping, the registry of all files (for fork), the order
+ *       of the outer locks.
+ * Locks: registry and dev->lock guard lists; innermost.
+ * Kernel: struct address_space and struct inode.
+ * Differs: invalidate_lock has a name of its own (v4.14: each file system's
+ *          i_mmap_sem or dax_sem); readers of it write no shared line.
+ */
+#include "mapping.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "errormsg.h"
+#include "policy.h"
+
+static struct mutex registry;
+static struct dax_mapping *registered;
+
+/* ---- fork ---------------------------------------------------------------- */
+
+static void fork_prepare(void)
+{
+	mutex_lock(&registry);
+}
+
+static void fork_parent(void)
+{
+	mutex_unlock(&registry);
+}
+
+/* The child has one thread and may hold anything: all files are stale. */
+static void fork_child(void)
+{
+	for (struct dax_mapping *m = registered; m; m = m->next_registered)
+		percpu_rwsem_set_stale(&m->invalidate_lock);
+	registered = NULL;
+	mutex_unlock(&registry);
+}
+
+__attribute__((constructor)) static void mapping_init(void)
+{
+	sys_at_fork_child(fork_prepare, fork_parent, fork_child);
+}
+
+static bool is_stale(struct dax_mapping *mapping)
+{
+	return READ_ONCE(mapping->invalidate_lock.state) == PERCPU_RWSEM_STALE;
+}
+
+static int stale_error(void)
+{
+	return dax_error(-ESTALE, "the file was opened before fork(): a child opens "
+			 "its own");
+}
+
+/* ---- lists ----------------------------------------------------------------- */
+
+static void link_mapping(struct dax_mapping *mapping)
+{
+	struct dax_device *dev = mapping->dax_dev;
+
+	mutex_lock(&registry);
+	mapping->next_registered = registered;
+	registered = mapping;
+	mutex_unlock(&registry);
+	mutex_lock(&dev->lock);
+	mapping->next_on_device = dev->mappings;
+	dev->mappings = mapping;
+	mutex_unlock(&dev->lock);
+	atomic_fetch_add(&dev->nr_files, 1);
+}
+
+static void unlink_mapping(struct dax_mapping *mapping)
+{
+	struct dax_device *dev = mapping->dax_dev;
+	struct dax_mapping **link;
+
+	mutex_lock(&registry);
+	for (link = &registered; *link && *link != mapping;)
+		link = &(*link)->next_registered;
+	if (*link)
+		*link = mapping->next_registered;
+	mutex_unlock(&registry);
+	mutex_lock(&dev->lock);
+	for (link = &dev->mappings; *link != mapping;)
+		link = &(*link)->next_on_device;
+	*link = mapping->next_on_device;
+	mutex_unlock(&dev->lock);
+	atomic_fetch_sub(&dev->nr_files, 1);
+}
+
+/* ---- life ------------------------------------------------------------------ */
+
+static int check_attr(struct dax_device *dev, const struct dax_mapping_attr *attr)
+{
+	if (attr->struct_size != sizeof(*attr))
+		return dax_error(-EINVAL, "dax_mapping_attr.struct_size is %zu, not %zu",
+				 attr->struct_size, sizeof(*attr));
+	if (attr->size < 0 || attr->size > DAX_MAX_SIZE)
+		return dax_error(-EINVAL, "size %" PRId64 " is not in 0 to %" PRId64,
+				 attr->size, (int64_t)DAX_MAX_SIZE);
+	if (attr->page_pool > DAX_PAGE_POOL_WARM)
+		return dax_error(-EINVAL, "page_pool %u is unknown", attr->page_pool);
+	if (!attr->ops || attr->ops->struct_size != sizeof(*attr->ops) ||
+	    !attr->ops->iomap_begin)
+		return dax_error(-EINVAL, "the block map has no iomap_begin or a "
+				 "struct_size other than %zu", sizeof(*attr->ops));
+	if (!smp_load_acquire(&dev->alive))
+		return dax_error(-ENXIO, "%s: the device is dead", dev->path);
+	return 0;
+}
+
+static int init_locks(struct dax_mapping *mapping)
+{
+	int ret = percpu_init(&mapping->percpu);
+
+	if (ret)
+		return dax_error(ret, "no memory for the file's locks");
+	percpu_init_rwsem(&mapping->invalidate_lock, &mapping->percpu,
+			  SEM_INVALIDATE);
+	pthread_rwlock_init(&mapping->i_rwsem, NULL);
+	atomic_init(&mapping->refs, 1);
+	return 0;
+}
+
+static void fini_locks(struct dax_mapping *mapping)
+{
+	pthread_rwlock_destroy(&mapping->i_rwsem);
+	percpu_fini(&mapping->percpu);
+}
+
+int mapping_new(struct dax_mapping **ret_mapping, struct dax_device *dev,
+		const struct dax_mapping_attr *attr,
+		const struct dax_policy *policy)
+{
+	struct dax_mapping *mapping;
+	int ret = check_attr(dev, attr);
+
+	if (ret)
+		return ret;
+	mapping = dax_zalloc(sizeof(*mapping));
+	if (!mapping)
+		return dax_error(-ENOMEM, "no memory for a file");
+	mapping->dax_dev = dev;
+	mapping->ops = attr->ops;
+	mapping->private_data = attr->private_data;
+	mapping->policy = policy;
+	atomic_init(&mapping->i_size, attr->size);
+	/* One page more than there is: room for a 2 MiB entry in any file
+	 * that has 2 MiB. */
+	radix_tree_init(&mapping->i_pages, mapping_max_pgoff(mapping));
+	ret = init_locks(mapping);
+	if (ret)
+		goto err_free;
+	ret = policy->init ? policy->init(mapping, attr->page_pool) : 0;
+	if (ret)
+		goto err_fini_locks;
+	device_get(dev);
+	link_mapping(mapping);
+	*ret_mapping = mapping;
+	return 0;
+
+err_fini_locks:
+	fini_locks(mapping);
+err_free:
+	dax_free(mapping);
+	return ret;
+}
+
+void mapping_get(struct dax_mapping *mapping)
+{
+	atomic_fetch_add_explicit(&mapping->refs, 1, memory_order_relaxed);
+}
+
+/* No vma is left (each holds a reference) and no call is in progress. */
+static void mapping_free(struct dax_mapping *mapping)
+{
+	struct dax_device *dev = mapping->dax_dev;
+
+	if (mapping->policy->fini)
+		mapping->policy->fini(mapping);
+	radix_tree_destroy(&mapping->i_pages);
+	if (mapping->ops->free)
+		mapping->ops->free(mapping, mapping->private_data);
+	unlink_mapping(mapping);
+	fini_locks(mapping);
+	dax_free(mapping);
+	device_put(dev);
+}
+
+void mapping_put(struct dax_mapping *mapping)
+{
+	if (atomic_fetch_sub_explicit(&mapping->refs, 1,
+				      memory_order_acq_rel) == 1)
+		mapping_free(mapping);
+}
+
+uint64_t mapping_nrexceptional(struct dax_mapping *mapping)
+{
+	return percpu_sum(&mapping->percpu, DAX_STAT_ENTRY_INSERT) -
+	       percpu_sum(&mapping->percpu, DAX_STAT_ENTRY_DELETE);
+}
+
+/* ---- locks ----------------------------------------------------------------- */
+
+static __cold int lock_error(int err)
+{
+	if (err == -ESTALE)
+		return stale_error();
+	if (err == -EDEADLK)
+		return dax_error(err, "a block map called back into its own file");
+	return dax_error(err, "no memory for the thread's counters");
+}
+
+int mapping_lock_shared(struct dax_mapping *mapping,
+			struct percpu_area **ret_area)
+{
+	struct percpu_area *area = this_percpu(&mapping->percpu);
+	int ret;
+
+	if (unlikely(!area))
+		return lock_error(-ENOMEM);
+	ret = percpu_down_read(&mapping->invalidate_lock, area);
+	if (unlikely(ret))
+		return lock_error(ret);
+	*ret_area = area;
+	return 0;
+}
+
+void mapping_unlock_shared(struct dax_mapping *mapping,
+			   struct percpu_area *area)
+{
+	percpu_up_read(&mapping->invalidate_lock, area);
+}
+
+int mapping_lock_exclusive(struct dax_mapping *mapping)
+{
+	int ret = percpu_down_write(&mapping->invalidate_lock);
+
+	return ret ? lock_error(ret) : 0;
+}
+
+void mapping_unlock_exclusive(struct dax_mapping *mapping)
+{
+	percpu_up_write(&mapping->invalidate_lock);
+}
+
+/* i_rwsem is a plain rwlock: writes to a file are frequent, and a membarrier
+ * for each would cost more than the contention it saves. */
+static int i_rwsem_lock(struct dax_mapping *mapping,
+			int (*lock)(pthread_rwlock_t *))
+{
+	struct percpu_area *area = this_percpu(&mapping->percpu);
+	int ret;
+
+	if (!area)
+		return lock_error(-ENOMEM);
+	if (is_stale(mapping))
+		return stale_error();
+	if (area->i_rwsem_held || READ_ONCE(area->reading[SEM_INVALIDATE]))
+		return lock_error(-EDEADLK);
+	ret = lock(&mapping->i_rwsem);
+	if (ret)
+		return lock_error(-ret);
+	area->i_rwsem_held = 1;
+	return 0;
+}
+
+int i_rwsem_lock_shared(struct dax_mapping *mapping)
+{
+	return i_rwsem_lock(mapping, pthread_rwlock_rdlock);
+}
+
+int i_rwsem_lock_exclusive(struct dax_mapping *mapping)
+{
+	return i_rwsem_lock(mapping, pthread_rwlock_wrlock);
+}
+
+void i_rwsem_unlock(struct dax_mapping *mapping)
+{
+	this_percpu(&mapping->percpu)->i_rwsem_held = 0;
+	pthread_rwlock_unlock(&mapping->i_rwsem);
+}
+
+/* ---- page tables ------------------------------------------------------------ */
+
+void unmap_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
+			 dax_pgoff_t last, bool even_cows)
+{
+	for (struct dax_vma *vma = mapping->i_mmap; vma; vma = vma->i_mmap_next) {
+		dax_pgoff_t end = vma->vm_pgoff + vma->nr_pages - 1;
+
+		if (first <= end && last >= vma->vm_pgoff)
+			vma->vm_ops->zap(vma,
+					 first > vma->vm_pgoff ? first : vma->vm_pgoff,
+					 last < end ? last : end, even_cows);
+	}
+}
+
+/* ---- the device's death ------------------------------------------------------ */
+
+/* Wait until every call in progress on @mapping has left. */
+static int drain(struct dax_mapping *mapping)
+{
+	int ret = i_rwsem_lock_exclusive(mapping);
+
+	if (ret)
+		return ret;
+	ret = mapping_lock_exclusive(mapping);
+	if (!ret)
+		mapping_unlock_exclusive(mapping);
+	i_rwsem_unlock(mapping);
+	return ret;
+}
+
+/* The @nth file of the device, with a reference; NULL past the last. */
+static struct dax_mapping *nth_mapping(struct dax_device *dev, unsigned int nth)
+{
+	struct dax_mapping *mapping;
+
+	mutex_lock(&dev->lock);
+	mapping = dev->mappings;
+	while (mapping && nth--)
+		mapping = mapping->next_on_device;
+	if (mapping)
+		mapping_get(mapping);
+	mutex_unlock(&dev->lock);
+	return mapping;
+}
+
+/* New files join at the head and are born on a dead device, so counting up
+ * meets every old one at least once. */
+int device_kill(struct dax_device *dev)
+{
+	struct dax_mapping *mapping;
+	int ret = 0;
+
+	smp_store_release(&dev->alive, false);
+	for (unsigned int i = 0; !ret && (mapping = nth_mapping(dev, i)); i++) {
+		ret = drain(mapping);
+		mapping_put(mapping);
+	}
+	return ret;
+}

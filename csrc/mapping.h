@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * mapping.h -- one file: tree, size, block map, locks, the vmas that show it
+ *
+ * Locks, outer to inner:
+ *   i_rwsem           shared: pread, extents; exclusive: pwrite, truncate,
+ *                     punch, fallocate
+ *   invalidate_lock   shared: faults, soft loads and stores, snapshots;
+ *                     exclusive: truncate, punch, mmap, munmap, close
+ *   entry locks       entry_lock.h, one at a time per thread
+ *   hash bucket       waitqueue.h
+ * Each refuses with -EDEADLK a thread that holds it already.
+ */
+#ifndef DAXCORE_MAPPING_H
+#define DAXCORE_MAPPING_H
+
+#include <pthread.h>
+
+#include "daxcore/types.h"
+#include "device.h"
+#include "percpu.h"
+#include "radix_tree.h"
+#include "vma.h"
+
+struct dax_policy;
+
+enum mapping_sem { SEM_INVALIDATE };
+
+/* Largest size of a file: the last page must have a page offset after it. */
+#define DAX_MAX_SIZE	(INT64_MAX - (DAX_PAGE_SIZE - 1))
+
+struct dax_mapping {
+	/* set once */
+	struct dax_device *dax_dev;	/* a reference */
+	const struct dax_iomap_ops *ops;
+	void *private_data;
+	const struct dax_policy *policy;
+	void *policy_data;
+
+	/* read by every fault, seldom written */
+	_Atomic dax_loff_t i_size;	/* written under both locks exclusive,
+					 * grown under i_rwsem exclusive */
+	_Atomic uint32_t nr_waiters;	/* threads asleep for its entries */
+	struct radix_tree_root i_pages;
+	struct dax_vma *i_mmap;		/* changed under invalidate_lock excl. */
+	struct percpu_rwsem invalidate_lock;
+	struct percpu percpu;
+
+	/* the rest */
+	pthread_rwlock_t i_rwsem __aligned(FALSE_SHARING);
+	_Atomic unsigned int refs;
+	_Atomic uint64_t page_table_bytes;
+	_Atomic uint64_t cow_bytes;
+	struct dax_mapping *next_on_device;	/* guarded by dev->lock */
+	struct dax_mapping *next_registered;	/* guarded by the registry */
+};
+
+int mapping_new(struct dax_mapping **ret_mapping, struct dax_device *dev,
+		const struct dax_mapping_attr *attr,
+		const struct dax_policy *policy);
+void mapping_get(struct dax_mapping *mapping);
+void mapping_put(struct dax_mapping *mapping);
+
+/* invalidate_lock shared and the thread's area, as one step. */
+int mapping_lock_shared(struct dax_mapping *mapping,
+			struct percpu_area **ret_area);
+void mapping_unlock_shared(struct dax_mapping *mapping,
+			   struct percpu_area *area);
+int mapping_lock_exclusive(struct dax_mapping *mapping);
+void mapping_unlock_exclusive(struct dax_mapping *mapping);
+
+int i_rwsem_lock_shared(struct dax_mapping *mapping);
+int i_rwsem_lock_exclusive(struct dax_mapping *mapping);
+void i_rwsem_unlock(struct dax_mapping *mapping);
+
+static inline dax_loff_t i_size_read(struct dax_mapping *mapping)
+{
+	return smp_load_acquire(&mapping->i_size);
+}
+
+/* Pages up to and including the one that holds the last byte. */
+static inline dax_pgoff_t mapping_max_pgoff(struct dax_mapping *mapping)
+{
+	return (dax_pgoff_t)(i_size_read(mapping) + (DAX_PAGE_SIZE - 1)) >>
+	       DAX_PAGE_SHIFT;
+}
+
+/* Entries in the tree, page pointers excluded (kernel: nrexceptional). */
+uint64_t mapping_nrexceptional(struct dax_mapping *mapping);
+
+/*
+ * Drop the leaves of a range of pages in every mapping of the file; private
+ * copies only with @even_cows.  Context: invalidate_lock held, shared or
+ * exclusive.  Kernel: unmap_mapping_range().
+ */
+void unmap_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
+			 dax_pgoff_t last, bool even_cows);
+
+/* Kill the device: later users get -ENXIO, present ones finish first. */
+int device_kill(struct dax_device *dev);
+
+#endif

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * rw.c -- read and write through the block map, without faults
+ *
+ * Owns: nothing.
+ * Locks: i_rwsem, shared to read and exclusive to write; invalidate_lock
+ *        shared while holes that got blocks are invalidated.
+ * Kernel: dax_iomap_rw() and dax_iomap_actor() (v4.14).
+ * Differs: what is past the end in the last page is zeroed when a write
+ *          makes the file longer.
+ */
+#include "rw.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "errormsg.h"
+#include "invalidate.h"
+#include "iomap.h"
+
+/* Bytes of @iomap from @pos on, at most @len. */
+static size_t iomap_left(const struct dax_iomap *iomap, dax_loff_t pos,
+			 size_t len)
+{
+	uint64_t left = iomap->length - (uint64_t)(pos - iomap->offset);
+
+	return left < len ? (size_t)left : len;
+}
+
+/* Address of @pos and how many bytes of @len lie together there. */
+static ssize_t iomap_access(const struct dax_iomap *iomap, dax_loff_t pos,
+			    size_t len, char **ret_kaddr)
+{
+	uint64_t addr = iomap->addr + (uint64_t)(pos - iomap->offset);
+	size_t within = addr % DAX_PAGE_SIZE;
+	void *kaddr;
+	int64_t nr;
+
+	nr = direct_access(iomap->dax_dev, addr >> DAX_PAGE_SHIFT,
+			   (within + len + DAX_PAGE_SIZE - 1) >> DAX_PAGE_SHIFT,
+			   &kaddr, NULL);
+	if (nr < 0)
+		return (ssize_t)nr;
+	*ret_kaddr = (char *)kaddr + within;
+	nr = (nr << DAX_PAGE_SHIFT) - (int64_t)within;
+	return nr < (int64_t)len ? (ssize_t)nr : (ssize_t)len;
+}
+
+/* ---- reading ---------------------------------------------------------------------- */
+
+/* One extent; > 0 bytes done, or -errno. */
+static ssize_t read_extent(const struct dax_iomap *iomap, char *buf, size_t len,
+			   dax_loff_t pos)
+{
+	size_t n = iomap_left(iomap, pos, len);
+	ssize_t ret;
+	char *kaddr;
+
+	if (iomap->type != DAX_IOMAP_MAPPED) {
+		memset(buf, 0, n);
+		return (ssize_t)n;
+	}
+	ret = iomap_access(iomap, pos, n, &kaddr);
+	if (ret > 0)
+		memcpy(buf, kaddr, (size_t)ret);
+	return ret;
+}
+
+static ssize_t read_once(struct dax_mapping *mapping, char *buf, size_t len,
+			 dax_loff_t pos)
+{
+	struct dax_iomap iomap;
+	ssize_t done;
+	int ret = iomap_begin(mapping, pos, len, 0, &iomap);
+
+	if (ret)
+		return ret;
+	done = read_extent(&iomap, buf, len, pos);
+	ret = iomap_end(mapping, pos, len, done < 0 ? 0 : done, 0, &iomap);
+	return done < 0 || !ret ? done : ret;
+}
+
+static ssize_t read_locked(struct dax_mapping *mapping, char *buf, size_t len,
+			   dax_loff_t pos)
+{
+	dax_loff_t size = i_size_read(mapping);
+	ssize_t ret = device_verify(mapping->dax_dev);
+	size_t done = 0;
+
+	if (ret || pos >= size)
+		return ret;
+	if (len > (uint64_t)(size - pos))
+		len = (size_t)(size - pos);
+	while (done < len) {
+		ret = read_once(mapping, buf + done, len - done,
+				pos + (dax_loff_t)done);
+		if (ret < 0)
+			break;
+		done += (size_t)ret;
+	}
+	return done ? (ssize_t)done : ret;
+}
+
+ssize_t mapping_pread(struct dax_mapping *mapping, void *buf, size_t len,
+		      dax_loff_t pos)
+{
+	ssize_t ret;
+
+	if (pos < 0)
+		return dax_error(-EINVAL, "offset %" PRId64 " is negative", pos);
+	if (len > SSIZE_MAX)
+		len = SSIZE_MAX;
+	ret = i_rwsem_lock_shared(mapping);
+	if (ret)
+		return ret;
+	ret = read_locked(mapping, buf, len, pos);
+	i_rwsem_unlock(mapping);
+	return ret;
+}
+
+/* ---- writing ----------------------------------------------------------------------- */
+
+/* Holes that got blocks are shown as zeroes still: take that away before the
+ * bytes come, so that nobody sees old after new. */
+static int invalidate_new(struct dax_mapping *mapping, dax_loff_t pos, size_t n)
+{
+	struct percpu_area *area;
+	int ret = mapping_lock_shared(mapping, &area);
+
+	if (ret)
+		return ret;
+	/* A dirty entry is a data entry: it shows the block already. */
+	invalidate_pages_range(mapping, area, (dax_pgoff_t)pos >> DAX_PAGE_SHIFT,
+			       ((dax_pgoff_t)pos + n - 1) >> DAX_PAGE_SHIFT);
+	mapping_unlock_shared(mapping, area);
+	return 0;
+}
+
+static ssize_t write_extent(struct dax_mapping *mapping,
+			    const struct dax_iomap *iomap, const char *buf,
+			    size_t len, dax_loff_t pos)
+{
+	size_t n = iomap_left(iomap, pos, len);
+	ssize_t ret;
+	char *kaddr;
+
+	if (iomap->type != DAX_IOMAP_MAPPED)
+		return dax_error(-EIO, "the block map left byte %" PRId64 " a hole when "
+				 "it was written to", pos);
+	ret = iomap_access(iomap, pos, n, &kaddr);
+	if (ret < 0)
+		return ret;
+	n = (size_t)ret;
+	ret = device_prepare_store(iomap->dax_dev,
+				   iomap->addr + (uint64_t)(pos - iomap->offset), n);
+	if (!ret && iomap->flags & DAX_IOMAP_F_NEW)
+		ret = invalidate_new(mapping, pos, n);
+	if (ret)
+		return ret;
+	memcpy(kaddr, buf, n);
+	return (ssize_t)n;
+}
+
+static ssize_t write_once(struct dax_mapping *mapping, const char *buf,
+			  size_t len, dax_loff_t pos)
+{
+	struct dax_iomap iomap;
+	ssize_t done;
+	int ret = iomap_begin(mapping, pos, len, DAX_IOMAP_WRITE, &iomap);
+
+	if (ret)
+		return ret;
+	done = write_extent(mapping, &iomap, buf, len, pos);
+	ret = iomap_end(mapping, pos, len, done < 0 ? 0 : done, DAX_IOMAP_WRITE,
+			&iomap);
+	return done < 0 || !ret ? done : ret;
+}
+
+/* Before a write that ends past the end of the file. */
+static int prepare_growth(struct dax_mapping *mapping, dax_loff_t end)
+{
+	int ret;
+
+	if (end <= i_size_read(mapping))
+		return 0;
+	ret = mapping_reserve_size(mapping, end);
+	return ret ? ret : zero_tail(mapping);
+}
+
+static ssize_t write_locked(struct dax_mapping *mapping, const char *buf,
+			    size_t len, dax_loff_t pos)
+{
+	ssize_t ret = device_verify(mapping->dax_dev);
+	size_t done = 0;
+	dax_loff_t end;
+
+	if (!ret)
+		ret = prepare_growth(mapping, pos + (dax_loff_t)len);
+	while (!ret && done < len) {
+		ssize_t n = write_once(mapping, buf + done, len - done,
+				       pos + (dax_loff_t)done);
+
+		if (n < 0)
+			ret = n;
+		else
+			done += (size_t)n;
+	}
+	end = pos + (dax_loff_t)done;
+	if (done && end > i_size_read(mapping))
+		smp_store_release(&mapping->i_size, end);
+	return done ? (ssize_t)done : ret;
+}
+
+ssize_t mapping_pwrite(struct dax_mapping *mapping, const void *buf,
+		       size_t len, dax_loff_t pos)
+{
+	ssize_t ret;
+
+	if (pos < 0)
+		return dax_error(-EINVAL, "offset %" PRId64 " is negative", pos);
+	if (pos > DAX_MAX_SIZE || len > (uint64_t)(DAX_MAX_SIZE - pos))
+		return dax_error(-EFBIG, "offset %" PRId64 " + %zu bytes is beyond "
+				 "2^63-4096", pos, len);
+	if (len == 0)
+		return 0;
+	ret = i_rwsem_lock_exclusive(mapping);
+	if (ret)
+		return ret;
+	ret = write_locked(mapping, buf, len, pos);
+	i_rwsem_unlock(mapping);
+	return ret;
+}
+
+/* ---- reporting ------------------------------------------------------------------------ */
+
+static bool continues(const struct dax_extent *row, const struct dax_iomap *iomap,
+		      dax_loff_t pos, uint64_t addr)
+{
+	return row->type == iomap->type && row->flags == iomap->flags &&
+	       row->offset + (dax_loff_t)row->length == pos &&
+	       (iomap->type == DAX_IOMAP_HOLE ||
+		row->device_offset + row->length == addr);
+}
+
+/* Add an answer to the rows; false: there is no room for it. */
+static bool add_extent(struct dax_extent *buf, size_t nr, size_t *filled,
+		       const struct dax_iomap *iomap, dax_loff_t pos, size_t n)
+{
+	uint64_t addr = iomap->addr + (uint64_t)(pos - iomap->offset);
+
+	if (*filled && continues(&buf[*filled - 1], iomap, pos, addr)) {
+		buf[*filled - 1].length += n;
+		return true;
+	}
+	if (*filled == nr)
+		return false;
+	buf[(*filled)++] = (struct dax_extent){
+		.offset = pos, .length = n, .type = iomap->type,
+		.device_offset = iomap->type == DAX_IOMAP_HOLE ? 0 : addr,
+		.flags = iomap->flags,
+	};
+	return true;
+}
+
+static int64_t extents_locked(struct dax_mapping *mapping, dax_loff_t *pos,
+			      struct dax_extent *buf, size_t nr)
+{
+	dax_loff_t size = i_size_read(mapping);
+	struct dax_iomap iomap;
+	size_t filled = 0;
+	bool room = true;
+
+	while (room && *pos < size) {
+		size_t left = (size_t)(size - *pos);
+		int ret = iomap_begin(mapping, *pos, left, DAX_IOMAP_REPORT, &iomap);
+
+		if (ret)
+			return ret;
+		left = iomap_left(&iomap, *pos, left);
+		room = add_extent(buf, nr, &filled, &iomap, *pos, left);
+		iomap_end(mapping, *pos, left, 0, DAX_IOMAP_REPORT, &iomap);
+		if (room)
+			*pos += (dax_loff_t)left;
+	}
+	return (int64_t)filled;
+}
+
+int64_t mapping_extents(struct dax_mapping *mapping, dax_loff_t *pos,
+			struct dax_extent *buf, size_t nr)
+{
+	int64_t ret;
+
+	if (*pos < 0)
+		return dax_error(-EINVAL, "offset %" PRId64 " is negative", *pos);
+	ret = i_rwsem_lock_shared(mapping);
+	if (ret)
+		return ret;
+	ret = extents_locked(mapping, pos, buf, nr);
+	i_rwsem_unlock(mapping);
+	return ret;
+}

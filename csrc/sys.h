@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * sys.h -- the operating system, behind one door
+ *
+ * Owns: system calls, allocation, clocks, fork detection.  The only file that
+ * touches errno; everything above sees 0 or -errno.
+ */
+#ifndef DAXCORE_SYS_H
+#define DAXCORE_SYS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "compiler.h"
+#include "test_hooks.h"
+
+/* Allocate zeroed memory aligned to a cache line.  NULL when there is none. */
+void *dax_zalloc(size_t size);
+void dax_free(void *ptr);
+
+/* One zeroed / uninitialised 4 KiB page aligned to 4 KiB. */
+void *dax_alloc_page(void);
+
+/*
+ * Reserve @size bytes of zeroed address space that costs memory only where it
+ * is touched.  0 or -ENOMEM.
+ */
+int sys_reserve(void **ret_addr, size_t size);
+void sys_unreserve(void *addr, size_t size);
+
+/* Read-only zeroes that cost no memory, aligned to @align; NULL on failure. */
+void *sys_reserve_readonly(size_t size, size_t align);
+void sys_nohugepage(void *addr, size_t size);
+int sys_populate_write(void *addr, size_t size);
+
+/* Bytes that can be allocated without swapping; UINT64_MAX if unknown. */
+uint64_t sys_available_memory(void);
+
+uint64_t sys_clock_ns(void);
+
+/* What an open file is. */
+enum sys_file_kind { SYS_FILE_REGULAR, SYS_FILE_CHAR, SYS_FILE_DIR, SYS_FILE_OTHER };
+
+struct sys_file_info {
+	enum sys_file_kind kind;
+	uint64_t size;
+	unsigned int rdev_major;
+	unsigned int rdev_minor;
+};
+
+/* Descriptors: >= 0 or -errno.  All are close-on-exec. */
+int sys_open(const char *path, bool write);
+int sys_create_new(const char *path);
+int sys_memfd(const char *name);
+void sys_close(int fd);
+void sys_unlink(const char *path);
+int sys_file_info(int fd, struct sys_file_info *ret_info);
+int sys_truncate(int fd, uint64_t size);
+int sys_seal_shrink(int fd);
+int sys_allocate(int fd, uint64_t offset, uint64_t len);
+int sys_map_shared(void **ret_addr, int fd, uint64_t size, bool write);
+/* Whole-file lock, exclusive between open files: 0 or -EBUSY, -errno. */
+int sys_lock_file(int fd);
+/* Process that holds the lock on the file behind @fd, 0 if unknown. */
+int sys_lock_holder(int fd);
+/* First line of a (sysfs) file: 0 or -errno. */
+int sys_read_line(const char *path, char *buf, size_t size);
+int sys_read_link(const char *path, char *buf, size_t size);
+
+/* Sleep while *@word == @val; returns at once if it differs, and may return
+ * early: callers look again. */
+void futex_wait(_Atomic uint32_t *word, uint32_t val);
+void futex_wake(_Atomic uint32_t *word, int nr);
+
+/* A three-state futex mutex: zeroed memory is an unlocked one. */
+struct mutex {
+	_Atomic uint32_t state;	/* 0 free, 1 held, 2 held with sleepers */
+};
+void mutex_lock(struct mutex *lock);
+void mutex_unlock(struct mutex *lock);
+
+/*
+ * Asymmetric store-load barrier.  Light on the side that runs all the time,
+ * heavy on the side that is about to sleep or to exclude.  Where the kernel
+ * has no membarrier(2) both sides are full fences.
+ */
+extern bool sys_has_membarrier;
+
+static inline void smp_mb(void)
+{
+#ifdef __SANITIZE_THREAD__
+	static _Atomic int order;	/* TSan does not know fences */
+
+	atomic_fetch_add(&order, 0);
+#else
+	atomic_thread_fence(memory_order_seq_cst);
+#endif
+}
+
+static inline void asym_barrier_light(void)
+{
+	barrier();
+	if (unlikely(!sys_has_membarrier))
+		smp_mb();
+}
+
+void asym_barrier_heavy(void);
+
+/* Call @fn in the child of every fork(); false if it cannot be arranged. */
+bool sys_at_fork_child(void (*prepare)(void), void (*parent)(void),
+		       void (*child)(void));
+
+#endif

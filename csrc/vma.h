@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vma.h -- one mmap of a file range, its page table behind a table of calls
+ *
+ * The fault path sees page tables only through dax_vm_ops.  Unless said
+ * otherwise a call is made with the entry lock of the pages held, or with the
+ * file's invalidate_lock held exclusively, so no two calls meet on one leaf.
+ *
+ * Kernel: struct vm_area_struct, vm_insert_mixed(), vm_insert_mixed_mkwrite(),
+ * vmf_insert_pfn_pmd(), unmap_mapping_range() (v4.14 and the fixes named in
+ * docs/design.md).
+ */
+#ifndef DAXCORE_VMA_H
+#define DAXCORE_VMA_H
+
+#include <stdbool.h>
+
+#include "daxcore/types.h"
+#include "sys.h"
+
+/* What stands in the page-table slot of a 2 MiB range. */
+enum vma_pmd_state {
+	VMA_PMD_NONE,
+	VMA_PMD_TABLE,	/* 4 KiB leaves */
+	VMA_PMD_HUGE	/* one 2 MiB leaf */
+};
+
+struct dax_vm_ops {
+	/*
+	 * Insert a 4 KiB leaf.  @mkwrite: dirty, young and, if the vma allows
+	 * it, writable at once; on a leaf that is there already only these
+	 * flags are added, and only if it shows the same frame.
+	 * 0; -EBUSY: a leaf is there (harmless); -ENOMEM; -EFAULT: outside.
+	 */
+	int (*insert_mixed)(struct dax_vma *vma, dax_pgoff_t pgoff,
+			    dax_pfn_t pfn, bool mkwrite);
+	/* The same for a 2 MiB leaf; -EBUSY also if a table is there. */
+	int (*insert_pfn_pmd)(struct dax_vma *vma, dax_pgoff_t pgoff,
+			      dax_pfn_t pfn, bool write);
+	/* Put a private copy, replacing what is there.  Takes over @page on 0.
+	 * -EBUSY: a private copy is there already; -ENOMEM; -EFAULT. */
+	int (*finish_cow)(struct dax_vma *vma, dax_pgoff_t pgoff, void *page);
+	/* Make room for a 4 KiB leaf (a table for it) before anything is
+	 * changed, so that insertion cannot run out of memory.  -ENOMEM. */
+	int (*pte_alloc)(struct dax_vma *vma, dax_pgoff_t pgoff);
+	int (*pmd_alloc)(struct dax_vma *vma, dax_pgoff_t pgoff);
+	enum vma_pmd_state (*pmd_state)(struct dax_vma *vma, dax_pgoff_t pgoff);
+	/* Is there a leaf for the page (@write: a writable one)?  No lock. */
+	bool (*present)(struct dax_vma *vma, dax_pgoff_t pgoff, bool write);
+	/* Drop leaves; private copies only with @even_cows.  A 2 MiB leaf
+	 * partly covered goes whole. */
+	void (*zap)(struct dax_vma *vma, dax_pgoff_t first, dax_pgoff_t last,
+		    bool even_cows);
+	/* A 2 MiB leaf at @pgoff goes, tables stay. */
+	void (*split_huge_pmd)(struct dax_vma *vma, dax_pgoff_t pgoff);
+	void (*free)(struct dax_vma *vma);
+};
+
+struct dax_vma {
+	const struct dax_vm_ops *vm_ops;
+	struct dax_mapping *mapping;	/* a reference */
+	struct dax_vma *i_mmap_next;	/* changed under invalidate_lock excl. */
+	struct dax_vma **i_mmap_link;
+	dax_pgoff_t vm_pgoff;		/* first page of the file */
+	dax_pgoff_t nr_pages;
+	uint64_t vm_start;		/* address */
+	uint64_t length;		/* bytes asked for */
+	unsigned int flags;		/* DAX_VM_* */
+	unsigned int pages;		/* enum dax_vma_pages */
+	_Atomic unsigned int refs;
+};
+
+static inline bool vma_is_shared(const struct dax_vma *vma)
+{
+	return vma->flags & DAX_VM_SHARED;
+}
+
+static inline bool vma_covers(const struct dax_vma *vma, dax_pgoff_t pgoff)
+{
+	return pgoff - vma->vm_pgoff < vma->nr_pages;
+}
+
+/* One fault on its way. */
+struct dax_vm_fault {
+	struct dax_vma *vma;
+	dax_pgoff_t pgoff;
+	bool write;
+	bool cow;	/* a write to a private mapping */
+	int error;	/* out: -errno behind SIGBUS or OOM */
+	int reason;	/* out: enum dax_fallback_reason */
+	struct percpu_area *area;	/* the thread's, of the file */
+};
+
+#endif

@@ -1,0 +1,878 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vma_soft.c -- a software page table: loads and stores are calls
+ *
+ * Owns: the page tables and the private copies in them.
+ * Locks: a leaf changes under the entry lock of its page or under
+ *        invalidate_lock exclusive; tables are added by compare-and-swap and
+ *        freed with the vma.  A load or store holds invalidate_lock shared
+ *        from the look at the leaf to the last byte, which is what a TLB
+ *        shootdown gives the kernel.
+ * Kernel: mm/memory.c: insert_pfn(), zap_pte_range(), do_anonymous_page()
+ *         (v4.14); the same-PFN check of insert_pfn() as merged there.
+ */
+#include "vma_soft.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "errormsg.h"
+#include "fault.h"
+#include "frames.h"
+
+enum {
+	PTRS_PER_TABLE = 512,
+	PUD_PAGES_SHIFT = 18,
+	/* Accesses that fault this often without getting their leaf report it
+	 * rather than spin: an embedder's block map contradicts itself. */
+	MAX_FAULTS_PER_ACCESS = 1000
+};
+
+typedef _Atomic uint64_t leaf_t;
+
+struct pmd_table {
+	leaf_t slot[PTRS_PER_TABLE];
+};
+
+struct pte_table {
+	leaf_t slot[PTRS_PER_TABLE];
+};
+
+struct vma_soft {
+	struct dax_vma vma;
+	uint64_t first_pud;	/* GiB number of pud[0] */
+	uint64_t nr_puds;
+	_Atomic(struct pmd_table *) pud[];
+};
+
+static const uint64_t max_length = UINT64_C(1) << 47;
+
+static struct vma_soft *to_soft(struct dax_vma *vma)
+{
+	return container_of(vma, struct vma_soft, vma);
+}
+
+static uint64_t address_page(const struct dax_vma *vma, dax_pgoff_t pgoff)
+{
+	return (vma->vm_start >> DAX_PAGE_SHIFT) + (pgoff - vma->vm_pgoff);
+}
+
+/* ---- tables ---------------------------------------------------------------- */
+
+static void account_table(struct dax_vma *vma, int64_t bytes)
+{
+	atomic_fetch_add_explicit(&vma->mapping->page_table_bytes,
+				  (uint64_t)bytes, memory_order_relaxed);
+}
+
+static struct pmd_table *pmd_table(struct vma_soft *soft, uint64_t page)
+{
+	return smp_load_acquire(&soft->pud[(page >> PUD_PAGES_SHIFT) - soft->first_pud]);
+}
+
+/* Slot of the 2 MiB around a page; NULL if its table is not there. */
+static leaf_t *pmd_slot(struct vma_soft *soft, dax_pgoff_t pgoff)
+{
+	uint64_t page = address_page(&soft->vma, pgoff);
+	struct pmd_table *table = pmd_table(soft, page);
+
+	if (unlikely(!table))
+		return NULL;
+	return &table->slot[(page >> DAX_PMD_ORDER) % PTRS_PER_TABLE];
+}
+
+static struct pte_table *slot_table(uint64_t word)
+{
+	return (struct pte_table *)(uintptr_t)(word & ~(uint64_t)LEAF_TABLE);
+}
+
+/* 4 KiB leaf of a page inside the table behind @pmd; NULL: not a table. */
+static leaf_t *pte_of(struct vma_soft *soft, uint64_t pmd, dax_pgoff_t pgoff)
+{
+	if (unlikely(!(pmd & LEAF_TABLE)))
+		return NULL;
+	return &slot_table(pmd)->slot[address_page(&soft->vma, pgoff) % PTRS_PER_TABLE];
+}
+
+static leaf_t *pte_slot(struct vma_soft *soft, dax_pgoff_t pgoff)
+{
+	leaf_t *pmd = pmd_slot(soft, pgoff);
+
+	return likely(pmd) ? pte_of(soft, smp_load_acquire(pmd), pgoff) : NULL;
+}
+
+static int soft_pmd_alloc(struct dax_vma *vma, dax_pgoff_t pgoff)
+{
+	struct vma_soft *soft = to_soft(vma);
+	uint64_t page = address_page(vma, pgoff);
+	_Atomic(struct pmd_table *) *pud =
+		&soft->pud[(page >> PUD_PAGES_SHIFT) - soft->first_pud];
+	struct pmd_table *none = NULL;
+	struct pmd_table *table;
+
+	if (likely(smp_load_acquire(pud)))
+		return 0;
+	table = dax_zalloc(sizeof(*table));
+	if (!table)
+		return dax_error(-ENOMEM, "no memory for a page table");
+	if (atomic_compare_exchange_strong(pud, &none, table))
+		account_table(vma, sizeof(*table));
+	else
+		dax_free(table);
+	return 0;
+}
+
+static __cold int pte_table_alloc(struct dax_vma *vma, leaf_t *pmd)
+{
+	struct pte_table *table = dax_zalloc(sizeof(*table));
+	uint64_t none = 0;
+
+	if (!table)
+		return dax_error(-ENOMEM, "no memory for a page table");
+	if (atomic_compare_exchange_strong(pmd, &none,
+					   (uint64_t)(uintptr_t)table | LEAF_TABLE))
+		account_table(vma, sizeof(*table));
+	else
+		dax_free(table);
+	return 0;
+}
+
+/* A huge leaf in the way is left: the fault finds it and is repeated. */
+static int soft_pte_alloc(struct dax_vma *vma, dax_pgoff_t pgoff)
+{
+	struct vma_soft *soft = to_soft(vma);
+	leaf_t *pmd = pmd_slot(soft, pgoff);
+	int ret;
+
+	if (unlikely(!pmd)) {
+		ret = soft_pmd_alloc(vma, pgoff);
+		if (ret)
+			return ret;
+		pmd = pmd_slot(soft, pgoff);
+	}
+	return likely(smp_load_acquire(pmd)) ? 0 : pte_table_alloc(vma, pmd);
+}
+
+static enum vma_pmd_state soft_pmd_state(struct dax_vma *vma, dax_pgoff_t pgoff)
+{
+	leaf_t *pmd = pmd_slot(to_soft(vma), pgoff);
+	uint64_t word = pmd ? smp_load_acquire(pmd) : 0;
+
+	if (!word)
+		return VMA_PMD_NONE;
+	return word & LEAF_TABLE ? VMA_PMD_TABLE : VMA_PMD_HUGE;
+}
+
+/* ---- leaves ------------------------------------------------------------------ */
+
+static uint64_t leaf_word(dax_pfn_t pfn, unsigned int flags)
+{
+	return pfn << DAX_PAGE_SHIFT | flags | LEAF_PRESENT;
+}
+
+static dax_pfn_t leaf_pfn(uint64_t leaf)
+{
+	return leaf >> DAX_PAGE_SHIFT;
+}
+
+/* Flags of a leaf that a store has asked for; kernel: maybe_mkwrite(). */
+static unsigned int mkwrite_flags(const struct dax_vma *vma)
+{
+	unsigned int flags = LEAF_YOUNG | LEAF_DIRTY;
+
+	return vma->flags & DAX_VM_WRITE ? flags | LEAF_WRITE : flags;
+}
+
+/* The table of insert_pfn(): what happens to a leaf that is there. */
+static int upgrade_leaf(const struct dax_vma *vma, leaf_t *leaf, uint64_t old,
+			dax_pfn_t pfn, bool mkwrite)
+{
+	if (!mkwrite || leaf_pfn(old) != pfn)
+		return -EBUSY;
+	smp_store_release(leaf, old | mkwrite_flags(vma));
+	return 0;
+}
+
+static int soft_insert_mixed(struct dax_vma *vma, dax_pgoff_t pgoff,
+			     dax_pfn_t pfn, bool mkwrite)
+{
+	leaf_t *leaf;
+	uint64_t old;
+
+	if (unlikely(!vma_covers(vma, pgoff)))
+		return dax_error(-EFAULT, "page %" PRIu64 " is outside the mapping",
+				 pgoff);
+	leaf = pte_slot(to_soft(vma), pgoff);
+	if (unlikely(!leaf)) {
+		if (soft_pte_alloc(vma, pgoff))
+			return -ENOMEM;
+		leaf = pte_slot(to_soft(vma), pgoff);
+		if (!leaf)
+			return -EBUSY;	/* a huge leaf */
+	}
+	old = READ_ONCE(*leaf);
+	if (unlikely(old))
+		return upgrade_leaf(vma, leaf, old, pfn, mkwrite);
+	smp_store_release(leaf, leaf_word(pfn, mkwrite ? mkwrite_flags(vma) : 0));
+	return 0;
+}
+
+static int soft_insert_pfn_pmd(struct dax_vma *vma, dax_pgoff_t pgoff,
+			       dax_pfn_t pfn, bool write)
+{
+	unsigned int flags = LEAF_HUGE | (write ? mkwrite_flags(vma) : 0);
+	uint64_t old = 0;
+	leaf_t *pmd;
+
+	if (soft_pmd_alloc(vma, pgoff))
+		return -ENOMEM;
+	pmd = pmd_slot(to_soft(vma), pgoff);
+	if (atomic_compare_exchange_strong(pmd, &old, leaf_word(pfn, flags)))
+		return 0;
+	if (old & LEAF_TABLE || !write || leaf_pfn(old) != pfn)
+		return -EBUSY;
+	return atomic_compare_exchange_strong(pmd, &old, old | flags) ? 0 : -EBUSY;
+}
+
+static void account_cow(struct dax_vma *vma, int64_t bytes)
+{
+	atomic_fetch_add_explicit(&vma->mapping->cow_bytes, (uint64_t)bytes,
+				  memory_order_relaxed);
+}
+
+static int soft_finish_cow(struct dax_vma *vma, dax_pgoff_t pgoff, void *page)
+{
+	leaf_t *leaf;
+
+	if (soft_pte_alloc(vma, pgoff))
+		return -ENOMEM;
+	leaf = pte_slot(to_soft(vma), pgoff);
+	if (!leaf || READ_ONCE(*leaf) & LEAF_ANON)
+		return -EBUSY;
+	account_cow(vma, DAX_PAGE_SIZE);
+	smp_store_release(leaf, leaf_word(host_pfn(page),
+					  mkwrite_flags(vma) | LEAF_ANON));
+	return 0;
+}
+
+/* Leaf word that answers for a page, a huge one included; 0: none. */
+static uint64_t find_leaf(struct vma_soft *soft, dax_pgoff_t pgoff)
+{
+	leaf_t *pmd = pmd_slot(soft, pgoff);
+	uint64_t word = likely(pmd) ? smp_load_acquire(pmd) : 0;
+
+	if (likely(word & LEAF_TABLE))
+		return smp_load_acquire(pte_of(soft, word, pgoff));
+	return word;
+}
+
+static bool leaf_allows(uint64_t leaf, bool write)
+{
+	return leaf & (write ? LEAF_WRITE : LEAF_PRESENT);
+}
+
+static bool soft_present(struct dax_vma *vma, dax_pgoff_t pgoff, bool write)
+{
+	return leaf_allows(find_leaf(to_soft(vma), pgoff), write);
+}
+
+uint64_t vma_soft_leaf(struct dax_vma *vma, dax_pgoff_t pgoff)
+{
+	return find_leaf(to_soft(vma), pgoff);
+}
+
+/* Frame of a page behind its leaf. */
+static dax_pfn_t leaf_page_pfn(const struct vma_soft *soft, uint64_t leaf,
+			       dax_pgoff_t pgoff)
+{
+	if (likely(!(leaf & LEAF_HUGE)))
+		return leaf_pfn(leaf);
+	return leaf_pfn(leaf) + address_page(&soft->vma, pgoff) % PTRS_PER_TABLE;
+}
+
+/* ---- zap ------------------------------------------------------------------------ */
+
+static void zap_leaf(struct dax_vma *vma, leaf_t *leaf, bool even_cows)
+{
+	uint64_t old = READ_ONCE(*leaf);
+
+	if (!old || (old & LEAF_ANON && !even_cows))
+		return;
+	smp_store_release(leaf, 0);
+	/* Only under invalidate_lock exclusive: no access is inside. */
+	if (old & LEAF_ANON) {
+		dax_free(pfn_to_kaddr(leaf_pfn(old)));
+		account_cow(vma, -(int64_t)DAX_PAGE_SIZE);
+	}
+}
+
+/* Pages [first, last] lie in one 2 MiB of address space. */
+static void zap_pmd(struct vma_soft *soft, leaf_t *pmd, dax_pgoff_t first,
+		    dax_pgoff_t last, bool even_cows)
+{
+	uint64_t word = smp_load_acquire(pmd);
+
+	if (word & LEAF_TABLE) {
+		for (dax_pgoff_t pgoff = first; pgoff <= last; pgoff++)
+			zap_leaf(&soft->vma, pte_of(soft, word, pgoff), even_cows);
+		return;
+	}
+	while (word && !(word & LEAF_TABLE) &&
+	       !atomic_compare_exchange_weak(pmd, &word, 0))
+		;
+}
+
+/* Last page of the aligned 2^order pages of address space around @pgoff. */
+static dax_pgoff_t range_end(const struct dax_vma *vma, dax_pgoff_t pgoff,
+			     unsigned int order, dax_pgoff_t last)
+{
+	uint64_t left = (UINT64_C(1) << order) -
+			(address_page(vma, pgoff) & ((UINT64_C(1) << order) - 1));
+
+	return last - pgoff < left ? last : pgoff + left - 1;
+}
+
+static void soft_zap(struct dax_vma *vma, dax_pgoff_t first, dax_pgoff_t last,
+		     bool even_cows)
+{
+	struct vma_soft *soft = to_soft(vma);
+
+	for (dax_pgoff_t pgoff = first;;) {
+		leaf_t *pmd = pmd_slot(soft, pgoff);
+		dax_pgoff_t end = range_end(vma, pgoff,
+					    pmd ? DAX_PMD_ORDER : PUD_PAGES_SHIFT,
+					    last);
+
+		if (pmd)
+			zap_pmd(soft, pmd, pgoff, end, even_cows);
+		if (end == last)
+			return;
+		pgoff = end + 1;
+	}
+}
+
+static void soft_split_huge_pmd(struct dax_vma *vma, dax_pgoff_t pgoff)
+{
+	leaf_t *pmd = pmd_slot(to_soft(vma), pgoff);
+
+	if (pmd && !(READ_ONCE(*pmd) & LEAF_TABLE))
+		zap_pmd(to_soft(vma), pmd, pgoff, pgoff, false);
+}
+
+/* ---- life ------------------------------------------------------------------------ */
+
+static void free_tables(struct vma_soft *soft, struct pmd_table *pmd)
+{
+	for (unsigned int i = 0; i < PTRS_PER_TABLE; i++) {
+		uint64_t word = READ_ONCE(pmd->slot[i]);
+
+		if (word & LEAF_TABLE) {
+			dax_free(slot_table(word));
+			account_table(&soft->vma, -(int64_t)sizeof(struct pte_table));
+		}
+	}
+	dax_free(pmd);
+	account_table(&soft->vma, -(int64_t)sizeof(*pmd));
+}
+
+static size_t soft_bytes(const struct vma_soft *soft)
+{
+	return sizeof(*soft) + soft->nr_puds * sizeof(soft->pud[0]);
+}
+
+static void soft_free(struct dax_vma *vma)
+{
+	struct vma_soft *soft = to_soft(vma);
+
+	for (uint64_t i = 0; i < soft->nr_puds; i++)
+		if (READ_ONCE(soft->pud[i]))
+			free_tables(soft, READ_ONCE(soft->pud[i]));
+	account_table(vma, -(int64_t)soft_bytes(soft));
+	dax_free(soft);
+}
+
+static const struct dax_vm_ops vma_soft_ops = {
+	.insert_mixed = soft_insert_mixed,
+	.insert_pfn_pmd = soft_insert_pfn_pmd,
+	.finish_cow = soft_finish_cow,
+	.pte_alloc = soft_pte_alloc,
+	.pmd_alloc = soft_pmd_alloc,
+	.pmd_state = soft_pmd_state,
+	.present = soft_present,
+	.zap = soft_zap,
+	.split_huge_pmd = soft_split_huge_pmd,
+	.free = soft_free,
+};
+
+static int check_flags(struct dax_mapping *mapping,
+		       const struct dax_vma_attr *attr)
+{
+	const unsigned int known = DAX_VM_READ | DAX_VM_WRITE | DAX_VM_SHARED;
+
+	if (attr->flags & ~known || !(attr->flags & DAX_VM_READ))
+		return dax_error(-EINVAL, "flags %#x: DAX_VM_READ is needed, WRITE and "
+				 "SHARED may be added", attr->flags);
+	if (attr->pages > DAX_PAGES_PMD)
+		return dax_error(-EINVAL, "pages %u is unknown", attr->pages);
+	if (mapping->dax_dev->readonly && attr->flags & DAX_VM_WRITE &&
+	    attr->flags & DAX_VM_SHARED)
+		return dax_error(-EROFS, "%s: the device is read-only; a shared mapping "
+				 "of it cannot be writable", mapping->dax_dev->path);
+	return 0;
+}
+
+static int check_range(const struct dax_vma_attr *attr)
+{
+	if (attr->struct_size != sizeof(*attr))
+		return dax_error(-EINVAL, "dax_vma_attr.struct_size is %zu, not %zu",
+				 attr->struct_size, sizeof(*attr));
+	if (attr->offset < 0 || attr->offset % DAX_PAGE_SIZE)
+		return dax_error(-EINVAL, "offset %" PRId64 " is not a multiple of 4096 "
+				 ">= 0", attr->offset);
+	if (attr->length == 0)
+		return dax_error(-EINVAL, "length is 0");
+	if (attr->address % DAX_PAGE_SIZE || attr->address > max_length)
+		return dax_error(-EINVAL, "address %" PRIu64 " is not a multiple of 4096 "
+				 "below 2^47", attr->address);
+	if (attr->length > (uint64_t)(DAX_MAX_SIZE - attr->offset))
+		return dax_error(-EOVERFLOW, "offset %" PRId64 " + length %" PRIu64
+				 " is beyond 2^63-4096", attr->offset, attr->length);
+	if (attr->length > max_length)
+		return dax_error(-ENOMEM, "length %" PRIu64 " is more than one mapping "
+				 "can have (128 TiB)", attr->length);
+	return 0;
+}
+
+/* An address whose distance to the file's offset is a multiple of 2 MiB. */
+static uint64_t choose_address(dax_loff_t offset)
+{
+	return (UINT64_C(1) << 30) + (uint64_t)offset % DAX_PMD_SIZE;
+}
+
+static struct vma_soft *soft_alloc(struct dax_mapping *mapping,
+				   const struct dax_vma_attr *attr)
+{
+	dax_pgoff_t nr = (attr->length + DAX_PAGE_SIZE - 1) >> DAX_PAGE_SHIFT;
+	uint64_t start = attr->address ? attr->address
+				       : choose_address(attr->offset);
+	uint64_t first = start >> DAX_PAGE_SHIFT >> PUD_PAGES_SHIFT;
+	uint64_t last = ((start >> DAX_PAGE_SHIFT) + nr - 1) >> PUD_PAGES_SHIFT;
+	struct vma_soft *soft;
+
+	soft = dax_zalloc(sizeof(*soft) + (last - first + 1) * sizeof(soft->pud[0]));
+	if (!soft)
+		return NULL;
+	soft->vma = (struct dax_vma){
+		.vm_ops = &vma_soft_ops, .mapping = mapping,
+		.vm_pgoff = (dax_pgoff_t)attr->offset >> DAX_PAGE_SHIFT,
+		.nr_pages = nr, .vm_start = start, .length = attr->length,
+		.flags = attr->flags, .pages = attr->pages,
+	};
+	atomic_init(&soft->vma.refs, 1);
+	soft->first_pud = first;
+	soft->nr_puds = last - first + 1;
+	return soft;
+}
+
+/* invalidate_lock exclusive. */
+static void link_vma(struct dax_vma *vma)
+{
+	struct dax_mapping *mapping = vma->mapping;
+
+	vma->i_mmap_next = mapping->i_mmap;
+	vma->i_mmap_link = &mapping->i_mmap;
+	if (vma->i_mmap_next)
+		vma->i_mmap_next->i_mmap_link = &vma->i_mmap_next;
+	mapping->i_mmap = vma;
+}
+
+static void unlink_vma(struct dax_vma *vma)
+{
+	*vma->i_mmap_link = vma->i_mmap_next;
+	if (vma->i_mmap_next)
+		vma->i_mmap_next->i_mmap_link = vma->i_mmap_link;
+}
+
+int vma_soft_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
+		 const struct dax_vma_attr *attr)
+{
+	struct vma_soft *soft;
+	int ret = check_range(attr);
+
+	if (!ret)
+		ret = check_flags(mapping, attr);
+	if (ret)
+		return ret;
+	soft = soft_alloc(mapping, attr);
+	if (!soft)
+		return dax_error(-ENOMEM, "no memory for the page table of %" PRIu64
+				 " bytes", attr->length);
+	ret = mapping_lock_exclusive(mapping);
+	if (ret) {
+		dax_free(soft);
+		return ret;
+	}
+	account_table(&soft->vma, (int64_t)soft_bytes(soft));
+	mapping_get(mapping);
+	link_vma(&soft->vma);
+	mapping_unlock_exclusive(mapping);
+	*ret_vma = &soft->vma;
+	return 0;
+}
+
+void vma_get(struct dax_vma *vma)
+{
+	atomic_fetch_add_explicit(&vma->refs, 1, memory_order_relaxed);
+}
+
+/* In a forked child, and for a block map that drops its own file's vma, the
+ * lock is refused: then the vma is left as it is rather than freed under
+ * somebody. */
+void vma_put(struct dax_vma *vma)
+{
+	struct dax_mapping *mapping = vma->mapping;
+
+	if (atomic_fetch_sub_explicit(&vma->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	if (mapping_lock_exclusive(mapping))
+		return;
+	unlink_vma(vma);
+	vma->vm_ops->zap(vma, vma->vm_pgoff, vma->vm_pgoff + vma->nr_pages - 1, true);
+	vma->vm_ops->free(vma);
+	mapping_unlock_exclusive(mapping);
+	mapping_put(mapping);
+}
+
+/* ---- faults from outside ----------------------------------------------------------- */
+
+static int check_access(const struct dax_vma *vma, dax_pgoff_t pgoff,
+			uint64_t nr, bool write)
+{
+	if (!vma_covers(vma, pgoff) || nr > vma->nr_pages - (pgoff - vma->vm_pgoff))
+		return dax_error(-EFAULT, "pages %" PRIu64 " to %" PRIu64 " are not all in "
+				 "the mapping (pages %" PRIu64 " to %" PRIu64 ")", pgoff,
+				 pgoff + nr - 1, vma->vm_pgoff,
+				 vma->vm_pgoff + vma->nr_pages - 1);
+	if (write && !(vma->flags & DAX_VM_WRITE))
+		return dax_error(-EACCES, "the mapping is read-only");
+	return 0;
+}
+
+static void vmf_init(struct dax_vm_fault *vmf, struct dax_vma *vma, bool write)
+{
+	*vmf = (struct dax_vm_fault){
+		.vma = vma, .write = write && vma_is_shared(vma),
+		.cow = write && !vma_is_shared(vma),
+	};
+}
+
+static void fill_info(struct dax_fault_info *info,
+		      const struct dax_vm_fault *vmf, dax_vm_fault_t fault)
+{
+	if (!info)
+		return;
+	*info = (struct dax_fault_info){
+		.fault = fault, .error = vmf->error, .reason = vmf->reason,
+		.offset = (dax_loff_t)(vmf->pgoff << DAX_PAGE_SHIFT),
+	};
+}
+
+int vma_fault(struct dax_vma *vma, dax_pgoff_t pgoff, bool write,
+	      struct dax_fault_info *info)
+{
+	struct dax_vm_fault vmf;
+	dax_vm_fault_t fault;
+	int ret = check_access(vma, pgoff, 1, write);
+
+	if (ret)
+		return ret;
+	vmf_init(&vmf, vma, write);
+	vmf.pgoff = pgoff;
+	ret = mapping_lock_shared(vma->mapping, &vmf.area);
+	if (ret)
+		return ret;
+	fault = handle_mm_fault(&vmf);
+	mapping_unlock_shared(vma->mapping, vmf.area);
+	fill_info(info, &vmf, fault);
+	return (int)fault;
+}
+
+/* ---- accesses ------------------------------------------------------------------------ */
+
+/* An access on its way through one or many pages. */
+struct access {
+	struct dax_vm_fault vmf;
+	bool write;
+	uint64_t nr_faults;
+	uint64_t *latencies;
+	size_t nr_latencies;
+	struct dax_fault_info *info;
+};
+
+static int access_init(struct access *access, struct dax_vma *vma, bool write,
+		       struct dax_fault_info *info)
+{
+	*access = (struct access){ .write = write, .info = info };
+	vmf_init(&access->vmf, vma, write);
+	if (info)
+		*info = (struct dax_fault_info){ 0 };
+	return device_verify(vma->mapping->dax_dev);
+}
+
+/* Fault bits that end an access, as -errno. */
+static __cold int access_error(struct access *access, dax_vm_fault_t fault)
+{
+	fill_info(access->info, &access->vmf, fault);
+	if (fault & DAX_VM_FAULT_FALLBACK)
+		return dax_error(-EAGAIN, "page %" PRIu64 ": the 2 MiB fault fell back",
+				 access->vmf.pgoff);
+	return access->vmf.error;
+}
+
+static __cold dax_vm_fault_t timed_fault(struct access *access)
+{
+	uint64_t start = sys_clock_ns();
+	dax_vm_fault_t fault = handle_mm_fault(&access->vmf);
+
+	access->latencies[access->nr_faults] = sys_clock_ns() - start;
+	return fault;
+}
+
+static int access_fault(struct access *access)
+{
+	dax_vm_fault_t fault;
+
+	if (unlikely(access->nr_faults < access->nr_latencies))
+		fault = timed_fault(access);
+	else
+		fault = handle_mm_fault(&access->vmf);
+	access->nr_faults++;
+	return likely(!(fault & DAX_VM_FAULT_ERROR)) ? 0 : access_error(access, fault);
+}
+
+/*
+ * Fault until the page has the leaf the access needs.  invalidate_lock shared.
+ * Return: 0 and the leaf, or -errno.
+ */
+static int touch_page(struct access *access, uint64_t *ret_leaf)
+{
+	struct vma_soft *soft = to_soft(access->vmf.vma);
+	uint64_t leaf;
+	int ret;
+
+	for (int i = 0; i < MAX_FAULTS_PER_ACCESS; i++) {
+		leaf = find_leaf(soft, access->vmf.pgoff);
+		if (leaf_allows(leaf, access->write)) {
+			*ret_leaf = leaf;
+			return 0;
+		}
+		ret = access_fault(access);
+		if (unlikely(ret))
+			return ret;
+	}
+	access->vmf.error = -EIO;
+	return dax_error(-EIO, "page %" PRIu64 " got no usable leaf after %d faults",
+			 access->vmf.pgoff, MAX_FAULTS_PER_ACCESS);
+}
+
+/* Touch the page at access->vmf.pgoff; *ret_next: the first page behind its
+ * leaf. */
+static int touch_one(struct access *access, dax_pgoff_t *ret_next)
+{
+	struct dax_vma *vma = access->vmf.vma;
+	uint64_t leaf;
+	int ret;
+
+	ret = mapping_lock_shared(vma->mapping, &access->vmf.area);
+	if (unlikely(ret))
+		return ret;
+	ret = touch_page(access, &leaf);
+	mapping_unlock_shared(vma->mapping, access->vmf.area);
+	if (unlikely(ret))
+		return ret;
+	*ret_next = access->vmf.pgoff + 1;
+	if (unlikely(leaf & LEAF_HUGE))
+		*ret_next = range_end(vma, access->vmf.pgoff, DAX_PMD_ORDER,
+				      vma->vm_pgoff + vma->nr_pages - 1) + 1;
+	return 0;
+}
+
+int64_t vma_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
+			uint64_t nr_pages, bool write, uint64_t *latencies,
+			size_t nr_latencies, struct dax_fault_info *info)
+{
+	dax_pgoff_t end = pgoff + nr_pages;
+	struct access access;
+	int ret;
+
+	if (nr_pages == 0)
+		return 0;
+	ret = check_access(vma, pgoff, nr_pages, write);
+	if (!ret)
+		ret = access_init(&access, vma, write, info);
+	if (ret)
+		return ret;
+	access.latencies = latencies;
+	access.nr_latencies = latencies ? nr_latencies : 0;
+	while (pgoff < end) {
+		access.vmf.pgoff = pgoff;
+		ret = touch_one(&access, &pgoff);
+		if (unlikely(ret))
+			return ret;
+	}
+	return (int64_t)access.nr_faults;
+}
+
+static int check_pgoffs(const struct dax_vma *vma, const dax_pgoff_t *pgoffs,
+			size_t nr, bool write)
+{
+	int ret = 0;
+
+	for (size_t i = 0; !ret && i < nr; i++)
+		if (unlikely(!vma_covers(vma, pgoffs[i])))
+			ret = check_access(vma, pgoffs[i], 1, write);
+	return ret ? ret : check_access(vma, vma->vm_pgoff, 1, write);
+}
+
+int64_t vma_fault_many(struct dax_vma *vma, const dax_pgoff_t *pgoffs,
+		       size_t nr, bool write, uint64_t *latencies,
+		       size_t nr_latencies, struct dax_fault_info *info)
+{
+	struct access access;
+	dax_pgoff_t next;
+	int ret = check_pgoffs(vma, pgoffs, nr, write);
+
+	if (!ret)
+		ret = access_init(&access, vma, write, info);
+	if (ret)
+		return ret;
+	access.latencies = latencies;
+	access.nr_latencies = latencies ? nr_latencies : 0;
+	for (size_t i = 0; i < nr; i++) {
+		access.vmf.pgoff = pgoffs[i];
+		ret = touch_one(&access, &next);
+		if (unlikely(ret))
+			return ret;
+	}
+	return (int64_t)access.nr_faults;
+}
+
+/* ---- loads and stores ------------------------------------------------------------------ */
+
+static void copy_page(struct access *access, uint64_t leaf, char *buf,
+		      size_t within, size_t n)
+{
+	dax_pfn_t pfn = leaf_page_pfn(to_soft(access->vmf.vma), leaf,
+				      access->vmf.pgoff);
+	char *page = pfn_to_kaddr(pfn);
+
+	if (access->write)
+		memcpy(page + within, buf, n);
+	else
+		memcpy(buf, page + within, n);
+}
+
+/* Bytes of one page; the lock is held from the leaf to the last byte. */
+static int copy_one(struct access *access, char *buf, size_t within, size_t n)
+{
+	struct dax_mapping *mapping = access->vmf.vma->mapping;
+	uint64_t leaf;
+	int ret;
+
+	ret = mapping_lock_shared(mapping, &access->vmf.area);
+	if (unlikely(ret))
+		return ret;
+	ret = touch_page(access, &leaf);
+	if (likely(!ret))
+		copy_page(access, leaf, buf, within, n);
+	mapping_unlock_shared(mapping, access->vmf.area);
+	return ret;
+}
+
+static ssize_t copy(struct dax_vma *vma, char *buf, size_t len, uint64_t offset,
+		    bool write, struct dax_fault_info *info)
+{
+	struct access access;
+	size_t done = 0;
+	int ret;
+
+	if (len == 0)
+		return 0;
+	if (offset > vma->length || len > vma->length - offset)
+		return dax_error(-EFAULT, "%zu bytes at %" PRIu64 " are not all in the "
+				 "mapping (%" PRIu64 " bytes)", len, offset, vma->length);
+	ret = check_access(vma, vma->vm_pgoff, 1, write);
+	if (!ret)
+		ret = access_init(&access, vma, write, info);
+	while (!ret && done < len) {
+		size_t within = (offset + done) % DAX_PAGE_SIZE;
+		size_t n = DAX_PAGE_SIZE - within;
+
+		if (n > len - done)
+			n = len - done;
+		access.vmf.pgoff = vma->vm_pgoff + ((offset + done) >> DAX_PAGE_SHIFT);
+		ret = copy_one(&access, buf + done, within, n);
+		if (!ret)
+			done += n;
+	}
+	return done ? (ssize_t)done : ret;
+}
+
+ssize_t vma_read(struct dax_vma *vma, void *buf, size_t len, uint64_t offset,
+		 struct dax_fault_info *info)
+{
+	return copy(vma, buf, len, offset, false, info);
+}
+
+ssize_t vma_write(struct dax_vma *vma, const void *buf, size_t len,
+		  uint64_t offset, struct dax_fault_info *info)
+{
+	return copy(vma, (char *)(uintptr_t)buf, len, offset, true, info);
+}
+
+/* ---- the rest ---------------------------------------------------------------------------- */
+
+int vma_dontneed(struct dax_vma *vma, uint64_t offset, uint64_t len)
+{
+	int ret;
+
+	if (offset % DAX_PAGE_SIZE)
+		return dax_error(-EINVAL, "offset %" PRIu64 " is not a multiple of 4096",
+				 offset);
+	if (offset > vma->length || len > vma->length - offset)
+		return dax_error(-EFAULT, "%" PRIu64 " bytes at %" PRIu64 " are not all in "
+				 "the mapping (%" PRIu64 " bytes)", len, offset, vma->length);
+	if (len == 0)
+		return 0;
+	ret = mapping_lock_exclusive(vma->mapping);
+	if (ret)
+		return ret;
+	vma->vm_ops->zap(vma, vma->vm_pgoff + (offset >> DAX_PAGE_SHIFT),
+			 vma->vm_pgoff + ((offset + len - 1) >> DAX_PAGE_SHIFT), true);
+	mapping_unlock_exclusive(vma->mapping);
+	return 0;
+}
+
+int vma_pagemap(struct dax_vma *vma, dax_pgoff_t pgoff, dax_pfn_t *pfns,
+		uint64_t nr_pages)
+{
+	struct vma_soft *soft = to_soft(vma);
+	struct percpu_area *area;
+	int ret;
+
+	if (nr_pages == 0)
+		return 0;
+	ret = check_access(vma, pgoff, nr_pages, false);
+	if (!ret)
+		ret = mapping_lock_shared(vma->mapping, &area);
+	if (ret)
+		return ret;
+	for (uint64_t i = 0; i < nr_pages; i++) {
+		uint64_t leaf = find_leaf(soft, pgoff + i);
+
+		pfns[i] = leaf ? leaf_page_pfn(soft, leaf, pgoff + i) : 0;
+	}
+	mapping_unlock_shared(vma->mapping, area);
+	return 0;
+}
