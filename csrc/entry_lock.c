@@ -24,23 +24,6 @@
 /* About two microseconds of cpu_relax(); waking another CPU costs 20 to 60. */
 enum { SPIN_ROUNDS = 64, SPIN_MAX_PAUSE = 16 };
 
-struct exceptional_entry_key
-dax_entry_key(struct dax_mapping *mapping, const struct radix_tree_iter *iter)
-{
-	return (struct exceptional_entry_key){
-		.owner = mapping, .entry_start = iter->index,
-	};
-}
-
-void dax_wake_mapping_entry_waiter(struct dax_mapping *mapping,
-				   const struct radix_tree_iter *iter,
-				   enum dax_wake_mode mode)
-{
-	asym_barrier_light();
-	if (unlikely(READ_ONCE(mapping->nr_waiters)))
-		wake_up_key(dax_entry_key(mapping, iter), mode);
-}
-
 /* ---- waiting ------------------------------------------------------------- */
 
 static bool still_locked(const struct radix_tree_iter *iter)
@@ -159,19 +142,9 @@ bool lock_slot(struct dax_slot *slot)
 	return true;
 }
 
-static void unlock_slot(struct dax_slot *slot)
+void put_locked_page(struct dax_slot *slot)
 {
-	smp_store_release(slot->iter.slot, dax_unlock_word(slot->iter.entry));
-	dax_wake_mapping_entry_waiter(slot->mapping, &slot->iter, WAKE_NEXT);
-}
-
-void put_locked_mapping_entry(struct dax_slot *slot)
-{
-	dax_test_yield(DAX_TEST_BEFORE_UNLOCK);
-	if (likely(radix_tree_exceptional_entry(slot->iter.entry)))
-		unlock_slot(slot);
-	else
-		slot->mapping->policy->put_page(slot);
+	slot->mapping->policy->put_page(slot);
 }
 
 void put_unlocked_mapping_entry(struct dax_slot *slot)
@@ -255,7 +228,7 @@ static int downgrade(struct dax_slot *slot)
 				       empty_entry(0), &slot->iter, &chain);
 	if (ret) {
 		slot->iter = old;
-		unlock_slot(slot);
+		put_locked_mapping_entry(slot);
 		return dax_error(ret, "no memory for a tree node of page %" PRIu64,
 				 slot->index);
 	}
@@ -304,7 +277,7 @@ static int grab_once(struct dax_slot *slot, unsigned int order)
 	return grab_page(slot);
 }
 
-int grab_mapping_entry(struct dax_slot *slot, unsigned int order)
+int grab_mapping_entry_slow(struct dax_slot *slot, unsigned int order)
 {
 	int ret;
 

@@ -46,7 +46,29 @@ static inline void dax_slot_init(struct dax_slot *slot,
  *
  * Kernel: grab_mapping_entry() (v4.14); the refusal to wait: v5.3.
  */
-int grab_mapping_entry(struct dax_slot *slot, unsigned int order);
+int grab_mapping_entry_slow(struct dax_slot *slot, unsigned int order);
+
+/* The ordinary case, inline: nothing is there, in a node that is. */
+static __always_inline_fn int grab_mapping_entry(struct dax_slot *slot,
+						 unsigned int order)
+{
+	struct radix_tree_iter *iter = &slot->iter;
+	void *entry = dax_radix_locked_entry(0, order ? DAX_EMPTY | DAX_PMD
+						      : DAX_EMPTY);
+	void *none = NULL;
+
+	if (unlikely(!radix_tree_walk(&slot->mapping->i_pages, slot->index,
+				      order, iter) ||
+		     iter->entry || iter->order != order))
+		return grab_mapping_entry_slow(slot, order);
+	if (unlikely(!atomic_compare_exchange_strong_explicit(
+		    iter->slot, &none, entry, memory_order_acquire,
+		    memory_order_relaxed)))
+		return grab_mapping_entry_slow(slot, order);
+	iter->entry = entry;
+	percpu_inc(slot->area, DAX_STAT_ENTRY_INSERT);
+	return 0;
+}
 
 /*
  * Wait until what stands at slot->index is absent or unlocked.  Returns the
@@ -60,7 +82,8 @@ void *get_unlocked_mapping_entry(struct dax_slot *slot);
 bool lock_slot(struct dax_slot *slot);
 
 /* Release a locked entry (or grabbed page) and wake one. */
-void put_locked_mapping_entry(struct dax_slot *slot);
+void put_locked_page(struct dax_slot *slot);
+static inline void put_locked_mapping_entry(struct dax_slot *slot);
 
 /* Done without locking: pass a wake-up on. */
 void put_unlocked_mapping_entry(struct dax_slot *slot);
@@ -75,13 +98,37 @@ static inline void dax_replace_entry(struct dax_slot *slot, void *entry)
 /* The locked entry goes: empty its slot and wake everybody. */
 void dax_delete_locked_entry(struct dax_slot *slot);
 
-/* Wake those who wait for the entry at @iter. */
-void dax_wake_mapping_entry_waiter(struct dax_mapping *mapping,
-				   const struct radix_tree_iter *iter,
-				   enum dax_wake_mode mode);
-
 /* Key of an entry: PMD entries have one for all their pages. */
-struct exceptional_entry_key
-dax_entry_key(struct dax_mapping *mapping, const struct radix_tree_iter *iter);
+static inline struct exceptional_entry_key
+dax_entry_key(const struct dax_mapping *mapping,
+	      const struct radix_tree_iter *iter)
+{
+	return (struct exceptional_entry_key){
+		.owner = mapping, .entry_start = iter->index,
+	};
+}
+
+/* Wake those who wait for the entry at @iter; follows the store that they
+ * wait for. */
+static inline void
+dax_wake_mapping_entry_waiter(struct dax_mapping *mapping,
+			      const struct radix_tree_iter *iter,
+			      enum dax_wake_mode mode)
+{
+	asym_barrier_light();
+	if (unlikely(READ_ONCE(mapping->nr_waiters)))
+		wake_up_key(dax_entry_key(mapping, iter), mode);
+}
+
+static inline void put_locked_mapping_entry(struct dax_slot *slot)
+{
+	dax_test_yield(DAX_TEST_BEFORE_UNLOCK);
+	if (unlikely(!radix_tree_exceptional_entry(slot->iter.entry))) {
+		put_locked_page(slot);
+		return;
+	}
+	smp_store_release(slot->iter.slot, dax_unlock_word(slot->iter.entry));
+	dax_wake_mapping_entry_waiter(slot->mapping, &slot->iter, WAKE_NEXT);
+}
 
 #endif

@@ -68,14 +68,12 @@ void insert_mapping_entry(struct dax_vm_fault *vmf, struct dax_slot *slot,
 /* Zero-page policy: a hole shows the common zero page, whatever the file. */
 static dax_vm_fault_t load_hole(struct dax_vm_fault *vmf, struct dax_slot *slot)
 {
-	const struct dax_vm_ops *vm_ops = vmf->vma->vm_ops;
-
 	if (unlikely(!zero_page_present()))
 		return vmf_error(vmf, dax_error(-ENOMEM, "there is no zero page"));
 	insert_mapping_entry(vmf, slot, 0, DAX_ZERO_PAGE);
 	percpu_inc(vmf->area, DAX_STAT_LOAD_HOLE);
-	return vmf_inserted(vmf, vm_ops->insert_mixed(vmf->vma, vmf->pgoff,
-						      DAX_ZERO_PFN, false));
+	return vmf_inserted(vmf, vmf->vma->vm_ops->insert_mixed(vmf, DAX_ZERO_PFN,
+								false));
 }
 
 const struct dax_policy zero_page_policy = {
@@ -136,8 +134,7 @@ static dax_vm_fault_t insert_mapping(struct dax_vm_fault *vmf,
 		return vmf_error(vmf, ret);
 	insert_mapping_entry(vmf, slot, pfn, 0);
 	percpu_inc(vmf->area, DAX_STAT_INSERT_MAPPING);
-	return vmf_inserted(vmf, vmf->vma->vm_ops->insert_mixed(
-					 vmf->vma, vmf->pgoff, pfn, mkwrite));
+	return vmf_inserted(vmf, vmf->vma->vm_ops->insert_mixed(vmf, pfn, mkwrite));
 }
 
 static int fill_cow_page(struct dax_vm_fault *vmf,
@@ -171,7 +168,7 @@ static dax_vm_fault_t cow_fault(struct dax_vm_fault *vmf,
 						"of page %" PRIu64, vmf->pgoff));
 	ret = fill_cow_page(vmf, iomap, page);
 	if (!ret)
-		ret = vmf->vma->vm_ops->finish_cow(vmf->vma, vmf->pgoff, page);
+		ret = vmf->vma->vm_ops->finish_cow(vmf, page);
 	if (ret) {
 		dax_free(page);
 		return vmf_inserted(vmf, ret);
@@ -337,9 +334,8 @@ static dax_vm_fault_t pmd_insert_mapping(struct dax_vm_fault *vmf,
 	}
 	insert_mapping_entry(vmf, slot, pfn, DAX_PMD);
 	percpu_inc(vmf->area, DAX_STAT_PMD_INSERT_MAPPING);
-	return major | vmf_inserted(vmf, vmf->vma->vm_ops->insert_pfn_pmd(
-						 vmf->vma, slot->iter.index, pfn,
-						 vmf->write));
+	return major | vmf_inserted(vmf, vmf->vma->vm_ops->insert_pfn_pmd(vmf, pfn,
+									  vmf->write));
 }
 
 /* The page table first: a zero entry whose leaf found no place would stand in
@@ -351,8 +347,8 @@ static dax_vm_fault_t pmd_load_hole(struct dax_vm_fault *vmf,
 		return fallback(vmf, DAX_FALLBACK_NO_HUGE_ZERO);
 	if (unlikely(dax_is_data_entry(slot->iter.entry)))
 		return fallback(vmf, DAX_FALLBACK_INSERT_HOLE);
-	if (unlikely(vmf->vma->vm_ops->insert_pfn_pmd(
-		    vmf->vma, slot->iter.index, DAX_HUGE_ZERO_PFN, false)))
+	if (unlikely(vmf->vma->vm_ops->insert_pfn_pmd(vmf, DAX_HUGE_ZERO_PFN,
+						      false)))
 		return fallback(vmf, DAX_FALLBACK_PMD_OCCUPIED);
 	insert_mapping_entry(vmf, slot, 0, DAX_PMD | DAX_ZERO_PAGE);
 	percpu_inc(vmf->area, DAX_STAT_PMD_LOAD_HOLE);
@@ -460,36 +456,42 @@ dax_vm_fault_t iomap_fault(struct dax_vm_fault *vmf, unsigned int order)
 	return fallback(vmf, DAX_FALLBACK_SIZE);
 }
 
-static bool takes_pmd(struct dax_vm_fault *vmf)
+/*
+ * No table is there yet: a 2 MiB fault first where the vma takes those.
+ * Return: its result, or FALLBACK: go on with 4 KiB.
+ */
+static dax_vm_fault_t fault_without_table(struct dax_vm_fault *vmf)
 {
 	struct dax_vma *vma = vmf->vma;
+	dax_vm_fault_t fault = DAX_VM_FAULT_FALLBACK;
 
-	return vma->pages != DAX_PAGES_PTE &&
-	       vma->vm_ops->pmd_state(vma, vmf->pgoff) != VMA_PMD_TABLE;
+	if (vma->pages != DAX_PAGES_PTE) {
+		if (vma->vm_ops->pmd_alloc(vmf))
+			return counted(vmf, vmf_error(vmf, -ENOMEM));
+		fault = iomap_fault(vmf, DAX_PMD_ORDER);
+		if (!(fault & DAX_VM_FAULT_FALLBACK) || vma->pages == DAX_PAGES_PMD)
+			return fault;
+	}
+	if (vma->vm_ops->pte_alloc(vmf))
+		return counted(vmf, vmf_error(vmf, -ENOMEM));
+	return fault;
 }
 
 dax_vm_fault_t handle_mm_fault(struct dax_vm_fault *vmf)
 {
 	const struct dax_policy *policy = vmf->vma->mapping->policy;
-	struct dax_vma *vma = vmf->vma;
 	dax_vm_fault_t fault;
 
-	if (vma->pages != DAX_PAGES_PTE) {
-		if (vma->vm_ops->pmd_alloc(vma, vmf->pgoff))
-			return counted(vmf, vmf_error(vmf, -ENOMEM));
-		if (takes_pmd(vmf)) {
-			fault = iomap_fault(vmf, DAX_PMD_ORDER);
-			if (!(fault & DAX_VM_FAULT_FALLBACK) ||
-			    vma->pages == DAX_PAGES_PMD)
-				return fault;
-		} else if (vma->pages == DAX_PAGES_PMD) {
-			return fallback(vmf, DAX_FALLBACK_PMD_OCCUPIED);
-		}
+	if (unlikely(!vmf->pte)) {
+		fault = fault_without_table(vmf);
+		if (!(fault & DAX_VM_FAULT_FALLBACK) ||
+		    vmf->vma->pages == DAX_PAGES_PMD)
+			return fault;
+	} else if (unlikely(vmf->vma->pages == DAX_PAGES_PMD)) {
+		return fallback(vmf, DAX_FALLBACK_PMD_OCCUPIED);
 	}
-	if (unlikely(vma->vm_ops->pte_alloc(vma, vmf->pgoff)))
-		return counted(vmf, vmf_error(vmf, -ENOMEM));
-	if (policy->pfn_mkwrite && vmf->write &&
-	    vma->vm_ops->present(vma, vmf->pgoff, false))
+	if (unlikely(policy->pfn_mkwrite) && vmf->write && vmf->pte &&
+	    READ_ONCE(*vmf->pte))
 		return counted(vmf, policy->pfn_mkwrite(vmf));
 	return iomap_fault(vmf, 0);
 }

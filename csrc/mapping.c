@@ -207,7 +207,7 @@ uint64_t mapping_nrexceptional(struct dax_mapping *mapping)
 
 /* ---- locks ----------------------------------------------------------------- */
 
-static __cold int lock_error(int err)
+__cold int mapping_lock_error(int err)
 {
 	if (err == -ESTALE)
 		return stale_error();
@@ -223,25 +223,19 @@ int mapping_lock_shared(struct dax_mapping *mapping,
 	int ret;
 
 	if (unlikely(!area))
-		return lock_error(-ENOMEM);
+		return mapping_lock_error(-ENOMEM);
 	ret = percpu_down_read(&mapping->invalidate_lock, area);
 	if (unlikely(ret))
-		return lock_error(ret);
+		return mapping_lock_error(ret);
 	*ret_area = area;
 	return 0;
-}
-
-void mapping_unlock_shared(struct dax_mapping *mapping,
-			   struct percpu_area *area)
-{
-	percpu_up_read(&mapping->invalidate_lock, area);
 }
 
 int mapping_lock_exclusive(struct dax_mapping *mapping)
 {
 	int ret = percpu_down_write(&mapping->invalidate_lock);
 
-	return ret ? lock_error(ret) : 0;
+	return ret ? mapping_lock_error(ret) : 0;
 }
 
 void mapping_unlock_exclusive(struct dax_mapping *mapping)
@@ -258,14 +252,14 @@ static int i_rwsem_lock(struct dax_mapping *mapping,
 	int ret;
 
 	if (!area)
-		return lock_error(-ENOMEM);
+		return mapping_lock_error(-ENOMEM);
 	if (is_stale(mapping))
 		return stale_error();
 	if (area->i_rwsem_held || READ_ONCE(area->reading[SEM_INVALIDATE]))
-		return lock_error(-EDEADLK);
+		return mapping_lock_error(-EDEADLK);
 	ret = lock(&mapping->i_rwsem);
 	if (ret)
-		return lock_error(-ret);
+		return mapping_lock_error(-ret);
 	area->i_rwsem_held = 1;
 	return 0;
 }

@@ -64,8 +64,23 @@ void mapping_put(struct dax_mapping *mapping);
 /* invalidate_lock shared and the thread's area, as one step. */
 int mapping_lock_shared(struct dax_mapping *mapping,
 			struct percpu_area **ret_area);
-void mapping_unlock_shared(struct dax_mapping *mapping,
-			   struct percpu_area *area);
+int mapping_lock_error(int err);
+
+/* The same for a thread that knows its area. */
+static inline int mapping_relock_shared(struct dax_mapping *mapping,
+					struct percpu_area *area)
+{
+	int ret = percpu_down_read(&mapping->invalidate_lock, area);
+
+	return likely(!ret) ? 0 : mapping_lock_error(ret);
+}
+
+static inline void mapping_unlock_shared(struct dax_mapping *mapping,
+					 struct percpu_area *area)
+{
+	percpu_up_read(&mapping->invalidate_lock, area);
+}
+
 int mapping_lock_exclusive(struct dax_mapping *mapping);
 void mapping_unlock_exclusive(struct dax_mapping *mapping);
 

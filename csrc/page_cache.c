@@ -302,8 +302,7 @@ static dax_vm_fault_t page_cache_load_hole(struct dax_vm_fault *vmf,
 	if (ret)
 		return vmf_error(vmf, ret);
 	page = slot->iter.entry;
-	ret = vmf->vma->vm_ops->insert_mixed(vmf->vma, vmf->pgoff,
-					     host_pfn(page->data), false);
+	ret = vmf->vma->vm_ops->insert_mixed(vmf, host_pfn(page->data), false);
 	if (ret && ret != -EBUSY)
 		return vmf_error(vmf, ret);
 	if (!ret)
@@ -321,7 +320,7 @@ static dax_vm_fault_t finish_mkwrite(struct dax_vm_fault *vmf,
 	int ret;
 
 	radix_tree_tag_set(&slot->iter, DAX_PAGECACHE_TAG_DIRTY);
-	ret = vmf->vma->vm_ops->insert_mixed(vmf->vma, vmf->pgoff, pfn, true);
+	ret = vmf->vma->vm_ops->insert_mixed(vmf, pfn, true);
 	percpu_inc(vmf->area, DAX_STAT_PFN_MKWRITE);
 	return ret && ret != -EBUSY ? vmf_error(vmf, ret) : DAX_VM_FAULT_NOPAGE;
 }

@@ -25,28 +25,29 @@ enum vma_pmd_state {
 	VMA_PMD_HUGE	/* one 2 MiB leaf */
 };
 
+struct dax_vm_fault;
+
 struct dax_vm_ops {
 	/*
-	 * Insert a 4 KiB leaf.  @mkwrite: dirty, young and, if the vma allows
-	 * it, writable at once; on a leaf that is there already only these
-	 * flags are added, and only if it shows the same frame.
+	 * Insert a 4 KiB leaf for vmf->pgoff.  @mkwrite: dirty, young and, if
+	 * the vma allows it, writable at once; on a leaf that is there already
+	 * only these flags are added, and only if it shows the same frame.
 	 * 0; -EBUSY: a leaf is there (harmless); -ENOMEM; -EFAULT: outside.
 	 */
-	int (*insert_mixed)(struct dax_vma *vma, dax_pgoff_t pgoff,
-			    dax_pfn_t pfn, bool mkwrite);
+	int (*insert_mixed)(struct dax_vm_fault *vmf, dax_pfn_t pfn,
+			    bool mkwrite);
 	/* The same for a 2 MiB leaf; -EBUSY also if a table is there. */
-	int (*insert_pfn_pmd)(struct dax_vma *vma, dax_pgoff_t pgoff,
-			      dax_pfn_t pfn, bool write);
+	int (*insert_pfn_pmd)(struct dax_vm_fault *vmf, dax_pfn_t pfn,
+			      bool write);
 	/* Put a private copy, replacing what is there.  Takes over @page on 0.
-	 * -EBUSY: a private copy is there already; -ENOMEM; -EFAULT. */
-	int (*finish_cow)(struct dax_vma *vma, dax_pgoff_t pgoff, void *page);
-	/* Make room for a 4 KiB leaf (a table for it) before anything is
-	 * changed, so that insertion cannot run out of memory.  -ENOMEM. */
-	int (*pte_alloc)(struct dax_vma *vma, dax_pgoff_t pgoff);
-	int (*pmd_alloc)(struct dax_vma *vma, dax_pgoff_t pgoff);
+	 * -EBUSY: a private copy is there already; -ENOMEM. */
+	int (*finish_cow)(struct dax_vm_fault *vmf, void *page);
+	/* Make room for a 4 KiB leaf (a table for it, vmf->pte) before
+	 * anything is changed, so that insertion cannot run out of memory.
+	 * pmd_alloc: the same for a 2 MiB leaf.  0 or -ENOMEM. */
+	int (*pte_alloc)(struct dax_vm_fault *vmf);
+	int (*pmd_alloc)(struct dax_vm_fault *vmf);
 	enum vma_pmd_state (*pmd_state)(struct dax_vma *vma, dax_pgoff_t pgoff);
-	/* Is there a leaf for the page (@write: a writable one)?  No lock. */
-	bool (*present)(struct dax_vma *vma, dax_pgoff_t pgoff, bool write);
 	/* Drop leaves; private copies only with @even_cows.  A 2 MiB leaf
 	 * partly covered goes whole. */
 	void (*zap)(struct dax_vma *vma, dax_pgoff_t first, dax_pgoff_t last,
@@ -84,6 +85,7 @@ static inline bool vma_covers(const struct dax_vma *vma, dax_pgoff_t pgoff)
 struct dax_vm_fault {
 	struct dax_vma *vma;
 	dax_pgoff_t pgoff;
+	_Atomic uint64_t *pte;	/* the page's 4 KiB leaf; NULL: no table yet */
 	bool write;
 	bool cow;	/* a write to a private mapping */
 	int error;	/* out: -errno behind SIGBUS or OOM */

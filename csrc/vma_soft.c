@@ -102,10 +102,11 @@ static leaf_t *pte_slot(struct vma_soft *soft, dax_pgoff_t pgoff)
 	return likely(pmd) ? pte_of(soft, smp_load_acquire(pmd), pgoff) : NULL;
 }
 
-static int soft_pmd_alloc(struct dax_vma *vma, dax_pgoff_t pgoff)
+static int soft_pmd_alloc(struct dax_vm_fault *vmf)
 {
+	struct dax_vma *vma = vmf->vma;
 	struct vma_soft *soft = to_soft(vma);
-	uint64_t page = address_page(vma, pgoff);
+	uint64_t page = address_page(vma, vmf->pgoff);
 	_Atomic(struct pmd_table *) *pud =
 		&soft->pud[(page >> PUD_PAGES_SHIFT) - soft->first_pud];
 	struct pmd_table *none = NULL;
@@ -139,19 +140,22 @@ static __cold int pte_table_alloc(struct dax_vma *vma, leaf_t *pmd)
 }
 
 /* A huge leaf in the way is left: the fault finds it and is repeated. */
-static int soft_pte_alloc(struct dax_vma *vma, dax_pgoff_t pgoff)
+static int soft_pte_alloc(struct dax_vm_fault *vmf)
 {
-	struct vma_soft *soft = to_soft(vma);
-	leaf_t *pmd = pmd_slot(soft, pgoff);
-	int ret;
+	struct vma_soft *soft = to_soft(vmf->vma);
+	int ret = soft_pmd_alloc(vmf);
+	leaf_t *pmd;
 
-	if (unlikely(!pmd)) {
-		ret = soft_pmd_alloc(vma, pgoff);
+	if (ret)
+		return ret;
+	pmd = pmd_slot(soft, vmf->pgoff);
+	if (!smp_load_acquire(pmd)) {
+		ret = pte_table_alloc(vmf->vma, pmd);
 		if (ret)
 			return ret;
-		pmd = pmd_slot(soft, pgoff);
 	}
-	return likely(smp_load_acquire(pmd)) ? 0 : pte_table_alloc(vma, pmd);
+	vmf->pte = pte_of(soft, smp_load_acquire(pmd), vmf->pgoff);
+	return 0;
 }
 
 static enum vma_pmd_state soft_pmd_state(struct dax_vma *vma, dax_pgoff_t pgoff)
@@ -194,40 +198,46 @@ static int upgrade_leaf(const struct dax_vma *vma, leaf_t *leaf, uint64_t old,
 	return 0;
 }
 
-static int soft_insert_mixed(struct dax_vma *vma, dax_pgoff_t pgoff,
-			     dax_pfn_t pfn, bool mkwrite)
+/* No table was there when the fault began. */
+static __cold int find_pte(struct dax_vm_fault *vmf)
 {
-	leaf_t *leaf;
+	if (!vma_covers(vmf->vma, vmf->pgoff))
+		return dax_error(-EFAULT, "page %" PRIu64 " is outside the mapping",
+				 vmf->pgoff);
+	if (soft_pte_alloc(vmf))
+		return -ENOMEM;
+	return vmf->pte ? 0 : -EBUSY;	/* a huge leaf */
+}
+
+static int soft_insert_mixed(struct dax_vm_fault *vmf, dax_pfn_t pfn,
+			     bool mkwrite)
+{
 	uint64_t old;
 
-	if (unlikely(!vma_covers(vma, pgoff)))
-		return dax_error(-EFAULT, "page %" PRIu64 " is outside the mapping",
-				 pgoff);
-	leaf = pte_slot(to_soft(vma), pgoff);
-	if (unlikely(!leaf)) {
-		if (soft_pte_alloc(vma, pgoff))
-			return -ENOMEM;
-		leaf = pte_slot(to_soft(vma), pgoff);
-		if (!leaf)
-			return -EBUSY;	/* a huge leaf */
+	if (unlikely(!vmf->pte)) {
+		int ret = find_pte(vmf);
+
+		if (ret)
+			return ret;
 	}
-	old = READ_ONCE(*leaf);
+	old = READ_ONCE(*vmf->pte);
 	if (unlikely(old))
-		return upgrade_leaf(vma, leaf, old, pfn, mkwrite);
-	smp_store_release(leaf, leaf_word(pfn, mkwrite ? mkwrite_flags(vma) : 0));
+		return upgrade_leaf(vmf->vma, vmf->pte, old, pfn, mkwrite);
+	smp_store_release(vmf->pte,
+			  leaf_word(pfn, mkwrite ? mkwrite_flags(vmf->vma) : 0));
 	return 0;
 }
 
-static int soft_insert_pfn_pmd(struct dax_vma *vma, dax_pgoff_t pgoff,
-			       dax_pfn_t pfn, bool write)
+static int soft_insert_pfn_pmd(struct dax_vm_fault *vmf, dax_pfn_t pfn,
+			       bool write)
 {
-	unsigned int flags = LEAF_HUGE | (write ? mkwrite_flags(vma) : 0);
+	unsigned int flags = LEAF_HUGE | (write ? mkwrite_flags(vmf->vma) : 0);
 	uint64_t old = 0;
 	leaf_t *pmd;
 
-	if (soft_pmd_alloc(vma, pgoff))
+	if (soft_pmd_alloc(vmf))
 		return -ENOMEM;
-	pmd = pmd_slot(to_soft(vma), pgoff);
+	pmd = pmd_slot(to_soft(vmf->vma), vmf->pgoff);
 	if (atomic_compare_exchange_strong(pmd, &old, leaf_word(pfn, flags)))
 		return 0;
 	if (old & LEAF_TABLE || !write || leaf_pfn(old) != pfn)
@@ -241,18 +251,19 @@ static void account_cow(struct dax_vma *vma, int64_t bytes)
 				  memory_order_relaxed);
 }
 
-static int soft_finish_cow(struct dax_vma *vma, dax_pgoff_t pgoff, void *page)
+static int soft_finish_cow(struct dax_vm_fault *vmf, void *page)
 {
-	leaf_t *leaf;
+	if (!vmf->pte) {
+		int ret = find_pte(vmf);
 
-	if (soft_pte_alloc(vma, pgoff))
-		return -ENOMEM;
-	leaf = pte_slot(to_soft(vma), pgoff);
-	if (!leaf || READ_ONCE(*leaf) & LEAF_ANON)
+		if (ret)
+			return ret;
+	}
+	if (READ_ONCE(*vmf->pte) & LEAF_ANON)
 		return -EBUSY;
-	account_cow(vma, DAX_PAGE_SIZE);
-	smp_store_release(leaf, leaf_word(host_pfn(page),
-					  mkwrite_flags(vma) | LEAF_ANON));
+	account_cow(vmf->vma, DAX_PAGE_SIZE);
+	smp_store_release(vmf->pte, leaf_word(host_pfn(page),
+					      mkwrite_flags(vmf->vma) | LEAF_ANON));
 	return 0;
 }
 
@@ -270,11 +281,6 @@ static uint64_t find_leaf(struct vma_soft *soft, dax_pgoff_t pgoff)
 static bool leaf_allows(uint64_t leaf, bool write)
 {
 	return leaf & (write ? LEAF_WRITE : LEAF_PRESENT);
-}
-
-static bool soft_present(struct dax_vma *vma, dax_pgoff_t pgoff, bool write)
-{
-	return leaf_allows(find_leaf(to_soft(vma), pgoff), write);
 }
 
 uint64_t vma_soft_leaf(struct dax_vma *vma, dax_pgoff_t pgoff)
@@ -399,7 +405,6 @@ static const struct dax_vm_ops vma_soft_ops = {
 	.pte_alloc = soft_pte_alloc,
 	.pmd_alloc = soft_pmd_alloc,
 	.pmd_state = soft_pmd_state,
-	.present = soft_present,
 	.zap = soft_zap,
 	.split_huge_pmd = soft_split_huge_pmd,
 	.free = soft_free,
@@ -592,6 +597,7 @@ int vma_fault(struct dax_vma *vma, dax_pgoff_t pgoff, bool write,
 	ret = mapping_lock_shared(vma->mapping, &vmf.area);
 	if (ret)
 		return ret;
+	vmf.pte = pte_slot(to_soft(vma), pgoff);
 	fault = handle_mm_fault(&vmf);
 	mapping_unlock_shared(vma->mapping, vmf.area);
 	fill_info(info, &vmf, fault);
@@ -604,6 +610,8 @@ int vma_fault(struct dax_vma *vma, dax_pgoff_t pgoff, bool write,
 struct access {
 	struct dax_vm_fault vmf;
 	bool write;
+	uint64_t table_nr;		/* which 2 MiB of address space */
+	struct pte_table *table;	/* its table: it lives with the vma */
 	uint64_t nr_faults;
 	uint64_t *latencies;
 	size_t nr_latencies;
@@ -613,11 +621,42 @@ struct access {
 static int access_init(struct access *access, struct dax_vma *vma, bool write,
 		       struct dax_fault_info *info)
 {
-	*access = (struct access){ .write = write, .info = info };
+	*access = (struct access){ .write = write, .info = info,
+				   .table_nr = UINT64_MAX };
 	vmf_init(&access->vmf, vma, write);
 	if (info)
 		*info = (struct dax_fault_info){ 0 };
+	access->vmf.area = this_percpu(&vma->mapping->percpu);
+	if (!access->vmf.area)
+		return dax_error(-ENOMEM, "no memory for the thread's counters");
 	return device_verify(vma->mapping->dax_dev);
+}
+
+/* Another 2 MiB than before.  Return: the leaf as it is, vmf->pte set if it
+ * stands in a table. */
+static __cold uint64_t look_up_leaf(struct access *access, uint64_t page)
+{
+	struct vma_soft *soft = to_soft(access->vmf.vma);
+	leaf_t *pmd = pmd_slot(soft, access->vmf.pgoff);
+	uint64_t word = pmd ? smp_load_acquire(pmd) : 0;
+
+	access->vmf.pte = NULL;
+	if (!(word & LEAF_TABLE))
+		return word;
+	access->table_nr = page / PTRS_PER_TABLE;
+	access->table = slot_table(word);
+	access->vmf.pte = &access->table->slot[page % PTRS_PER_TABLE];
+	return smp_load_acquire(access->vmf.pte);
+}
+
+static __always_inline_fn uint64_t current_leaf(struct access *access)
+{
+	uint64_t page = address_page(access->vmf.vma, access->vmf.pgoff);
+
+	if (unlikely(page / PTRS_PER_TABLE != access->table_nr))
+		return look_up_leaf(access, page);
+	access->vmf.pte = &access->table->slot[page % PTRS_PER_TABLE];
+	return smp_load_acquire(access->vmf.pte);
 }
 
 /* Fault bits that end an access, as -errno. */
@@ -655,14 +694,14 @@ static int access_fault(struct access *access)
  * Fault until the page has the leaf the access needs.  invalidate_lock shared.
  * Return: 0 and the leaf, or -errno.
  */
-static int touch_page(struct access *access, uint64_t *ret_leaf)
+static __always_inline_fn int touch_page(struct access *access,
+					 uint64_t *ret_leaf)
 {
-	struct vma_soft *soft = to_soft(access->vmf.vma);
 	uint64_t leaf;
 	int ret;
 
 	for (int i = 0; i < MAX_FAULTS_PER_ACCESS; i++) {
-		leaf = find_leaf(soft, access->vmf.pgoff);
+		leaf = current_leaf(access);
 		if (leaf_allows(leaf, access->write)) {
 			*ret_leaf = leaf;
 			return 0;
@@ -678,13 +717,13 @@ static int touch_page(struct access *access, uint64_t *ret_leaf)
 
 /* Touch the page at access->vmf.pgoff; *ret_next: the first page behind its
  * leaf. */
-static int touch_one(struct access *access, dax_pgoff_t *ret_next)
+static __always_inline_fn int touch_one(struct access *access, dax_pgoff_t *ret_next)
 {
 	struct dax_vma *vma = access->vmf.vma;
 	uint64_t leaf;
 	int ret;
 
-	ret = mapping_lock_shared(vma->mapping, &access->vmf.area);
+	ret = mapping_relock_shared(vma->mapping, access->vmf.area);
 	if (unlikely(ret))
 		return ret;
 	ret = touch_page(access, &leaf);
@@ -780,7 +819,7 @@ static int copy_one(struct access *access, char *buf, size_t within, size_t n)
 	uint64_t leaf;
 	int ret;
 
-	ret = mapping_lock_shared(mapping, &access->vmf.area);
+	ret = mapping_relock_shared(mapping, access->vmf.area);
 	if (unlikely(ret))
 		return ret;
 	ret = touch_page(access, &leaf);
