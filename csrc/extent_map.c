@@ -59,8 +59,9 @@ static bool word_unwritten(const void *word)
 /* ---- asking ------------------------------------------------------------------ */
 
 /* Pages from @page to @last that continue the extent that begins with @word. */
-static uint64_t extent_run(struct extent_map *map, dax_pgoff_t page,
-			   dax_pgoff_t last, const void *word)
+static __attribute__((noinline)) uint64_t
+extent_run(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
+	   const void *word)
 {
 	uint64_t run = 1;
 
@@ -75,19 +76,17 @@ static uint64_t extent_run(struct extent_map *map, dax_pgoff_t page,
 	return run;
 }
 
-static uint64_t hole_run(struct extent_map *map, dax_pgoff_t page,
-			 dax_pgoff_t last)
+static __attribute__((noinline)) uint64_t
+hole_run(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last)
 {
 	struct radix_tree_iter iter;
 
-	if (likely(page == last))
-		return 1;
 	if (radix_tree_next(&map->tree, page, last, &iter))
 		return iter.index - page;
 	return last - page + 1;
 }
 
-static void fill_iomap(struct dax_iomap *iomap, dax_pgoff_t page, uint64_t run,
+static inline void fill_iomap(struct dax_iomap *iomap, dax_pgoff_t page, uint64_t run,
 		       const void *word)
 {
 	iomap->offset = (dax_loff_t)(page << DAX_PAGE_SHIFT);
@@ -100,13 +99,15 @@ static void fill_iomap(struct dax_iomap *iomap, dax_pgoff_t page, uint64_t run,
 	iomap->addr = word_block(word) << DAX_PAGE_SHIFT;
 }
 
-static void look_up(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
+static __always_inline_fn void look_up(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
 		    struct dax_iomap *iomap)
 {
 	const void *word = radix_tree_lookup(&map->tree, page);
-	uint64_t run = word ? extent_run(map, page, last, word)
-			    : hole_run(map, page, last);
+	uint64_t run = 1;
 
+	if (page != last)
+		run = word ? extent_run(map, page, last, word)
+			   : hole_run(map, page, last);
 	fill_iomap(iomap, page, run, word);
 }
 
@@ -244,6 +245,16 @@ static int allocate(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
  * A 2 MiB fault that cannot have 2 MiB gets what there is at its first page;
  * the extent is short and the fault falls back.
  */
+static __attribute__((noinline)) int
+begin_slow(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
+	   unsigned int flags, struct dax_iomap *iomap)
+{
+	look_up(map, page, last, iomap);
+	if (!(flags & DAX_IOMAP_WRITE) || iomap->type == DAX_IOMAP_MAPPED)
+		return 0;
+	return allocate(map, page, last, iomap);
+}
+
 static int extent_map_begin(struct dax_mapping *mapping, void *private_data,
 			    dax_loff_t pos, uint64_t length, unsigned int flags,
 			    struct dax_iomap *iomap)
@@ -253,10 +264,10 @@ static int extent_map_begin(struct dax_mapping *mapping, void *private_data,
 	dax_pgoff_t last = ((dax_pgoff_t)pos + length - 1) >> DAX_PAGE_SHIFT;
 
 	(void)mapping;
-	look_up(map, page, last, iomap);
-	if (likely(!(flags & DAX_IOMAP_WRITE)) || iomap->type == DAX_IOMAP_MAPPED)
-		return 0;
-	return allocate(map, page, last, iomap);
+	if (unlikely(flags & DAX_IOMAP_WRITE || page != last))
+		return begin_slow(map, page, last, flags, iomap);
+	fill_iomap(iomap, page, 1, radix_tree_lookup(&map->tree, page));
+	return 0;
 }
 
 /* ---- freeing (no fault and no read in progress) ------------------------------------ */

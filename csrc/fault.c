@@ -68,17 +68,30 @@ void insert_mapping_entry(struct dax_vm_fault *vmf, struct dax_slot *slot,
 /* Zero-page policy: a hole shows the common zero page, whatever the file. */
 static dax_vm_fault_t load_hole(struct dax_vm_fault *vmf, struct dax_slot *slot)
 {
-	if (unlikely(!zero_page_present()))
-		return vmf_error(vmf, dax_error(-ENOMEM, "there is no zero page"));
-	insert_mapping_entry(vmf, slot, 0, DAX_ZERO_PAGE);
+	/* A zero entry never replaces a block, and a read tags nothing. */
+	if (likely(!dax_is_data_entry(slot->iter.entry)))
+		dax_replace_entry(slot, dax_radix_locked_entry(0, DAX_ZERO_PAGE));
+	dax_test_yield(DAX_TEST_TREE_REPLACED);
 	percpu_inc(vmf->area, DAX_STAT_LOAD_HOLE);
 	return vmf_inserted(vmf, vmf->vma->vm_ops->insert_mixed(vmf, DAX_ZERO_PFN,
 								false));
 }
 
+static int zero_page_policy_init(struct dax_mapping *mapping,
+				 unsigned int page_pool)
+{
+	(void)mapping;
+	(void)page_pool;
+	if (!zero_page_present())
+		return dax_error(-ENOMEM, "there is no zero page: no address space was "
+				 "left for it when the library was loaded");
+	return 0;
+}
+
 const struct dax_policy zero_page_policy = {
 	.kind = DAX_POLICY_ZERO_PAGE,
 	.load_hole = load_hole,
+	.init = zero_page_policy_init,
 };
 
 /* ---- the block ------------------------------------------------------------ */
@@ -177,10 +190,10 @@ static dax_vm_fault_t cow_fault(struct dax_vm_fault *vmf,
 	return DAX_VM_FAULT_DONE_COW;
 }
 
-/* The block map has answered: what to do with it. */
-static dax_vm_fault_t pte_fault_mapped(struct dax_vm_fault *vmf,
-				       struct dax_slot *slot,
-				       const struct dax_iomap *iomap)
+/* The block map has answered: a block, a write, or both. */
+static __attribute__((noinline)) dax_vm_fault_t
+pte_fault_mapped(struct dax_vm_fault *vmf, struct dax_slot *slot,
+		 const struct dax_iomap *iomap)
 {
 	dax_vm_fault_t major = 0;
 
@@ -193,8 +206,6 @@ static dax_vm_fault_t pte_fault_mapped(struct dax_vm_fault *vmf,
 		}
 		return insert_mapping(vmf, slot, iomap) | major;
 	}
-	if (likely(!vmf->write))
-		return slot->mapping->policy->load_hole(vmf, slot);
 	return vmf_error(vmf, dax_error(-EIO, "the block map left page %" PRIu64
 					" a hole when it was written to", vmf->pgoff));
 }
@@ -204,8 +215,8 @@ static unsigned int iomap_flags(const struct dax_vm_fault *vmf)
 	return DAX_IOMAP_FAULT | (vmf->write ? DAX_IOMAP_WRITE : 0);
 }
 
-static dax_vm_fault_t pte_fault_locked(struct dax_vm_fault *vmf,
-				       struct dax_slot *slot)
+static __always_inline_fn dax_vm_fault_t
+pte_fault_locked(struct dax_vm_fault *vmf, struct dax_slot *slot)
 {
 	struct dax_mapping *mapping = slot->mapping;
 	unsigned int flags = iomap_flags(vmf);
@@ -223,7 +234,10 @@ static dax_vm_fault_t pte_fault_locked(struct dax_vm_fault *vmf,
 	if (unlikely(ret))
 		return vmf_error(vmf, ret);
 	dax_test_yield(DAX_TEST_AFTER_IOMAP);
-	fault = pte_fault_mapped(vmf, slot, &iomap);
+	if (likely(iomap.type != DAX_IOMAP_MAPPED && !vmf->write && !vmf->cow))
+		fault = mapping->policy->load_hole(vmf, slot);
+	else
+		fault = pte_fault_mapped(vmf, slot, &iomap);
 	/* Its own error does not count: the leaf is live already. */
 	iomap_end(mapping, pos, DAX_PAGE_SIZE,
 		  fault & DAX_VM_FAULT_ERROR ? 0 : DAX_PAGE_SIZE, flags, &iomap);
@@ -237,7 +251,8 @@ static dax_vm_fault_t past_end(struct dax_vm_fault *vmf)
 					i_size_read(vmf->vma->mapping)));
 }
 
-static dax_vm_fault_t iomap_pte_fault(struct dax_vm_fault *vmf)
+static __always_inline_fn dax_vm_fault_t
+iomap_pte_fault(struct dax_vm_fault *vmf)
 {
 	struct dax_mapping *mapping = vmf->vma->mapping;
 	struct dax_slot slot;
@@ -436,19 +451,24 @@ static dax_vm_fault_t pmd_fault(struct dax_vm_fault *vmf)
 	return fault;
 }
 
-static dax_vm_fault_t counted(struct dax_vm_fault *vmf, dax_vm_fault_t fault)
+static __cold void count_error(struct dax_vm_fault *vmf, dax_vm_fault_t fault)
 {
-	if (unlikely(fault & DAX_VM_FAULT_SIGBUS))
+	if (fault & DAX_VM_FAULT_SIGBUS)
 		percpu_inc(vmf->area, DAX_STAT_FAULT_SIGBUS);
-	if (unlikely(fault & DAX_VM_FAULT_OOM))
+	if (fault & DAX_VM_FAULT_OOM)
 		percpu_inc(vmf->area, DAX_STAT_FAULT_OOM);
+}
+
+static inline dax_vm_fault_t counted(struct dax_vm_fault *vmf,
+				     dax_vm_fault_t fault)
+{
+	if (unlikely(fault & (DAX_VM_FAULT_SIGBUS | DAX_VM_FAULT_OOM)))
+		count_error(vmf, fault);
 	return fault;
 }
 
 dax_vm_fault_t iomap_fault(struct dax_vm_fault *vmf, unsigned int order)
 {
-	vmf->error = 0;
-	vmf->reason = DAX_FALLBACK_NONE;
 	if (likely(order == 0))
 		return counted(vmf, iomap_pte_fault(vmf));
 	if (order == DAX_PMD_ORDER)
@@ -477,9 +497,18 @@ static dax_vm_fault_t fault_without_table(struct dax_vm_fault *vmf)
 	return fault;
 }
 
-dax_vm_fault_t handle_mm_fault(struct dax_vm_fault *vmf)
+/* A store to a page that is mapped already, read-only. */
+static dax_vm_fault_t wp_fault(struct dax_vm_fault *vmf)
 {
 	const struct dax_policy *policy = vmf->vma->mapping->policy;
+
+	if (policy->pfn_mkwrite)
+		return counted(vmf, policy->pfn_mkwrite(vmf));
+	return iomap_fault(vmf, 0);
+}
+
+dax_vm_fault_t handle_mm_fault(struct dax_vm_fault *vmf)
+{
 	dax_vm_fault_t fault;
 
 	if (unlikely(!vmf->pte)) {
@@ -490,8 +519,7 @@ dax_vm_fault_t handle_mm_fault(struct dax_vm_fault *vmf)
 	} else if (unlikely(vmf->vma->pages == DAX_PAGES_PMD)) {
 		return fallback(vmf, DAX_FALLBACK_PMD_OCCUPIED);
 	}
-	if (unlikely(policy->pfn_mkwrite) && vmf->write && vmf->pte &&
-	    READ_ONCE(*vmf->pte))
-		return counted(vmf, policy->pfn_mkwrite(vmf));
-	return iomap_fault(vmf, 0);
+	if (unlikely(vmf->write) && vmf->pte && READ_ONCE(*vmf->pte))
+		return wp_fault(vmf);
+	return counted(vmf, iomap_pte_fault(vmf));
 }

@@ -17,12 +17,13 @@ int iomap_bad_answer(const struct dax_iomap *iomap, dax_loff_t pos);
 static inline bool iomap_answer_ok(const struct dax_iomap *iomap,
 				   dax_loff_t pos)
 {
-	return iomap->offset >= 0 && iomap->offset <= pos &&
-	       iomap->length <= (uint64_t)INT64_MAX &&
-	       (uint64_t)(pos - iomap->offset) < iomap->length &&
+	const unsigned int types = 1u << DAX_IOMAP_HOLE | 1u << DAX_IOMAP_MAPPED |
+				   1u << DAX_IOMAP_UNWRITTEN;
+
+	return (uint64_t)pos - (uint64_t)iomap->offset < iomap->length &&
+	       iomap->offset >= 0 &&
 	       iomap->length <= (uint64_t)(INT64_MAX - iomap->offset) &&
-	       iomap->type <= DAX_IOMAP_UNWRITTEN && iomap->type != 1 &&
-	       iomap->dax_dev;
+	       iomap->type < 32 && types >> iomap->type & 1 && iomap->dax_dev;
 }
 
 /* @written: bytes used, 0 after a failure. */

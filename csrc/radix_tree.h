@@ -138,6 +138,28 @@ static inline dax_pgoff_t radix_tree_maxindex(const struct radix_tree_root *root
 	return rnode_maxindex(smp_load_acquire(&root->rnode));
 }
 
+/* One level: read the slot; go below and return true, or stop there. */
+static __always_inline_fn bool
+radix_tree_step(struct radix_tree_iter *iter, struct radix_tree_node **node,
+		dax_pgoff_t index, unsigned int *shift, unsigned int order)
+{
+	radix_slot_t *slot =
+		&(*node)->slots[(index >> *shift) & RADIX_TREE_MAP_MASK];
+	void *entry = smp_load_acquire(slot);
+
+	if (*shift > order && likely(radix_tree_is_internal_node(entry))) {
+		*node = entry_to_node(entry);
+		*shift -= RADIX_TREE_MAP_SHIFT;
+		return true;
+	}
+	iter->node = *node;
+	iter->slot = slot;
+	iter->entry = entry;
+	iter->order = *shift;
+	iter->index = radix_tree_canonical(index, *shift);
+	return false;
+}
+
 /**
  * radix_tree_walk() - go down to the slot that answers for @index
  * @root: tree
@@ -159,28 +181,37 @@ radix_tree_walk(struct radix_tree_root *root, dax_pgoff_t index,
 	uintptr_t rnode = smp_load_acquire(&root->rnode);
 	struct radix_tree_node *node = rnode_node(rnode);
 	unsigned int shift = rnode_shift(rnode);
-	radix_slot_t *slot;
-	void *entry;
 
 	if (unlikely(!node || index > rnode_maxindex(rnode))) {
 		iter->slot = NULL;
 		iter->entry = NULL;
 		return false;
 	}
-	for (;;) {
-		slot = &node->slots[(index >> shift) & RADIX_TREE_MAP_MASK];
-		entry = smp_load_acquire(slot);
-		if (shift <= order || !radix_tree_is_internal_node(entry))
-			break;
-		node = entry_to_node(entry);
-		shift -= RADIX_TREE_MAP_SHIFT;
+	/* The last two levels with shifts the compiler knows: they are all
+	 * there is in a file of a GiB. */
+	while (unlikely(shift > RADIX_TREE_MAP_SHIFT))
+		if (!radix_tree_step(iter, &node, index, &shift, order))
+			return true;
+	if (likely(shift)) {
+		shift = RADIX_TREE_MAP_SHIFT;
+		if (!radix_tree_step(iter, &node, index, &shift, order))
+			return true;
 	}
-	iter->node = node;
-	iter->slot = slot;
-	iter->entry = entry;
-	iter->order = shift;
-	iter->index = radix_tree_canonical(index, shift);
+	shift = 0;
+	radix_tree_step(iter, &node, index, &shift, order);
 	return true;
+}
+
+/* Bring the slot of @index into the cache, to be written to soon. */
+static inline void radix_tree_prefetch(struct radix_tree_root *root,
+				       dax_pgoff_t index)
+{
+	struct radix_tree_iter iter;
+
+	if (radix_tree_walk(root, index, RADIX_TREE_MAP_SHIFT, &iter) &&
+	    radix_tree_is_internal_node(iter.entry))
+		__builtin_prefetch(&entry_to_node(iter.entry)
+					    ->slots[index & RADIX_TREE_MAP_MASK], 1);
 }
 
 /* The entry that covers @index, or NULL.  Context: shared or exclusive. */
