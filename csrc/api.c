@@ -58,7 +58,7 @@ uint64_t dax_device_size(const struct dax_device *dev)
 
 uint64_t dax_device_free_bytes(struct dax_device *dev)
 {
-	return READ_ONCE(dev->blocks.nr_free) << DAX_PAGE_SHIFT;
+	return dev->readonly ? 0 : READ_ONCE(dev->blocks.nr_free) << DAX_PAGE_SHIFT;
 }
 
 uint64_t dax_device_alignment(const struct dax_device *dev)

@@ -21,6 +21,11 @@
 #define container_of(ptr, type, member) \
 	((type *)((char *)(ptr) - offsetof(type, member)))
 
+/* Call through a pointer that nearly always is @f1 (kernel: INDIRECT_CALL_1),
+ * so that the call can be inlined. */
+#define INDIRECT_CALL_1(f, f1, ...) \
+	(likely((f) == (f1)) ? (f1)(__VA_ARGS__) : (f)(__VA_ARGS__))
+
 #define READ_ONCE(x)	atomic_load_explicit(&(x), memory_order_relaxed)
 #define WRITE_ONCE(x, v) atomic_store_explicit(&(x), (v), memory_order_relaxed)
 #define smp_load_acquire(p)	atomic_load_explicit((p), memory_order_acquire)

@@ -40,6 +40,7 @@ static struct dax_device *device_alloc(const char *path, enum device_kind kind)
 	strcpy(dev->path, path);
 	dev->kind = kind;
 	dev->alignment = DAX_PAGE_SIZE;
+	dev->fork_generation = sys_fork_generation;
 	dev->fd = -1;
 	atomic_init(&dev->refs, 1);
 	atomic_init(&dev->alive, true);

@@ -28,6 +28,7 @@ struct dax_device {
 	dax_pfn_t pfn_base;
 	_Atomic bool alive;
 	bool readonly;
+	unsigned int fork_generation;	/* of the process that opened it */
 	enum device_kind kind;
 	int fd;
 	_Atomic unsigned int refs;

@@ -188,7 +188,7 @@ static int insert_blocks(struct extent_map *map, dax_pgoff_t page,
 
 static int fill_hole(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last)
 {
-	uint64_t block, nr;
+	uint64_t block = 0, nr = 0;
 	int ret;
 
 	ret = take_blocks(map, page, hole_run(map, page, last), &block, &nr);
@@ -340,7 +340,7 @@ static int set_aside(struct extent_map *map, dax_pgoff_t page, uint64_t run)
 	uint64_t done = 0;
 
 	while (done < run) {
-		uint64_t block, nr;
+		uint64_t block = 0, nr = 0;
 		int ret = take_blocks(map, page + done, run - done, &block, &nr);
 
 		if (!ret)

@@ -66,7 +66,8 @@ void insert_mapping_entry(struct dax_vm_fault *vmf, struct dax_slot *slot,
 }
 
 /* Zero-page policy: a hole shows the common zero page, whatever the file. */
-static dax_vm_fault_t load_hole(struct dax_vm_fault *vmf, struct dax_slot *slot)
+static __always_inline_fn dax_vm_fault_t load_hole(struct dax_vm_fault *vmf,
+						   struct dax_slot *slot)
 {
 	/* A zero entry never replaces a block, and a read tags nothing. */
 	if (likely(!dax_is_data_entry(slot->iter.entry)))
@@ -197,6 +198,8 @@ pte_fault_mapped(struct dax_vm_fault *vmf, struct dax_slot *slot,
 {
 	dax_vm_fault_t major = 0;
 
+	if (unlikely(!iomap_type_known(iomap)))
+		return vmf_error(vmf, iomap_bad_answer(iomap, vmf_pos(vmf)));
 	if (vmf->cow)
 		return cow_fault(vmf, iomap);
 	if (iomap->type == DAX_IOMAP_MAPPED) {
@@ -206,6 +209,8 @@ pte_fault_mapped(struct dax_vm_fault *vmf, struct dax_slot *slot,
 		}
 		return insert_mapping(vmf, slot, iomap) | major;
 	}
+	if (!vmf->write)
+		return slot->mapping->policy->load_hole(vmf, slot);
 	return vmf_error(vmf, dax_error(-EIO, "the block map left page %" PRIu64
 					" a hole when it was written to", vmf->pgoff));
 }
@@ -234,8 +239,9 @@ pte_fault_locked(struct dax_vm_fault *vmf, struct dax_slot *slot)
 	if (unlikely(ret))
 		return vmf_error(vmf, ret);
 	dax_test_yield(DAX_TEST_AFTER_IOMAP);
-	if (likely(iomap.type != DAX_IOMAP_MAPPED && !vmf->write && !vmf->cow))
-		fault = mapping->policy->load_hole(vmf, slot);
+	if (likely(iomap.type == DAX_IOMAP_HOLE && !vmf->write && !vmf->cow))
+		fault = INDIRECT_CALL_1(mapping->policy->load_hole, load_hole, vmf,
+					slot);
 	else
 		fault = pte_fault_mapped(vmf, slot, &iomap);
 	/* Its own error does not count: the leaf is live already. */
@@ -375,12 +381,12 @@ static dax_vm_fault_t pmd_fault_mapped(struct dax_vm_fault *vmf,
 				       const struct dax_iomap *iomap,
 				       dax_loff_t pos)
 {
-	if (iomap->offset + (dax_loff_t)iomap->length < pos + DAX_PMD_SIZE)
+	if (iomap->length - (uint64_t)(pos - iomap->offset) < DAX_PMD_SIZE)
 		return fallback(vmf, DAX_FALLBACK_SHORT_EXTENT);
+	if (!iomap_type_known(iomap))
+		return fallback(vmf, DAX_FALLBACK_UNKNOWN_TYPE);
 	if (iomap->type == DAX_IOMAP_MAPPED)
 		return pmd_insert_mapping(vmf, slot, iomap, pos);
-	if (iomap->type != DAX_IOMAP_HOLE && iomap->type != DAX_IOMAP_UNWRITTEN)
-		return fallback(vmf, DAX_FALLBACK_UNKNOWN_TYPE);
 	if (vmf->write)
 		return fallback(vmf, DAX_FALLBACK_HOLE_WRITE);
 	return pmd_load_hole(vmf, slot);

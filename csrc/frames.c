@@ -70,3 +70,13 @@ void frames_unregister(dax_pfn_t pfn, uint64_t nr_pages)
 		smp_store_release(&frames_base[first + i], NULL);
 	mutex_unlock(&ranges_lock);
 }
+
+void frames_fork_prepare(void)
+{
+	mutex_lock(&ranges_lock);
+}
+
+void frames_fork_done(void)
+{
+	mutex_unlock(&ranges_lock);
+}

@@ -50,4 +50,8 @@ static inline bool pfn_is_device(dax_pfn_t pfn)
 int frames_register(void *base, uint64_t nr_pages, dax_pfn_t *ret_pfn);
 void frames_unregister(dax_pfn_t pfn, uint64_t nr_pages);
 
+/* Around fork(): the table is whole in parent and child. */
+void frames_fork_prepare(void);
+void frames_fork_done(void);
+
 #endif

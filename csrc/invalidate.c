@@ -112,7 +112,9 @@ static int find_partial(struct dax_mapping *mapping, dax_loff_t pos,
 	if (ret)
 		return ret;
 	addr = iomap.addr + (uint64_t)(pos - iomap.offset);
-	if (iomap.type == DAX_IOMAP_MAPPED)
+	if (!iomap_type_known(&iomap))
+		nr = iomap_bad_answer(&iomap, pos);
+	else if (iomap.type == DAX_IOMAP_MAPPED)
 		nr = direct_access(iomap.dax_dev, addr >> DAX_PAGE_SHIFT, 1, &kaddr,
 				   NULL);
 	if (nr > 0) {

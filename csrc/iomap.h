@@ -14,16 +14,20 @@
 /* -EIO with a message: the answer does not cover @pos, or is out of range. */
 int iomap_bad_answer(const struct dax_iomap *iomap, dax_loff_t pos);
 
-static inline bool iomap_answer_ok(const struct dax_iomap *iomap,
-				   dax_loff_t pos)
+/* Does the answer cover @pos?  Its type and device are checked where they are
+ * used. */
+static inline bool iomap_covers(const struct dax_iomap *iomap, dax_loff_t pos)
 {
-	const unsigned int types = 1u << DAX_IOMAP_HOLE | 1u << DAX_IOMAP_MAPPED |
-				   1u << DAX_IOMAP_UNWRITTEN;
-
 	return (uint64_t)pos - (uint64_t)iomap->offset < iomap->length &&
-	       iomap->offset >= 0 &&
-	       iomap->length <= (uint64_t)(INT64_MAX - iomap->offset) &&
-	       iomap->type < 32 && types >> iomap->type & 1 && iomap->dax_dev;
+	       (int64_t)iomap->length > 0;
+}
+
+/* HOLE, UNWRITTEN, or MAPPED on some device. */
+static inline bool iomap_type_known(const struct dax_iomap *iomap)
+{
+	return iomap->type == DAX_IOMAP_HOLE ||
+	       iomap->type == DAX_IOMAP_UNWRITTEN ||
+	       (iomap->type == DAX_IOMAP_MAPPED && iomap->dax_dev);
 }
 
 /* @written: bytes used, 0 after a failure. */
@@ -47,12 +51,14 @@ static inline int iomap_begin(struct dax_mapping *mapping, dax_loff_t pos,
 {
 	int ret;
 
-	*iomap = (struct dax_iomap){ .dax_dev = mapping->dax_dev };
+	iomap->flags = 0;
+	iomap->dax_dev = mapping->dax_dev;
+	iomap->private_data = NULL;
 	ret = mapping->ops->iomap_begin(mapping, mapping->private_data, pos,
 					length, flags, iomap);
 	if (unlikely(ret))
 		return ret < 0 ? ret : -EIO;
-	if (likely(iomap_answer_ok(iomap, pos)))
+	if (likely(iomap_covers(iomap, pos)))
 		return 0;
 	iomap_end(mapping, pos, length, 0, flags, iomap);
 	return iomap_bad_answer(iomap, pos);

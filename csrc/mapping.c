@@ -15,7 +15,9 @@
 #include <inttypes.h>
 
 #include "errormsg.h"
+#include "frames.h"
 #include "policy.h"
+#include "waitqueue.h"
 
 static struct mutex registry;
 static struct dax_mapping *registered;
@@ -25,25 +27,32 @@ static struct dax_mapping *registered;
 static void fork_prepare(void)
 {
 	mutex_lock(&registry);
+	percpu_fork_prepare();
+	frames_fork_prepare();
 }
 
 static void fork_parent(void)
 {
+	frames_fork_done();
+	percpu_fork_done();
 	mutex_unlock(&registry);
 }
 
-/* The child has one thread and may hold anything: all files are stale. */
+/* The child has one thread; the others may have held anything: all files are
+ * stale, and what is stale is never freed. */
 static void fork_child(void)
 {
 	for (struct dax_mapping *m = registered; m; m = m->next_registered)
 		percpu_rwsem_set_stale(&m->invalidate_lock);
 	registered = NULL;
-	mutex_unlock(&registry);
+	sys_fork_generation++;
+	waitqueue_fork_child();
+	fork_parent();
 }
 
 __attribute__((constructor)) static void mapping_init(void)
 {
-	sys_at_fork_child(fork_prepare, fork_parent, fork_child);
+	sys_at_fork(fork_prepare, fork_parent, fork_child);
 }
 
 static bool is_stale(struct dax_mapping *mapping)
@@ -53,7 +62,7 @@ static bool is_stale(struct dax_mapping *mapping)
 
 static int stale_error(void)
 {
-	return dax_error(-ESTALE, "the file was opened before fork(): a child opens "
+	return dax_error(-ESTALE, "the device was opened before fork(): a child opens "
 			 "its own");
 }
 
@@ -80,10 +89,9 @@ static void unlink_mapping(struct dax_mapping *mapping)
 	struct dax_mapping **link;
 
 	mutex_lock(&registry);
-	for (link = &registered; *link && *link != mapping;)
+	for (link = &registered; *link != mapping;)
 		link = &(*link)->next_registered;
-	if (*link)
-		*link = mapping->next_registered;
+	*link = mapping->next_registered;
 	mutex_unlock(&registry);
 	mutex_lock(&dev->lock);
 	for (link = &dev->mappings; *link != mapping;)
@@ -109,6 +117,8 @@ static int check_attr(struct dax_device *dev, const struct dax_mapping_attr *att
 	    !attr->ops->iomap_begin)
 		return dax_error(-EINVAL, "the block map has no iomap_begin or a "
 				 "struct_size other than %zu", sizeof(*attr->ops));
+	if (dev->fork_generation != sys_fork_generation)
+		return stale_error();
 	if (!smp_load_acquire(&dev->alive))
 		return dax_error(-ENXIO, "%s: the device is dead", dev->path);
 	return 0;
@@ -120,8 +130,7 @@ static int init_locks(struct dax_mapping *mapping)
 
 	if (ret)
 		return dax_error(ret, "no memory for the file's locks");
-	percpu_init_rwsem(&mapping->invalidate_lock, &mapping->percpu,
-			  SEM_INVALIDATE);
+	percpu_init_rwsem(&mapping->invalidate_lock, &mapping->percpu);
 	pthread_rwlock_init(&mapping->i_rwsem, NULL);
 	atomic_init(&mapping->refs, 1);
 	return 0;
@@ -142,7 +151,7 @@ int mapping_new(struct dax_mapping **ret_mapping, struct dax_device *dev,
 
 	if (ret)
 		return ret;
-	mapping = dax_zalloc(sizeof(*mapping));
+	mapping = dax_zalloc_apart(sizeof(*mapping));
 	if (!mapping)
 		return dax_error(-ENOMEM, "no memory for a file");
 	mapping->dax_dev = dev;
@@ -195,7 +204,8 @@ static void mapping_free(struct dax_mapping *mapping)
 void mapping_put(struct dax_mapping *mapping)
 {
 	if (atomic_fetch_sub_explicit(&mapping->refs, 1,
-				      memory_order_acq_rel) == 1)
+				      memory_order_acq_rel) == 1 &&
+	    !is_stale(mapping))
 		mapping_free(mapping);
 }
 
@@ -255,7 +265,7 @@ static int i_rwsem_lock(struct dax_mapping *mapping,
 		return mapping_lock_error(-ENOMEM);
 	if (is_stale(mapping))
 		return stale_error();
-	if (area->i_rwsem_held || READ_ONCE(area->reading[SEM_INVALIDATE]))
+	if (area->i_rwsem_held || READ_ONCE(area->reading))
 		return mapping_lock_error(-EDEADLK);
 	ret = lock(&mapping->i_rwsem);
 	if (ret)

@@ -24,8 +24,6 @@
 
 struct dax_policy;
 
-enum mapping_sem { SEM_INVALIDATE };
-
 /* Largest size of a file: the last page must have a page offset after it. */
 #define DAX_MAX_SIZE	(INT64_MAX - (DAX_PAGE_SIZE - 1))
 

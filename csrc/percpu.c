@@ -45,6 +45,16 @@ static void make_exit_key(void)
 	exit_key_error = pthread_key_create(&exit_key, release_areas);
 }
 
+void percpu_fork_prepare(void)
+{
+	mutex_lock(&registry);
+}
+
+void percpu_fork_done(void)
+{
+	mutex_unlock(&registry);
+}
+
 int percpu_init(struct percpu *percpu)
 {
 	pthread_once(&exit_once, make_exit_key);
@@ -102,7 +112,7 @@ __cold struct percpu_area *percpu_area_slow(struct percpu *percpu)
 	if (area) {
 		WRITE_ONCE(area->owner, this_thread());
 	} else {
-		area = dax_zalloc(sizeof(*area));
+		area = dax_zalloc_apart(sizeof(*area));
 		if (area) {
 			WRITE_ONCE(area->owner, this_thread());
 			area->next = READ_ONCE(percpu->areas);
@@ -127,11 +137,9 @@ uint64_t percpu_sum(struct percpu *percpu, unsigned int stat)
 
 /* ---- the lock --------------------------------------------------------- */
 
-void percpu_init_rwsem(struct percpu_rwsem *sem, struct percpu *percpu,
-		       unsigned int index)
+void percpu_init_rwsem(struct percpu_rwsem *sem, struct percpu *percpu)
 {
 	sem->percpu = percpu;
-	sem->index = index;
 }
 
 static void tell_writer(struct percpu_rwsem *sem)
@@ -149,14 +157,13 @@ __cold void percpu_up_read_slow(struct percpu_rwsem *sem)
 __cold int percpu_down_read_slow(struct percpu_rwsem *sem,
 				 struct percpu_area *area)
 {
-	_Atomic uint32_t *reading = &area->reading[sem->index];
 	uint32_t state;
 
 	for (;;) {
 		state = smp_load_acquire(&sem->state);
 		if (state == PERCPU_RWSEM_READERS)
 			return 0;
-		smp_store_release(reading, 0);
+		smp_store_release(&area->reading, 0);
 		if (state == PERCPU_RWSEM_STALE)
 			return -ESTALE;
 		if (percpu_is_writer(sem))
@@ -164,24 +171,23 @@ __cold int percpu_down_read_slow(struct percpu_rwsem *sem,
 		smp_mb();
 		tell_writer(sem);
 		futex_wait(&sem->state, PERCPU_RWSEM_WRITER);
-		WRITE_ONCE(*reading, 1);
+		WRITE_ONCE(area->reading, 1);
 		smp_mb();
 	}
 }
 
 static void wait_for_reader(struct percpu_rwsem *sem, struct percpu_area *area)
 {
-	_Atomic uint32_t *reading = &area->reading[sem->index];
 	uint32_t drained;
 
 	for (;;) {
 		for (int i = 0; i < 1000; i++) {
-			if (!smp_load_acquire(reading))
+			if (!smp_load_acquire(&area->reading))
 				return;
 			cpu_relax();
 		}
 		drained = atomic_load(&sem->drained);
-		if (!smp_load_acquire(reading))
+		if (!smp_load_acquire(&area->reading))
 			return;
 		futex_wait(&sem->drained, drained);
 	}
@@ -193,7 +199,7 @@ int percpu_down_write(struct percpu_rwsem *sem)
 
 	if (READ_ONCE(sem->state) == PERCPU_RWSEM_STALE)
 		return -ESTALE;
-	if ((area && READ_ONCE(area->reading[sem->index])) ||
+	if ((area && READ_ONCE(area->reading)) ||
 	    percpu_is_writer(sem))
 		return -EDEADLK;
 	mutex_lock(&sem->writer);

@@ -10,7 +10,7 @@
  * the lock for writing is a membarrier and a walk.
  *
  *   struct percpu --> area of thread A --> area of thread B --> NULL
- *                     reading[]            reading[]
+ *                     reading              reading
  *                     count[]              count[]
  *
  * The name is the kernel's (percpu counters, percpu-rwsem); threads stand in
@@ -25,10 +25,10 @@
 #include "stats.h"
 #include "sys.h"
 
-enum { PERCPU_NR_SEMS = 1, PERCPU_CACHE = 4 };
+enum { PERCPU_CACHE = 4 };
 
 struct percpu_area {
-	_Atomic uint32_t reading[PERCPU_NR_SEMS];	/* by semaphore: held */
+	_Atomic uint32_t reading;	/* the object's percpu_rwsem is held */
 	uint32_t i_rwsem_held;		/* owner only: see mapping.h */
 	_Atomic uint64_t count[DAX_NR_STATS];
 	_Atomic(const void *) owner;	/* thread, NULL: to be taken over */
@@ -46,6 +46,10 @@ int percpu_init(struct percpu *percpu);
 
 /* No thread may be using the object any more. */
 void percpu_fini(struct percpu *percpu);
+
+/* Around fork(): the registry is whole in parent and child. */
+void percpu_fork_prepare(void);
+void percpu_fork_done(void);
 
 /* What the calling thread used last: the areas of up to four objects. */
 struct percpu_cache {
@@ -89,15 +93,13 @@ enum percpu_rwsem_state {
 
 struct percpu_rwsem {
 	_Atomic uint32_t state;		/* readers load it, mostly shared */
-	unsigned int index;		/* which of area->reading[] */
 	struct percpu *percpu;
 	_Atomic uint32_t drained __aligned(FALSE_SHARING);
 	struct mutex writer;
 	_Atomic(const void *) owner;	/* the thread that holds it for writing */
 };
 
-void percpu_init_rwsem(struct percpu_rwsem *sem, struct percpu *percpu,
-		       unsigned int index);
+void percpu_init_rwsem(struct percpu_rwsem *sem, struct percpu *percpu);
 
 int percpu_down_read_slow(struct percpu_rwsem *sem, struct percpu_area *area);
 void percpu_up_read_slow(struct percpu_rwsem *sem);
@@ -109,11 +111,9 @@ void percpu_up_read_slow(struct percpu_rwsem *sem);
 static inline int percpu_down_read(struct percpu_rwsem *sem,
 				   struct percpu_area *area)
 {
-	_Atomic uint32_t *reading = &area->reading[sem->index];
-
-	if (unlikely(READ_ONCE(*reading)))
+	if (unlikely(READ_ONCE(area->reading)))
 		return -EDEADLK;
-	WRITE_ONCE(*reading, 1);
+	WRITE_ONCE(area->reading, 1);
 	asym_barrier_light();
 	dax_test_yield(DAX_TEST_RWSEM_READ);
 	if (likely(smp_load_acquire(&sem->state) == PERCPU_RWSEM_READERS))
@@ -124,7 +124,7 @@ static inline int percpu_down_read(struct percpu_rwsem *sem,
 static inline void percpu_up_read(struct percpu_rwsem *sem,
 				  struct percpu_area *area)
 {
-	smp_store_release(&area->reading[sem->index], 0);
+	smp_store_release(&area->reading, 0);
 	asym_barrier_light();
 	if (unlikely(READ_ONCE(sem->state) != PERCPU_RWSEM_READERS))
 		percpu_up_read_slow(sem);

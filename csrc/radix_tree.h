@@ -182,7 +182,7 @@ radix_tree_walk(struct radix_tree_root *root, dax_pgoff_t index,
 	struct radix_tree_node *node = rnode_node(rnode);
 	unsigned int shift = rnode_shift(rnode);
 
-	if (unlikely(!node || index > rnode_maxindex(rnode))) {
+	if (unlikely(!node || index >> shift > RADIX_TREE_MAP_MASK)) {
 		iter->slot = NULL;
 		iter->entry = NULL;
 		return false;

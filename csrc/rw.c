@@ -58,6 +58,8 @@ static ssize_t read_extent(const struct dax_iomap *iomap, char *buf, size_t len,
 	ssize_t ret;
 	char *kaddr;
 
+	if (!iomap_type_known(iomap))
+		return iomap_bad_answer(iomap, pos);
 	if (iomap->type != DAX_IOMAP_MAPPED) {
 		memset(buf, 0, n);
 		return (ssize_t)n;
@@ -146,6 +148,8 @@ static ssize_t write_extent(struct dax_mapping *mapping,
 	ssize_t ret;
 	char *kaddr;
 
+	if (!iomap_type_known(iomap))
+		return iomap_bad_answer(iomap, pos);
 	if (iomap->type != DAX_IOMAP_MAPPED)
 		return dax_error(-EIO, "the block map left byte %" PRId64 " a hole when "
 				 "it was written to", pos);
@@ -278,6 +282,10 @@ static int64_t extents_locked(struct dax_mapping *mapping, dax_loff_t *pos,
 
 		if (ret)
 			return ret;
+		if (!iomap_type_known(&iomap)) {
+			iomap_end(mapping, *pos, left, 0, DAX_IOMAP_REPORT, &iomap);
+			return iomap_bad_answer(&iomap, *pos);
+		}
 		left = iomap_left(&iomap, *pos, left);
 		room = add_extent(buf, nr, &filled, &iomap, *pos, left);
 		iomap_end(mapping, *pos, left, 0, DAX_IOMAP_REPORT, &iomap);

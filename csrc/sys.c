@@ -72,13 +72,23 @@ static void *alloc_aligned(size_t align, size_t size)
 	return aligned_alloc(align, rounded);
 }
 
-void *dax_zalloc(size_t size)
+static void *zalloc_aligned(size_t align, size_t size)
 {
-	void *ptr = alloc_aligned(CACHELINE, size);
+	void *ptr = alloc_aligned(align, size);
 
 	if (ptr)
 		memset(ptr, 0, size);
 	return ptr;
+}
+
+void *dax_zalloc(size_t size)
+{
+	return zalloc_aligned(CACHELINE, size);
+}
+
+void *dax_zalloc_apart(size_t size)
+{
+	return zalloc_aligned(FALSE_SHARING, size);
 }
 
 void *dax_alloc_page(void)
@@ -341,8 +351,15 @@ void mutex_unlock(struct mutex *lock)
 		futex_wake(&lock->state, 1);
 }
 
-bool sys_at_fork_child(void (*prepare)(void), void (*parent)(void),
-		       void (*child)(void))
+void mutex_reset(struct mutex *lock)
+{
+	WRITE_ONCE(lock->state, 0);
+}
+
+unsigned int sys_fork_generation;
+
+bool sys_at_fork(void (*prepare)(void), void (*parent)(void),
+		 void (*child)(void))
 {
 	return pthread_atfork(prepare, parent, child) == 0;
 }

@@ -16,6 +16,9 @@
 
 /* Allocate zeroed memory aligned to a cache line.  NULL when there is none. */
 void *dax_zalloc(size_t size);
+
+/* The same aligned to FALSE_SHARING, for structures with members so aligned. */
+void *dax_zalloc_apart(size_t size);
 void dax_free(void *ptr);
 
 /* One zeroed / uninitialised 4 KiB page aligned to 4 KiB. */
@@ -79,6 +82,9 @@ struct mutex {
 void mutex_lock(struct mutex *lock);
 void mutex_unlock(struct mutex *lock);
 
+/* In a forked child: whoever held it is not here. */
+void mutex_reset(struct mutex *lock);
+
 /*
  * Asymmetric store-load barrier.  Light on the side that runs all the time,
  * heavy on the side that is about to sleep or to exclude.  Where the kernel
@@ -106,8 +112,12 @@ static inline void asym_barrier_light(void)
 
 void asym_barrier_heavy(void);
 
-/* Call @fn in the child of every fork(); false if it cannot be arranged. */
-bool sys_at_fork_child(void (*prepare)(void), void (*parent)(void),
-		       void (*child)(void));
+/* How many fork() lie between this process and the one that loaded the
+ * library: an object remembers it and is stale in a child. */
+extern unsigned int sys_fork_generation;
+
+/* Calls around every fork(); false if they cannot be arranged. */
+bool sys_at_fork(void (*prepare)(void), void (*parent)(void),
+		 void (*child)(void));
 
 #endif

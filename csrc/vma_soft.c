@@ -611,6 +611,7 @@ int vma_fault(struct dax_vma *vma, dax_pgoff_t pgoff, bool write,
 struct access {
 	struct dax_vm_fault vmf;
 	bool write;
+	uint64_t first_page;		/* address page of page 0 of the file */
 	uint64_t table_nr;		/* which 2 MiB of address space */
 	struct pte_table *table;	/* its table: it lives with the vma */
 	uint64_t nr_faults;
@@ -623,6 +624,7 @@ static int access_init(struct access *access, struct dax_vma *vma, bool write,
 		       struct dax_fault_info *info)
 {
 	*access = (struct access){ .write = write, .info = info,
+				   .first_page = address_page(vma, 0),
 				   .table_nr = UINT64_MAX };
 	vmf_init(&access->vmf, vma, write);
 	if (info)
@@ -652,7 +654,7 @@ static __cold uint64_t look_up_leaf(struct access *access, uint64_t page)
 
 static __always_inline_fn uint64_t current_leaf(struct access *access)
 {
-	uint64_t page = address_page(access->vmf.vma, access->vmf.pgoff);
+	uint64_t page = access->first_page + access->vmf.pgoff;
 
 	if (unlikely(page / PTRS_PER_TABLE != access->table_nr))
 		return look_up_leaf(access, page);
@@ -847,7 +849,7 @@ static void copy_page(struct access *access, uint64_t leaf, char *buf,
 static int copy_one(struct access *access, char *buf, size_t within, size_t n)
 {
 	struct dax_mapping *mapping = access->vmf.vma->mapping;
-	uint64_t leaf;
+	uint64_t leaf = 0;
 	int ret;
 
 	ret = mapping_relock_shared(mapping, access->vmf.area);

@@ -129,3 +129,12 @@ unsigned int wait_count(struct exceptional_entry_key key)
 	mutex_unlock(&head->lock);
 	return count;
 }
+
+void waitqueue_fork_child(void)
+{
+	for (unsigned int i = 0; i < DAX_WAIT_TABLE_ENTRIES; i++) {
+		mutex_reset(&wait_table[i].lock);
+		wait_table[i].first = NULL;
+		wait_table[i].tail = NULL;
+	}
+}

@@ -50,6 +50,9 @@ bool finish_wait(struct wait_entry *wait);
 unsigned int wake_up_key(struct exceptional_entry_key key,
 			 enum dax_wake_mode mode);
 
+/* In a forked child: nobody waits, no bucket is locked. */
+void waitqueue_fork_child(void);
+
 /* Waiters of @key / bucket number of @key: for tests and invariants. */
 unsigned int wait_count(struct exceptional_entry_key key);
 unsigned int wait_bucket(struct exceptional_entry_key key);

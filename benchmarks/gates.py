@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Measure every bar daxcore has set itself, and say which ones it clears.
+
+    python benchmarks/gates.py [--json FILE]
+
+Times are ratios within one run: medians of interleaved rounds, each on fresh
+files.  Ends with status 1 if a bar is missed.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from dataclasses import asdict, dataclass
+
+import native
+
+import daxcore
+
+PAGES = 262144  # 1 GiB
+HEAVY_ROUNDS = 7  # with page-cache pages: a second each
+LIGHT_ROUNDS = 31
+PYTHON_ROUNDS = 63
+TREE_ROUNDS = 15
+LOOKUPS = 1 << 20
+LOCKS = 1 << 20
+
+
+@dataclass
+class Gate:
+    """One bar and what was measured against it."""
+
+    point: str
+    what: str
+    measured: float
+    bar: float
+    unit: str = "x"
+    at_least: bool = False  # otherwise at most
+    detail: str = ""
+
+    @property
+    def passed(self):
+        """Whether the bar is cleared."""
+        if self.at_least:
+            return self.measured >= self.bar
+        return self.measured <= self.bar
+
+
+def interleaved(calls, rounds):
+    """Medians by name; the order rotates, and turns round every other round."""
+    values = {name: [] for name in calls}
+    names = list(calls)
+    for i in range(rounds + 1):
+        turn = names[i % len(names) :] + names[: i % len(names)]
+        for name in turn if i % 2 else reversed(turn):
+            value = calls[name]()
+            if i:  # the first round warms up
+                values[name].append(value)
+    return {name: statistics.median(v) for name, v in values.items()}
+
+
+def hole_read(device, contender, order=None):
+    """A call that gives ns per page of one round."""
+
+    def call():
+        result = native.fault_round(device, contender, PAGES, order=order)
+        return result.ns / PAGES
+
+    return call
+
+
+def page_cache_gates(device):
+    """Point 2: the zero page against page-cache pages."""
+    ns = interleaved(
+        {
+            "zero": hole_read(device, native.ZERO_PAGE),
+            "warm": hole_read(device, native.PAGE_CACHE_WARM),
+            "cold": hole_read(device, native.PAGE_CACHE_COLD),
+        },
+        HEAVY_ROUNDS,
+    )
+    for pool, bar in (("warm", 1 / 5), ("cold", 1 / 20)):
+        yield Gate(
+            "2",
+            f"hole read, zero page / page-cache {pool}",
+            ns["zero"] / ns[pool],
+            bar,
+            detail=f"{ns['zero']:.1f} / {ns[pool]:.1f} ns per page",
+        )
+
+
+def floor_gates(device):
+    """Points 2 and 3: the zero page against the bare floor, and by 2 MiB."""
+    ns = interleaved(
+        {
+            "floor": hole_read(device, native.FLOOR),
+            "zero": hole_read(device, native.ZERO_PAGE),
+            "pmd": hole_read(device, native.ZERO_PAGE_PMD),
+        },
+        LIGHT_ROUNDS,
+    )
+    yield _floor_gate("sequential", ns, 2.0)
+    order = native.permutation(PAGES)
+    random = interleaved(
+        {
+            "floor": hole_read(device, native.FLOOR, order),
+            "zero": hole_read(device, native.ZERO_PAGE, order),
+        },
+        LIGHT_ROUNDS,
+    )
+    yield _floor_gate("random", random, 2.5)
+    what = "hole read by 2 MiB, per 4 KiB page"
+    yield Gate("3", what, ns["pmd"], 0.5, unit="ns")
+
+
+def _floor_gate(order, ns, bar):
+    return Gate(
+        "2",
+        f"hole read {order}, zero page / floor",
+        ns["zero"] / ns["floor"],
+        bar,
+        detail=f"{ns['zero']:.1f} / {ns['floor']:.1f} ns per page",
+    )
+
+
+def memory_gates(device):
+    """Points 3 and 4: bytes of tree and page table per 4 KiB page."""
+    for point, contender, what, bar in (
+        ("3", native.ZERO_PAGE_PMD, "tree and table by 2 MiB", 0.1),
+        ("4", native.ZERO_PAGE, "tree and table by 4 KiB", 18),
+    ):
+        result = native.fault_round(device, contender, PAGES)
+        nbytes = result.tree_bytes + result.page_table_bytes
+        detail = f"{result.tree_bytes:,} + {result.page_table_bytes:,} bytes"
+        yield Gate(point, what, nbytes / PAGES, bar, unit="B", detail=detail)
+
+
+def count_gates(device):
+    """Point 5: faults per page, exact."""
+    pages = 4096
+    for scenario, what, zero, cache in (
+        (native.FIRST_WRITE, "first write", 1, 2),
+        (native.READ_THEN_WRITE, "read then write", 2, 3),
+    ):
+        for contender, policy, bar in (
+            (native.ZERO_PAGE, "zero page", zero),
+            (native.PAGE_CACHE_WARM, "page cache", cache),
+        ):
+            result = native.fault_round(device, contender, pages, scenario)
+            per_page = result.all_faults / pages
+            # Exact: one more and one less are both wrong.
+            off = abs(per_page - bar)
+            detail = f"{per_page:g} faults per page, {bar} expected"
+            what_is = f"{what}, {policy}: faults off by"
+            yield Gate("5", what_is, off, 0, unit="", detail=detail)
+
+
+def tree_gates():
+    """Point 6: tree and entry lock against bare loads and bare locks."""
+    tree = native.Tree()
+    try:
+        ns = interleaved(
+            {work: _tree_round(tree, work) for work in native.TREE_WORKS}, TREE_ROUNDS
+        )
+    finally:
+        tree.close()
+    yield _lookup_gate(ns)
+    for what, over, under, bar in (
+        ("lookup random / bare walk", "lookup, random", "bare walk, random", 1.3),
+        (
+            "lock and unlock / bare pair",
+            "entry lock and unlock",
+            "bare compare-and-swap pair",
+            1.5,
+        ),
+        (
+            "two threads, one entry / spin lock",
+            "entry lock, two threads",
+            "bare spin lock, two threads",
+            2.0,
+        ),
+    ):
+        detail = f"{ns[over]:.2f} / {ns[under]:.2f} ns"
+        yield Gate("6", what, ns[over] / ns[under], bar, detail=detail)
+    yield _scaling_gate(ns)
+
+
+def _tree_round(tree, work):
+    iterations = LOOKUPS if "load" in work or "lookup" in work else LOCKS
+    return lambda: tree.round_ns(work, iterations)
+
+
+def _lookup_gate(ns):
+    """Either bar will do: 2 ns, or 4 times the flat load."""
+    lookup, flat = ns["lookup, sequential"], ns["flat load, sequential"]
+    bar = max(2.0, 4 * flat)
+    return Gate(
+        "6",
+        "lookup sequential",
+        lookup,
+        bar,
+        unit="ns",
+        detail=f"flat load {flat:.2f} ns, {lookup / flat:.1f} times",
+    )
+
+
+def _scaling_gate(ns):
+    """Two threads on two pages: speed-up against that of two bare pairs."""
+    entry = 2 * ns["entry lock and unlock"] / ns["entry locks, two pages"]
+    bare = 2 * ns["bare compare-and-swap pair"] / ns["two bare pairs, two lines"]
+    return Gate(
+        "6",
+        "speed-up by two threads / of bare pairs",
+        entry / bare,
+        0.9,
+        at_least=True,
+        detail=f"{entry:.2f} / {bare:.2f} times",
+    )
+
+
+def python_gate(device):
+    """Point 7: fault_range called from Python against the C loop."""
+    ns = interleaved(
+        {
+            "python": lambda: native.python_round_ns(device, PAGES) / PAGES,
+            "c": hole_read(device, native.ZERO_PAGE),
+        },
+        PYTHON_ROUNDS,
+    )
+    yield Gate(
+        "7",
+        "fault_range in Python / in C",
+        ns["python"] / ns["c"],
+        1.02,
+        detail=f"{ns['python']:.2f} / {ns['c']:.2f} ns per page",
+    )
+
+
+def measure():
+    """All gates, in the order of their points."""
+    with daxcore.Device.memory(64 << 20) as device:
+        gates = [
+            *page_cache_gates(device),
+            *floor_gates(device),
+            *memory_gates(device),
+            *count_gates(device),
+            *tree_gates(),
+            *python_gate(device),
+        ]
+    return sorted(gates, key=lambda gate: gate.point)
+
+
+def print_table(gates):
+    """One line per gate."""
+    for gate in gates:
+        verdict = "PASS" if gate.passed else "FAIL"
+        sign = ">=" if gate.at_least else "<="
+        measured = f"{gate.measured:.3f} {gate.unit}".strip()
+        bar = f"{sign} {gate.bar:.3g} {gate.unit}".strip()
+        print(
+            f"{gate.point}  {gate.what:42} {measured:>11}  {bar:10}  {verdict}"
+            f"  {gate.detail}"
+        )
+
+
+def main():
+    """Measure, print, and say by the exit status whether all is well."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", metavar="FILE", help="- is standard output")
+    args = parser.parse_args()
+    gates = measure()
+    if args.json != "-":
+        print_table(gates)
+    if args.json:
+        rows = [{**asdict(gate), "passed": gate.passed} for gate in gates]
+        text = json.dumps(rows, indent=2) + "\n"
+        if args.json == "-":
+            sys.stdout.write(text)
+        else:
+            with open(args.json, "w", encoding="utf-8") as file:
+                file.write(text)
+    return 0 if all(gate.passed for gate in gates) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

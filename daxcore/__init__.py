@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""daxcore: a userspace DAX engine.
+
+Files on a device (:class:`Device`, :class:`File`) are mapped (:class:`Mmap`)
+and page-faulted by the code paths of Linux fs/dax.c, in C.  Numpy, click and
+rich are imported when they are needed and not before.
+"""
+
+import importlib
+import os
+
+from ._core import (
+    PAGE_SIZE,
+    PMD_SIZE,
+    Device,
+    FaultResult,
+    File,
+    IomapType,
+    Mmap,
+    version,
+)
+from ._errors import (
+    DaxError,
+    EntryLockedError,
+    FaultError,
+    ForkError,
+    NotSupportedError,
+    PoisonError,
+)
+
+__all__ = [
+    "PAGE_SIZE",
+    "PMD_SIZE",
+    "DaxError",
+    "Device",
+    "EntryLockedError",
+    "FaultError",
+    "FaultResult",
+    "File",
+    "ForkError",
+    "IomapType",
+    "Mmap",
+    "NotSupportedError",
+    "PoisonError",
+    "__version__",
+    "get_include",
+    "get_library_dir",
+]
+
+__version__ = version()
+
+_SUBMODULES = frozenset({"bench", "capi", "cli"})
+
+
+def get_include():
+    """Return the directory of daxcore.h, for ``cc -I``."""
+    return os.path.join(os.path.dirname(__file__), "include")
+
+
+def get_library_dir():
+    """Return the directory of libdaxcore.so.0, for the linker and an rpath."""
+    return os.path.join(os.path.dirname(__file__), "lib")
+
+
+def __getattr__(name):
+    if name in _SUBMODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(set(globals()) | _SUBMODULES)

@@ -1,0 +1,70 @@
+# _core.pxd -- the extension types, for cimport
+#
+# A pointer is NULL when the object is closed.  Code that drops the GIL takes
+# a reference of its own first (_hold), so that close() in another thread
+# cannot free what is in use.
+
+from libc.stdint cimport int64_t, uint64_t
+
+from daxcore.libdaxcore cimport (
+    dax_device,
+    dax_fault_info,
+    dax_loff_t,
+    dax_mapping,
+    dax_vma,
+)
+
+ctypedef int (*range_fn)(dax_mapping *, dax_loff_t, uint64_t) noexcept nogil
+
+
+cdef class Device:
+    cdef object __weakref__
+    cdef dax_device *_dev
+    cdef int _pid
+    cdef readonly object path
+
+    cdef int _ensure_open(self) except -1
+    cdef dax_device *_hold(self) except NULL
+    cdef int _drop(self) except -1
+
+
+cdef class File:
+    cdef object __weakref__
+    cdef dax_mapping *_mapping
+    cdef int _pid
+    cdef object _iomap
+    cdef readonly Device device
+    cdef readonly str policy
+
+    cdef int _ensure_open(self) except -1
+    cdef dax_mapping *_hold(self) except NULL
+    cdef int _drop(self) except -1
+    cdef object _change_blocks(self, range_fn change, object offset, object nbytes)
+
+
+cdef class Mmap:
+    cdef object __weakref__
+    cdef dax_vma *_vma
+    cdef int _pid
+    cdef uint64_t _first
+    cdef uint64_t _nr_pages
+    cdef readonly File file
+    cdef readonly uint64_t offset
+    cdef readonly uint64_t length
+    cdef readonly str access
+    cdef readonly bint shared
+    cdef readonly str backend
+    cdef readonly str pages
+
+    cdef int _ensure_open(self) except -1
+    cdef dax_vma *_hold(self) except NULL
+    cdef int _drop(self) except -1
+    cdef int _check_pages(self, uint64_t pgoff, uint64_t npages) except -1
+    cdef int _check_bytes(self, uint64_t offset, uint64_t nbytes) except -1
+    cdef int _check_fault(
+            self, int64_t ret, const dax_fault_info *info, uint64_t done) except -1
+    cdef object _touch(self, uint64_t pgoff, const uint64_t *pgoffs,
+                       uint64_t npages, bint write, bint latencies)
+    cdef int64_t _touch_loop(
+            self, uint64_t pgoff, const uint64_t *pgoffs, uint64_t npages,
+            bint write, uint64_t *latencies, size_t room) except -1

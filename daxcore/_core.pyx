@@ -1,0 +1,1626 @@
+# cython: language_level=3, embedsignature=True, binding=True
+# SPDX-License-Identifier: BSD-3-Clause
+"""Device, File and Mmap: the objects of the C library with a Python lifetime.
+
+Each method does three things: convert and check its arguments, call the
+library without the GIL under a reference of its own, and wrap the result.
+Loops over pages are the library's.
+"""
+
+import enum
+import errno
+import os
+
+cimport cython
+from cpython.buffer cimport (
+    PyBUF_SIMPLE,
+    PyBUF_WRITABLE,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
+from cpython.bytearray cimport PyByteArray_AsString
+from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.number cimport PyNumber_Index
+from cpython.pycapsule cimport (
+    PyCapsule_GetContext,
+    PyCapsule_GetPointer,
+    PyCapsule_IsValid,
+)
+from libc.stdint cimport INT64_MAX, UINT64_MAX, int64_t, uint64_t, uintptr_t
+from libc.string cimport memset
+from posix.unistd cimport getpid
+
+from daxcore.libdaxcore cimport *
+
+from ._errors import ForkError, NotSupportedError, check
+
+cdef extern from "Python.h":
+    int PyErr_ResourceWarning(
+        void *source, Py_ssize_t stack_level, const char *format, ...
+    ) except -1
+
+# Bytes and pages done by one call into the library.  Between calls signals
+# are looked at, so that Ctrl-C ends a long loop.
+cdef enum:
+    CHUNK_BYTES = 1 << 28
+    CHUNK_PAGES = 1 << 20
+    MAX_ROWS = 1 << 16
+
+cdef uint64_t MAX_FILE_SIZE = INT64_MAX - DAX_PAGE_SIZE + 1
+
+PAGE_SIZE = DAX_PAGE_SIZE
+PMD_SIZE = DAX_PMD_SIZE
+
+FaultResult = enum.IntFlag(
+    "FaultResult",
+    {
+        "OOM": DAX_VM_FAULT_OOM,
+        "SIGBUS": DAX_VM_FAULT_SIGBUS,
+        "MAJOR": DAX_VM_FAULT_MAJOR,
+        "NOPAGE": DAX_VM_FAULT_NOPAGE,
+        "LOCKED": DAX_VM_FAULT_LOCKED,
+        "RETRY": DAX_VM_FAULT_RETRY,
+        "FALLBACK": DAX_VM_FAULT_FALLBACK,
+        "DONE_COW": DAX_VM_FAULT_DONE_COW,
+        "NEEDDSYNC": DAX_VM_FAULT_NEEDDSYNC,
+    },
+    module="daxcore",
+)
+FaultResult.__doc__ = "What a page fault did: the kernel's vm_fault bits."
+
+IomapType = enum.IntEnum(
+    "IomapType",
+    {
+        "HOLE": DAX_IOMAP_HOLE,
+        "MAPPED": DAX_IOMAP_MAPPED,
+        "UNWRITTEN": DAX_IOMAP_UNWRITTEN,
+    },
+    module="daxcore",
+)
+IomapType.__doc__ = "What a block map says of a range: column type of extents()."
+
+cdef dict _POLICIES = {
+    "zero-page": DAX_POLICY_ZERO_PAGE,
+    "page-cache": DAX_POLICY_PAGE_CACHE,
+}
+cdef dict _PAGE_POOLS = {
+    "cold": DAX_PAGE_POOL_COLD,
+    "warm": DAX_PAGE_POOL_WARM,
+}
+cdef dict _ACCESS = {
+    "r": DAX_VM_READ,
+    "w": DAX_VM_WRITE,
+    "rw": DAX_VM_READ | DAX_VM_WRITE,
+}
+cdef dict _PAGES = {
+    "auto": DAX_PAGES_AUTO,
+    "pte": DAX_PAGES_PTE,
+    "pmd": DAX_PAGES_PMD,
+}
+cdef dict _BACKENDS = {"soft": 0, "real": 1}
+
+# Rows of struct dax_entry_info and struct dax_extent as numpy reads them.
+_ENTRY_COLUMNS = {
+    "names": [
+        "index", "order", "pfn", "zero", "empty", "locked", "dirty", "towrite",
+    ],
+    "formats": ["u8", "u1", "u8", "?", "?", "?", "?", "?"],
+    "offsets": [0, 16, 8, 17, 18, 19, 20, 21],
+    "itemsize": sizeof(dax_entry_info),
+}
+_EXTENT_COLUMNS = {
+    "names": ["offset", "length", "device_offset", "type"],
+    "formats": ["i8", "u8", "u8", "u4"],
+    "offsets": [0, 8, 16, 24],
+    "itemsize": sizeof(dax_extent),
+}
+
+
+def version():
+    """Return the version of the C library that is running."""
+    return dax_version().decode()
+
+
+def errormsg():
+    """Return what the calling thread's last failing call said."""
+    return dax_errormsg().decode(errors="replace")
+
+
+def fallback_reason_name(int reason):
+    """Return the name of a fallback reason, ``"none"`` for 0."""
+    cdef const char *name = dax_fallback_reason_name(reason)
+
+    return name.decode() if name is not NULL else f"unknown ({reason})"
+
+
+# ---- arguments -----------------------------------------------------------
+
+
+cdef object _show(object n):
+    """Text of an integer of any size (the decimal conversion is limited)."""
+    return n if n.bit_length() <= 128 else f"a number of {n.bit_length()} bits"
+
+
+cdef object _index(object value, str name):
+    """Convert to int whatever is an integer, naming the argument if not."""
+    try:
+        return PyNumber_Index(value)
+    except TypeError:
+        raise TypeError(
+            f"{name} must be an integer, not {type(value).__name__}"
+        ) from None
+
+
+cdef uint64_t _bounded(object value, str name, uint64_t limit) except? 0:
+    n = _index(value, name)
+    if n < 0:
+        raise ValueError(f"{name} must not be negative, is {_show(n)}")
+    if n > limit:
+        raise OverflowError(f"{name} must be at most {limit}, is {_show(n)}")
+    return n
+
+
+cdef uint64_t _unsigned(object value, str name) except? 0:
+    """Convert a count or an offset that must fit 64 bits."""
+    return _bounded(value, name, UINT64_MAX)
+
+
+cdef int64_t _position(object value, str name) except? -1:
+    """Convert a byte position or size of a file: 63 bits."""
+    return _bounded(value, name, INT64_MAX)
+
+
+cdef uint64_t _aligned(object value, str name) except? 0:
+    """Convert a byte position that must be a multiple of the page size."""
+    cdef int64_t n = _position(value, name)
+
+    if n % DAX_PAGE_SIZE:
+        raise ValueError(f"{name} must be a multiple of {DAX_PAGE_SIZE}, is {n}")
+    return n
+
+
+cdef uint64_t _device_size(object value) except? 0:
+    cdef uint64_t size = _aligned(value, "size")
+
+    if size == 0:
+        raise ValueError("size must be greater than 0, is 0")
+    return size
+
+
+cdef int _choice(object value, dict table, str name) except -1:
+    """Look up one of a few words."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, not {type(value).__name__}")
+    if value not in table:
+        words = ", ".join(repr(word) for word in table)
+        raise ValueError(f"{name} must be one of {words}, not {value!r}")
+    return table[value]
+
+
+cdef object _fsname(object path):
+    """Convert a path to the bytes the library wants."""
+    name = os.fsencode(path)
+    if b"\0" in name:
+        raise ValueError(f"path must not contain a null byte: {path!r}")
+    return name
+
+
+cdef int _set_iomap(object iomap, dax_mapping_attr *attr) except -1:
+    """Fill in a block map written in C: a capsule, or pointers of cffi."""
+    if iomap is None:
+        return 0
+    if PyCapsule_IsValid(iomap, "daxcore.iomap_ops"):
+        attr.ops = <const dax_iomap_ops *>PyCapsule_GetPointer(
+            iomap, "daxcore.iomap_ops")
+        attr.private_data = PyCapsule_GetContext(iomap)
+        return 0
+    if hasattr(iomap, "begin"):
+        raise NotSupportedError(
+            errno.EOPNOTSUPP,
+            "block maps written in Python are not available in this version; "
+            "pass a struct dax_iomap_ops",
+        )
+    from .capi import iomap_pointers
+
+    ops, private_data = iomap_pointers(iomap)
+    attr.ops = <const dax_iomap_ops *><uintptr_t>ops
+    attr.private_data = <void *><uintptr_t>private_data
+    return 0
+
+
+cdef object _fault_tuple(const dax_fault_info *info):
+    return info.fault, info.error, info.reason, info.offset
+
+
+cdef int _warn_unclosed(object text) except -1:
+    """Warn from a destructor: the warning must not hold the dying object."""
+    return PyErr_ResourceWarning(NULL, 1, "unclosed %U", <void *>text)
+
+
+cdef dict _fault_results = {}
+
+
+cdef object _fault_result(int bits):
+    """The flags of a result: looked up, since making them takes a microsecond."""
+    result = _fault_results.get(bits)
+    if result is None:
+        result = _fault_results[bits] = FaultResult(bits)
+    return result
+
+
+cdef object _unpicklable(object obj, str recipe):
+    return TypeError(
+        f"cannot pickle {type(obj).__name__!r} object: it lives in this process; "
+        f"{recipe} in the worker"
+    )
+
+
+# ---- devices -------------------------------------------------------------
+
+
+cdef class Device:
+    """A storage window: one shared mapping of a file, a node or a memfd.
+
+    Made by :meth:`open` or :meth:`memory`.
+
+    Attributes
+    ----------
+    path : str or None
+        What was opened, None for memory.
+    """
+
+    def __init__(self):
+        raise TypeError("use Device.open() or Device.memory()")
+
+    @classmethod
+    def open(cls, path, size=None, create=False, overwrite=False):
+        """Open a storage window over a file or a /dev/dax node.
+
+        The backing file is locked: a second open fails, in this process and
+        in others.  Without `create` or `overwrite` the device is read-only.
+
+        Parameters
+        ----------
+        path : path-like
+            Regular file or device-dax character device.
+        size : int, optional
+            Bytes, multiple of 4096; default is the size of what is opened.
+        create : bool
+            Make a new file of `size` bytes; it must not exist unless
+            `overwrite` is given too.
+        overwrite : bool
+            What the file holds is disposable.
+
+        Returns
+        -------
+        Device
+
+        Raises
+        ------
+        ValueError
+            `size` is negative, 0 or not a multiple of 4096.
+        OSError
+            EBUSY: already open; EINVAL: an empty file, a size beyond the
+            node's; ENODEV: neither a regular file nor a device-dax node;
+            EROFS, EISDIR, ENOSPC, EFBIG and what open(2) says.
+
+        Notes
+        -----
+        GIL released.  The block maps of files made on it are memory: nothing
+        of them survives the process.
+        Source: ``dax_open`` of drivers/dax/device.c (v4.14) for the node.
+        """
+        cdef Device self = cls.__new__(cls)
+        cdef bytes name = _fsname(path)
+        cdef const char *c_name = name
+        cdef uint64_t c_size = 0 if size is None else _device_size(size)
+        cdef unsigned int flags = 0
+        cdef int ret
+
+        flags |= DAX_DEVICE_CREATE if create else 0
+        flags |= DAX_DEVICE_OVERWRITE if overwrite else 0
+        self.path = os.fsdecode(name)
+        with nogil:
+            ret = dax_device_open(&self._dev, c_name, c_size, flags)
+        check(ret, self.path)
+        self._pid = getpid()
+        return self
+
+    @classmethod
+    def memory(cls, size):
+        """Make a storage window of anonymous memory (a memfd).
+
+        Parameters
+        ----------
+        size : int
+            Bytes, multiple of 4096.  Pages are taken from the system when
+            they are first stored to.
+
+        Returns
+        -------
+        Device
+
+        Raises
+        ------
+        ValueError
+            `size` is negative, 0 or not a multiple of 4096.
+        MemoryError
+            No address space of that size.
+        OSError
+            EMFILE: no file descriptor left; EFBIG.
+
+        Notes
+        -----
+        GIL released.
+
+        Examples
+        --------
+        >>> import daxcore
+        >>> with daxcore.Device.memory(1 << 20) as dev:
+        ...     with dev.create_file(1 << 30) as file, file.mmap() as m:
+        ...         m.fault_range(0, file.size // 4096)
+        512
+        """
+        cdef Device self = cls.__new__(cls)
+        cdef uint64_t c_size = _device_size(size)
+        cdef int ret
+
+        with nogil:
+            ret = dax_device_memory(&self._dev, c_size)
+        check(ret)
+        self._pid = getpid()
+        return self
+
+    cdef int _ensure_open(self) except -1:
+        if self._dev is NULL:
+            raise ValueError("Device is closed")
+        return 0
+
+    cdef dax_device *_hold(self) except NULL:
+        """Return the pointer with a reference that the caller must put."""
+        self._ensure_open()
+        dax_device_get(self._dev)
+        return self._dev
+
+    cdef int _drop(self) except -1:
+        cdef dax_device *dev = self._dev
+
+        self._dev = NULL
+        if dev is not NULL:
+            with nogil:
+                dax_device_put(dev)
+        return 0
+
+    def create_file(self, size, policy="zero-page", page_pool="cold", iomap=None):
+        """Make a file on the device.
+
+        Without a block map of its own the file gets an extent_map: blocks
+        are allocated on first write and freed when the file goes away.  That
+        map lives in memory and does not survive the process.
+
+        Parameters
+        ----------
+        size : int
+            Bytes.  The file starts as one hole and may be larger than the
+            device.
+        policy : {"zero-page", "page-cache"}
+            What a read of a hole inserts: the common zero page, or a zeroed
+            page of its own (the comparator).
+        page_pool : {"cold", "warm"}
+            Where "page-cache" takes its pages: fresh memory, or memory
+            faulted in when the file is made.
+        iomap : cffi pointer, tuple or capsule, optional
+            A block map written in C: ``struct dax_iomap_ops *``, or a tuple
+            of it and the private pointer passed to each call, or a capsule
+            named "daxcore.iomap_ops" with that pointer as its context.
+
+        Returns
+        -------
+        File
+
+        Raises
+        ------
+        ValueError
+            `size` negative or above 2**63 - 4096, unknown word.
+        NotSupportedError
+            `iomap` is written in Python.
+        OSError
+            ENXIO: the device was killed; EINVAL: ops that lack iomap_begin.
+
+        Notes
+        -----
+        GIL released.  With "warm" takes as long as faulting in the pool.
+        """
+        self._ensure_open()
+        return _create_file(self, size, policy, page_pool, iomap)
+
+    def kill(self):
+        """Declare the device dead and wait for the calls in progress.
+
+        Afterwards faults that need the device end in SIGBUS with ENXIO and
+        reads and writes raise OSError(ENXIO).  Zero pages go on working.
+        Cannot be undone.
+
+        Notes
+        -----
+        GIL released.
+        Source: ``kill_dax`` in drivers/dax/super.c (v4.14).
+        """
+        cdef dax_device *dev = self._hold()
+        cdef int ret
+
+        try:
+            with nogil:
+                ret = dax_device_kill(dev)
+            check(ret, self.path)
+        finally:
+            with nogil:
+                dax_device_put(dev)
+
+    def close(self):
+        """Unmap and unlock the device; closing twice is closing once.
+
+        Raises
+        ------
+        OSError
+            EBUSY: files, or mappings of files, are open.
+        """
+        cdef unsigned int nr_files
+
+        if self._dev is NULL:
+            return
+        nr_files = dax_device_nr_files(self._dev)
+        if nr_files and self._pid == getpid():
+            raise OSError(
+                errno.EBUSY,
+                f"device has {nr_files} open file(s); "
+                "close them and their mappings first",
+                self.path,
+            )
+        self._drop()
+
+    @property
+    def size(self):
+        """Size in bytes."""
+        self._ensure_open()
+        return dax_device_size(self._dev)
+
+    @property
+    def page_size(self):
+        """Bytes in a page of the engine: 4096."""
+        self._ensure_open()
+        return DAX_PAGE_SIZE
+
+    @property
+    def alignment(self):
+        """Bytes to which the size and the mapping are aligned."""
+        self._ensure_open()
+        return dax_device_alignment(self._dev)
+
+    @property
+    def free_bytes(self):
+        """Bytes that files may still allocate."""
+        cdef dax_device *dev = self._hold()
+        cdef uint64_t nbytes
+
+        with nogil:
+            nbytes = dax_device_free_bytes(dev)
+            dax_device_put(dev)
+        return nbytes
+
+    @property
+    def alive(self):
+        """False once the device was killed."""
+        self._ensure_open()
+        return bool(dax_device_alive(self._dev))
+
+    @property
+    def readonly(self):
+        """True if nothing is ever stored to the device."""
+        self._ensure_open()
+        return bool(dax_device_readonly(self._dev))
+
+    @property
+    def closed(self):
+        """True once closed."""
+        return self._dev is NULL
+
+    @property
+    def c_address(self):
+        """Address of the ``struct dax_device``, as int."""
+        self._ensure_open()
+        return <uintptr_t>self._dev
+
+    def __enter__(self):
+        self._ensure_open()
+        return self
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        try:
+            self.close()
+        except OSError:
+            if exc_type is None:  # the first error tells more than EBUSY
+                raise
+
+    def __repr__(self):
+        if self._dev is NULL:
+            return "<daxcore.Device closed>"
+        where = "memory" if self.path is None else repr(self.path)
+        state = "" if dax_device_alive(self._dev) else " dead"
+        mode = " readonly" if dax_device_readonly(self._dev) else ""
+        return f"<daxcore.Device {where} size={self.size}{mode}{state}>"
+
+    def __reduce__(self):
+        raise _unpicklable(self, "open it with Device.open()")
+
+    def __dealloc__(self):
+        try:
+            if self._dev is not NULL and self._pid == getpid():
+                _warn_unclosed(repr(self))
+        finally:
+            self._drop()
+
+
+# ---- files ---------------------------------------------------------------
+
+
+cdef File _create_file(Device device, object size, object policy,
+                       object page_pool, object iomap):
+    cdef File self = File.__new__(File)
+    cdef dax_mapping_attr attr
+    cdef dax_device *dev
+    cdef int ret
+
+    memset(&attr, 0, sizeof(attr))
+    attr.struct_size = sizeof(attr)
+    attr.size = _position(size, "size")
+    attr.policy = _choice(policy, _POLICIES, "policy")
+    attr.page_pool = _choice(page_pool, _PAGE_POOLS, "page_pool")
+    if <uint64_t>attr.size > MAX_FILE_SIZE:
+        raise ValueError(f"size must be at most {MAX_FILE_SIZE}, is {attr.size}")
+    _set_iomap(iomap, &attr)
+    dev = device._hold()
+    try:
+        with nogil:
+            ret = dax_mapping_new(&self._mapping, dev, &attr)
+        check(ret, device.path)
+    finally:
+        with nogil:
+            dax_device_put(dev)
+    self._pid = getpid()
+    self._iomap = iomap
+    self.device = device
+    self.policy = policy
+    return self
+
+
+@cython.no_gc_clear  # the block map is needed until the end
+cdef class File:
+    """One file of a device: its radix tree, its size and its block map.
+
+    Made by :meth:`Device.create_file`.
+
+    Attributes
+    ----------
+    device : Device
+    policy : str
+        "zero-page" or "page-cache".
+    """
+
+    def __init__(self):
+        raise TypeError("use Device.create_file()")
+
+    cdef int _ensure_open(self) except -1:
+        if self._mapping is NULL:
+            raise ValueError("File is closed")
+        return 0
+
+    cdef dax_mapping *_hold(self) except NULL:
+        """Return the pointer with a reference that the caller must put."""
+        self._ensure_open()
+        dax_mapping_get(self._mapping)
+        return self._mapping
+
+    cdef int _drop(self) except -1:
+        cdef dax_mapping *mapping = self._mapping
+
+        self._mapping = NULL
+        if mapping is not NULL:
+            with nogil:
+                dax_mapping_put(mapping)
+        return 0
+
+    def mmap(self, offset=0, length=None, access="rw", shared=True, backend="soft",
+             pages="auto"):
+        """Map a range of the file.
+
+        Parameters
+        ----------
+        offset : int
+            Bytes of the file; multiple of 4096.
+        length : int, optional
+            Bytes, may reach beyond the end of file; default is up to it.
+        access : {"rw", "r", "w"}
+            What the mapping allows.
+        shared : bool
+            False: stores go to private copies (copy-on-write).
+        backend : {"soft", "real"}
+            "soft": a page table in memory; loads and stores are calls.
+        pages : {"auto", "pte", "pmd"}
+            Faults taken: 2 MiB first and 4 KiB on fallback, 4 KiB only, or
+            2 MiB only.
+
+        Returns
+        -------
+        Mmap
+
+        Raises
+        ------
+        ValueError
+            `offset` negative or not aligned, `length` 0 or negative, no
+            `length` given and nothing of the file after `offset`.
+        NotSupportedError
+            ``backend="real"``: not available in this version.
+        OSError
+            EROFS: shared and writable on a read-only device; EOVERFLOW.
+
+        Notes
+        -----
+        GIL released.
+        """
+        self._ensure_open()
+        if _choice(backend, _BACKENDS, "backend"):
+            raise NotSupportedError(
+                errno.EOPNOTSUPP,
+                "backend 'real' is not available in this version; use backend='soft'",
+            )
+        return _map_file(self, offset, length, access, shared, pages)
+
+    def pread(self, nbytes, offset):
+        """Read bytes through the block map, without faults.
+
+        Parameters
+        ----------
+        nbytes : int
+            Bytes wanted; what lies past the end of file is not read.
+        offset : int
+            Byte of the file.
+
+        Returns
+        -------
+        bytes
+            Shorter than `nbytes` at the end of file, empty past it.
+
+        Raises
+        ------
+        ValueError
+            A negative number.
+        OSError
+            ENXIO: the device is dead; what the block map says.
+
+        Notes
+        -----
+        GIL released.  Holes read as zeroes and leave no entry in the tree.
+        Source: ``dax_iomap_rw`` in fs/dax.c (v4.14).
+        """
+        cdef uint64_t wanted
+        cdef int64_t pos
+        cdef dax_mapping *mapping
+
+        self._ensure_open()
+        wanted = _unsigned(nbytes, "nbytes")
+        pos = _position(offset, "offset")
+        mapping = self._hold()
+        try:
+            return _pread(mapping, wanted, pos, self.device.path)
+        finally:
+            with nogil:
+                dax_mapping_put(mapping)
+
+    def pwrite(self, data, offset):
+        """Write bytes through the block map, without faults.
+
+        Parameters
+        ----------
+        data : bytes-like
+            Contiguous.
+        offset : int
+            Byte of the file; writing past the end grows the file.
+
+        Returns
+        -------
+        int
+            Bytes written: fewer than given if it failed after some.
+
+        Raises
+        ------
+        OSError
+            ENOSPC: the device is full; EFBIG: the end would lie beyond
+            2**63 - 4096; EROFS, ENXIO, what the block map says.
+
+        Notes
+        -----
+        GIL released.  What mappings show of holes that get blocks is
+        invalidated first.
+        Source: ``dax_iomap_rw`` in fs/dax.c (v4.14).
+        """
+        cdef Py_buffer view
+        cdef dax_mapping *mapping
+        cdef int64_t pos
+        cdef ssize_t ret
+
+        self._ensure_open()
+        pos = _position(offset, "offset")
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            mapping = self._hold()
+            try:
+                with nogil:
+                    ret = dax_mapping_pwrite(mapping, view.buf, view.len, pos)
+                return check(ret, self.device.path)
+            finally:
+                with nogil:
+                    dax_mapping_put(mapping)
+        finally:
+            PyBuffer_Release(&view)
+
+    def truncate(self, size):
+        """Set the size of the file.
+
+        Shrinking removes entries, page-table leaves (private copies too) and
+        blocks beyond the new end, and zeroes the rest of the last page.
+
+        Parameters
+        ----------
+        size : int
+            Bytes.
+
+        Raises
+        ------
+        OSError
+            EFBIG: above 2**63 - 4096; EROFS, ENXIO, what the block map says.
+
+        Notes
+        -----
+        GIL released; waits for faults in progress.
+        Source: ``truncate_setsize`` in mm/truncate.c (v4.14).
+        """
+        cdef int64_t c_size
+        cdef dax_mapping *mapping
+        cdef int ret
+
+        self._ensure_open()
+        c_size = _position(size, "size")
+        mapping = self._hold()
+        try:
+            with nogil:
+                ret = dax_mapping_truncate(mapping, c_size)
+            check(ret, self.device.path)
+        finally:
+            with nogil:
+                dax_mapping_put(mapping)
+
+    def fallocate(self, offset, nbytes):
+        """Allocate zeroed blocks for a range; grow the file if it ends beyond.
+
+        Parameters
+        ----------
+        offset, nbytes : int
+            Bytes; `nbytes` greater than 0.
+
+        Raises
+        ------
+        OSError
+            ENOSPC: the device is full; EFBIG, EROFS, ENXIO;
+            NotSupportedError if the block map cannot.
+
+        Notes
+        -----
+        GIL released; waits for faults in progress.
+        """
+        self._change_blocks(dax_mapping_fallocate, offset, nbytes)
+
+    def punch_hole(self, offset, nbytes):
+        """Free the whole pages of a range and zero the parts at its edges.
+
+        The size stays.
+
+        Parameters
+        ----------
+        offset, nbytes : int
+            Bytes; `nbytes` greater than 0.
+
+        Raises
+        ------
+        OSError
+            EROFS, ENXIO; NotSupportedError if the block map cannot.
+
+        Notes
+        -----
+        GIL released; waits for faults in progress.
+        Source: ``ext4_punch_hole`` in fs/ext4/inode.c (v4.14).
+        """
+        self._change_blocks(dax_mapping_punch_hole, offset, nbytes)
+
+    cdef object _change_blocks(self, range_fn change, object offset, object nbytes):
+        cdef int64_t pos
+        cdef uint64_t length
+        cdef dax_mapping *mapping
+        cdef int ret
+
+        self._ensure_open()
+        pos = _position(offset, "offset")
+        length = _unsigned(nbytes, "nbytes")
+        if length == 0:
+            raise ValueError("nbytes must be greater than 0, is 0")
+        mapping = self._hold()
+        try:
+            with nogil:
+                ret = change(mapping, pos, length)
+            check(ret, self.device.path)
+        finally:
+            with nogil:
+                dax_mapping_put(mapping)
+
+    def entries(self):
+        """Return a snapshot of the radix tree.
+
+        Returns
+        -------
+        ndarray, structured, shape (entries,)
+            Columns ``index`` u8 (first page), ``order`` u1 (0 or 9: 2**order
+            pages), ``pfn`` u8, and bool ``zero``, ``empty``, ``locked``,
+            ``dirty``, ``towrite``; in order of index.
+
+        Notes
+        -----
+        GIL released.  Takes no entry lock: each row was true at some moment
+        of the call.
+        """
+        cdef uint64_t index = 0
+        cdef size_t rows = 512
+        cdef int64_t nr = 1
+        cdef dax_mapping *mapping
+        cdef dax_entry_info *buf
+        cdef list chunks = []
+
+        self._ensure_open()
+        mapping = self._hold()
+        try:
+            while nr:
+                chunk = bytearray(rows * sizeof(dax_entry_info))
+                buf = <dax_entry_info *>PyByteArray_AsString(chunk)
+                with nogil:
+                    nr = dax_mapping_entries(mapping, &index, buf, rows)
+                check(nr, self.device.path)
+                chunks.append(chunk[: nr * sizeof(dax_entry_info)])
+                rows = min(2 * rows, <size_t>MAX_ROWS)
+        finally:
+            with nogil:
+                dax_mapping_put(mapping)
+        return _table(chunks, _ENTRY_COLUMNS)
+
+    def extents(self):
+        """Return what the block map says of the file, holes included.
+
+        Returns
+        -------
+        ndarray, structured, shape (extents,)
+            Columns ``offset`` i8 and ``length`` u8 (bytes of the file),
+            ``device_offset`` u8 (bytes of the device, 0 for a hole) and
+            ``type`` u4 (:class:`IomapType`); merged, in order of offset.
+
+        Raises
+        ------
+        OSError
+            What the block map says.
+
+        Notes
+        -----
+        GIL released.  Allocates nothing on the device.
+        """
+        cdef int64_t pos = 0
+        cdef size_t rows = 64
+        cdef int64_t nr = 1
+        cdef dax_mapping *mapping
+        cdef dax_extent *buf
+        cdef list chunks = []
+
+        self._ensure_open()
+        mapping = self._hold()
+        try:
+            while nr:
+                chunk = bytearray(rows * sizeof(dax_extent))
+                buf = <dax_extent *>PyByteArray_AsString(chunk)
+                with nogil:
+                    nr = dax_mapping_extents(mapping, &pos, buf, rows)
+                check(nr, self.device.path)
+                chunks.append(chunk[: nr * sizeof(dax_extent)])
+                rows = min(2 * rows, <size_t>MAX_ROWS)
+        finally:
+            with nogil:
+                dax_mapping_put(mapping)
+        return _table(chunks, _EXTENT_COLUMNS)
+
+    def stats(self):
+        """Return counters and bytes by kind.
+
+        Returns
+        -------
+        dict of str to int
+            Counters under the names of the kernel's fs_dax trace events,
+            fallbacks by reason, and bytes of tree nodes, page tables,
+            page-cache pages and private copies.
+
+        Notes
+        -----
+        Exact when no call is in progress on the file.
+        """
+        cdef uint64_t[256] values
+        cdef dax_mapping *mapping
+        cdef size_t i, nr
+
+        self._ensure_open()
+        mapping = self._hold()
+        with nogil:
+            nr = dax_mapping_stats(mapping, values, 256)
+            dax_mapping_put(mapping)
+        nr = min(nr, <size_t>256)
+        return {dax_stat_name(i).decode(): values[i] for i in range(nr)}
+
+    def close(self):
+        """Close the file; closing twice is closing once.
+
+        Mappings of it go on working, as in POSIX: the file goes away with
+        the last of them.
+        """
+        self._drop()
+
+    @property
+    def size(self):
+        """Size in bytes."""
+        self._ensure_open()
+        return dax_mapping_size(self._mapping)
+
+    @property
+    def closed(self):
+        """True once closed."""
+        return self._mapping is NULL
+
+    @property
+    def c_address(self):
+        """Address of the ``struct dax_mapping``, as int."""
+        self._ensure_open()
+        return <uintptr_t>self._mapping
+
+    def __enter__(self):
+        self._ensure_open()
+        return self
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        self.close()
+
+    def __repr__(self):
+        if self._mapping is NULL:
+            return "<daxcore.File closed>"
+        return f"<daxcore.File size={self.size} policy={self.policy!r}>"
+
+    def __reduce__(self):
+        raise _unpicklable(self, "open its device and make the file")
+
+    def __dealloc__(self):
+        try:
+            if self._mapping is not NULL and self._pid == getpid():
+                _warn_unclosed(repr(self))
+        finally:
+            self._drop()
+
+
+cdef object _table(list chunks, dict columns):
+    import numpy as np
+
+    return np.frombuffer(bytearray().join(chunks), dtype=np.dtype(columns))
+
+
+cdef object _pread(dax_mapping *mapping, uint64_t wanted, int64_t pos, object path):
+    """Read at most `wanted` bytes; only what the file has is allocated."""
+    cdef int64_t size = dax_mapping_size(mapping)
+    cdef size_t nbytes = 0
+    cdef ssize_t ret
+    cdef char *buf
+    cdef bytes data
+
+    if pos < size:
+        nbytes = min(wanted, <uint64_t>(size - pos))
+    data = PyBytes_FromStringAndSize(NULL, nbytes)
+    buf = PyBytes_AsString(data)
+    with nogil:
+        ret = dax_mapping_pread(mapping, buf, nbytes, pos)
+    check(ret, path)
+    return data if <size_t>ret == nbytes else data[:ret]
+
+
+# ---- mappings of memory --------------------------------------------------
+
+
+cdef Mmap _map_file(File file, object offset, object length, object access,
+                    object shared, object pages):
+    cdef Mmap self = Mmap.__new__(Mmap)
+    cdef dax_vma_attr attr
+    cdef dax_mapping *mapping
+    cdef int ret
+
+    memset(&attr, 0, sizeof(attr))
+    attr.struct_size = sizeof(attr)
+    attr.offset = _aligned(offset, "offset")
+    attr.length = _map_length(file, attr.offset, length)
+    attr.flags = _choice(access, _ACCESS, "access")
+    attr.flags |= DAX_VM_SHARED if shared else 0
+    attr.pages = _choice(pages, _PAGES, "pages")
+    mapping = file._hold()
+    try:
+        with nogil:
+            ret = dax_vma_new(&self._vma, mapping, &attr)
+        check(ret, file.device.path)
+    finally:
+        with nogil:
+            dax_mapping_put(mapping)
+    self._pid = getpid()
+    self._first = attr.offset // DAX_PAGE_SIZE
+    self._nr_pages = (attr.length + DAX_PAGE_SIZE - 1) // DAX_PAGE_SIZE
+    self.file = file
+    self.offset = attr.offset
+    self.length = attr.length
+    self.access = access
+    self.shared = shared
+    self.backend = "soft"
+    self.pages = pages
+    return self
+
+
+cdef uint64_t _map_length(File file, int64_t offset, object length) except? 0:
+    cdef int64_t size
+    cdef uint64_t c_length
+
+    if length is None:
+        file._ensure_open()
+        size = dax_mapping_size(file._mapping)
+        if offset >= size:
+            raise ValueError(
+                f"offset must be below the file's size of {size}, is {offset}; "
+                "give length to map beyond the end"
+            )
+        return size - offset
+    c_length = _position(length, "length")
+    if c_length == 0:
+        raise ValueError("length must be greater than 0, is 0")
+    return c_length
+
+
+@cython.no_gc_clear  # the block map is needed until the end
+cdef class Mmap:
+    """One mapping of a range of a file.
+
+    Made by :meth:`File.mmap`.  Page offsets are pages of the FILE; byte
+    offsets of :meth:`read` and :meth:`write` start at the mapping.
+
+    Attributes
+    ----------
+    file : File
+    offset, length : int
+        The range, in bytes of the file.
+    access, shared, backend, pages
+        As given to :meth:`File.mmap`.
+    """
+
+    def __init__(self):
+        raise TypeError("use File.mmap()")
+
+    cdef int _ensure_open(self) except -1:
+        if self._vma is NULL:
+            raise ValueError("Mmap is closed")
+        return 0
+
+    cdef dax_vma *_hold(self) except NULL:
+        """Return the pointer with a reference that the caller must put."""
+        self._ensure_open()
+        dax_vma_get(self._vma)
+        return self._vma
+
+    cdef int _drop(self) except -1:
+        cdef dax_vma *vma = self._vma
+
+        self._vma = NULL
+        if vma is not NULL:
+            with nogil:
+                dax_vma_put(vma)
+        return 0
+
+    cdef int _check_pages(self, uint64_t pgoff, uint64_t npages) except -1:
+        cdef uint64_t end = self._first + self._nr_pages
+
+        if pgoff < self._first or pgoff > end or npages > end - pgoff:
+            raise ValueError(
+                f"pages {pgoff} to {int(pgoff) + npages} are not inside the mapping, "
+                f"which has pages {self._first} to {end} of the file"
+            )
+        return 0
+
+    cdef int _check_bytes(self, uint64_t offset, uint64_t nbytes) except -1:
+        if offset > self.length or nbytes > self.length - offset:
+            raise ValueError(
+                f"offset {offset} and {nbytes} bytes are not inside the mapping, "
+                f"which has {self.length} bytes"
+            )
+        return 0
+
+    def read(self, offset, nbytes):
+        """Load bytes through the mapping, faulting as needed.
+
+        Parameters
+        ----------
+        offset : int
+            Bytes from the start of the mapping.
+        nbytes : int
+            Bytes; the range must lie in the mapping.
+
+        Returns
+        -------
+        bytes
+
+        Raises
+        ------
+        ValueError
+            Negative, or the range leaves the mapping.
+        FaultError
+            A fault ended in SIGBUS: beyond the end of file, dead device,
+            what the block map says.
+
+        Notes
+        -----
+        GIL released.
+        """
+        cdef uint64_t start, length, done = 0
+        cdef dax_fault_info info
+        cdef dax_vma *vma
+        cdef ssize_t ret
+        cdef bytes data
+        cdef char *buf
+
+        self._ensure_open()
+        start = _unsigned(offset, "offset")
+        length = _unsigned(nbytes, "nbytes")
+        self._check_bytes(start, length)
+        data = PyBytes_FromStringAndSize(NULL, length)
+        buf = PyBytes_AsString(data)
+        vma = self._hold()
+        try:
+            while done < length:
+                with nogil:
+                    memset(&info, 0, sizeof(info))
+                    ret = dax_vma_read(vma, buf + done,
+                                       min(length - done, <uint64_t>CHUNK_BYTES),
+                                       start + done, &info)
+                self._check_fault(ret, &info, done)
+                done += ret
+            return data
+        finally:
+            with nogil:
+                dax_vma_put(vma)
+
+    def write(self, offset, data):
+        """Store bytes through the mapping, faulting as needed.
+
+        Parameters
+        ----------
+        offset : int
+            Bytes from the start of the mapping.
+        data : bytes-like
+            Contiguous; the range must lie in the mapping.
+
+        Returns
+        -------
+        int
+            Bytes stored: all.
+
+        Raises
+        ------
+        ValueError
+            Negative, or the range leaves the mapping.
+        PermissionError
+            The mapping is read-only.
+        FaultError
+            A fault ended in SIGBUS: beyond the end of file, device full
+            (ENOSPC) or dead; ``.nbytes`` were stored before.
+
+        Notes
+        -----
+        GIL released.
+        """
+        cdef uint64_t start, done = 0
+        cdef dax_fault_info info
+        cdef Py_buffer view
+        cdef dax_vma *vma = NULL
+        cdef ssize_t ret
+
+        self._ensure_open()
+        start = _unsigned(offset, "offset")
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            self._check_bytes(start, view.len)
+            vma = self._hold()
+            while done < <uint64_t>view.len:
+                with nogil:
+                    memset(&info, 0, sizeof(info))
+                    ret = dax_vma_write(vma, <char *>view.buf + done,
+                                        min(<uint64_t>view.len - done,
+                                            <uint64_t>CHUNK_BYTES),
+                                        start + done, &info)
+                self._check_fault(ret, &info, done)
+                done += ret
+            return done
+        finally:
+            PyBuffer_Release(&view)
+            if vma is not NULL:
+                with nogil:
+                    dax_vma_put(vma)
+
+    cdef int _check_fault(
+            self, int64_t ret, const dax_fault_info *info, uint64_t done) except -1:
+        """Raise what a loop of faults returned; look at signals if it may go on."""
+        if ret < 0:
+            check(ret, self.file.device.path, _fault_tuple(info), done)
+        PyErr_CheckSignals()
+        return 0
+
+    def fault(self, pgoff, write=False):
+        """Take one page fault.
+
+        Parameters
+        ----------
+        pgoff : int
+            Page of the file, inside the mapping.
+        write : bool
+            A store instead of a load.
+
+        Returns
+        -------
+        FaultResult
+            Also for faults that fail: SIGBUS, OOM and FALLBACK are flags.
+
+        Raises
+        ------
+        ValueError
+            `pgoff` outside the mapping.
+        PermissionError
+            The mapping does not allow it.
+
+        Notes
+        -----
+        GIL released.  One pass through the fault path, even if the page is
+        mapped already; ``pages="auto"`` adds the 4 KiB fault after a 2 MiB
+        one that fell back.
+        Source: ``dax_iomap_fault`` in fs/dax.c (v4.14).
+
+        Examples
+        --------
+        >>> import daxcore
+        >>> with daxcore.Device.memory(1 << 20) as dev:
+        ...     with dev.create_file(4096) as file, file.mmap() as m:
+        ...         m.fault(0)
+        <FaultResult.NOPAGE: 256>
+        """
+        cdef uint64_t index
+        cdef int c_write = bool(write)
+        cdef dax_vma *vma
+        cdef int ret
+
+        self._ensure_open()
+        index = _unsigned(pgoff, "pgoff")
+        self._check_pages(index, 1)
+        vma = self._hold()
+        try:
+            with nogil:
+                ret = dax_vma_fault(vma, index, c_write, NULL)
+            return _fault_result(check(ret, self.file.device.path))
+        finally:
+            with nogil:
+                dax_vma_put(vma)
+
+    def fault_range(self, pgoff, npages, write=False, latencies=False):
+        """Touch pages one after the other, in a loop of the library.
+
+        A page that is mapped already (writable, if `write`) takes no fault.
+
+        Parameters
+        ----------
+        pgoff : int
+            First page of the file, inside the mapping.
+        npages : int
+            Pages.
+        write : bool
+            Stores instead of loads.
+        latencies : bool
+            Measure each fault.
+
+        Returns
+        -------
+        int, or ndarray uint64 of shape (faults,)
+            Faults taken; with `latencies` the nanoseconds of each.
+
+        Raises
+        ------
+        ValueError
+            The range leaves the mapping.
+        FaultError
+            A fault ended in SIGBUS (or in FALLBACK with ``pages="pmd"``);
+            ``.nbytes`` is 0 or a multiple of 2**20: pages surely done.
+
+        Notes
+        -----
+        GIL released; Ctrl-C is seen every 2**20 pages.
+        """
+        cdef uint64_t first, count
+
+        self._ensure_open()
+        first = _unsigned(pgoff, "pgoff")
+        count = _unsigned(npages, "npages")
+        self._check_pages(first, count)
+        return self._touch(first, NULL, count, write, latencies)
+
+    def fault_many(self, pgoffs, write=False, latencies=False):
+        """Touch the pages listed, in that order, in a loop of the library.
+
+        Parameters
+        ----------
+        pgoffs : array-like of int
+            Pages of the file, inside the mapping.
+        write, latencies : bool
+            As in :meth:`fault_range`.
+
+        Returns
+        -------
+        int, or ndarray uint64 of shape (faults,)
+            As :meth:`fault_range`.
+
+        Raises
+        ------
+        TypeError
+            `pgoffs` holds something else than integers.
+        ValueError
+            A page is negative or outside the mapping; nothing was touched.
+        FaultError
+            As :meth:`fault_range`.
+
+        Notes
+        -----
+        GIL released; Ctrl-C is seen every 2**20 pages.
+        """
+        cdef Py_buffer view
+
+        self._ensure_open()
+        array = _page_array(pgoffs)
+        if array.size == 0:
+            return self._touch(self._first, NULL, 0, write, latencies)
+        self._check_pages(array.min(), 1)
+        self._check_pages(array.max(), 1)
+        PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+        try:
+            return self._touch(
+                0, <const uint64_t *>view.buf, array.size, write, latencies)
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef object _touch(self, uint64_t pgoff, const uint64_t *pgoffs,
+                       uint64_t npages, bint write, bint latencies):
+        """Touch pages `pgoff` and following, or those of `pgoffs` if not NULL."""
+        cdef Py_buffer view
+        cdef object room = _latency_room(npages, write) if latencies else None
+
+        if room is None:
+            return self._touch_loop(pgoff, pgoffs, npages, write, NULL, 0)
+        PyObject_GetBuffer(room, &view, PyBUF_SIMPLE | PyBUF_WRITABLE)
+        try:
+            faults = self._touch_loop(
+                pgoff, pgoffs, npages, write, <uint64_t *>view.buf, room.size)
+        finally:
+            PyBuffer_Release(&view)
+        room.resize(min(faults, room.size), refcheck=False)
+        return room
+
+    cdef int64_t _touch_loop(
+            self, uint64_t pgoff, const uint64_t *pgoffs, uint64_t npages,
+            bint write, uint64_t *latencies, size_t room) except -1:
+        """Return the number of faults taken."""
+        cdef dax_vma *vma = self._hold()
+        cdef uint64_t chunk, done = 0
+        cdef size_t used
+        cdef int64_t ret, faults = 0
+        cdef dax_fault_info info
+
+        memset(&info, 0, sizeof(info))
+        try:
+            while done < npages:
+                chunk = min(npages - done, <uint64_t>CHUNK_PAGES)
+                used = min(<size_t>faults, room)
+                with nogil:
+                    if pgoffs is NULL:
+                        ret = dax_vma_fault_range(
+                            vma, pgoff + done, chunk, write,
+                            latencies + used if room else NULL, room - used, &info)
+                    else:
+                        ret = dax_vma_fault_many(
+                            vma, pgoffs + done, chunk, write,
+                            latencies + used if room else NULL, room - used, &info)
+                self._check_fault(ret, &info, done)
+                faults += ret
+                done += chunk
+            return faults
+        finally:
+            with nogil:
+                dax_vma_put(vma)
+
+    def dontneed(self, offset=0, length=None):
+        """Drop page-table leaves of a range, private copies included.
+
+        The file and its entries stay; the next access faults again.
+
+        Parameters
+        ----------
+        offset : int
+            Bytes from the start of the mapping; multiple of 4096.
+        length : int, optional
+            Bytes; default is up to the end of the mapping.
+
+        Raises
+        ------
+        ValueError
+            `offset` not aligned, or the range leaves the mapping.
+
+        Notes
+        -----
+        GIL released.
+        Source: ``madvise_dontneed_single_vma`` in mm/madvise.c (v4.14).
+        """
+        cdef uint64_t start, nbytes = 0
+        cdef dax_vma *vma
+        cdef int ret
+
+        self._ensure_open()
+        start = _aligned(offset, "offset")
+        if length is not None:
+            nbytes = _unsigned(length, "length")
+        elif start < self.length:
+            nbytes = self.length - start
+        self._check_bytes(start, nbytes)
+        vma = self._hold()
+        try:
+            with nogil:
+                ret = dax_vma_dontneed(vma, start, nbytes)
+            check(ret, self.file.device.path)
+        finally:
+            with nogil:
+                dax_vma_put(vma)
+
+    def pagemap(self, pgoff=None, npages=None):
+        """Return the frame that each page shows, as /proc/self/pagemap does.
+
+        Parameters
+        ----------
+        pgoff : int, optional
+            First page of the file; default is the mapping's first.
+        npages : int, optional
+            Pages; default is up to the end of the mapping.
+
+        Returns
+        -------
+        ndarray uint64 of shape (npages,)
+            Frame numbers, 0 where nothing is mapped.  Frames of private
+            copies and of page-cache pages have bit 51 set.
+
+        Raises
+        ------
+        ValueError
+            The range leaves the mapping.
+
+        Notes
+        -----
+        GIL released.
+        """
+        cdef uint64_t first, count
+        cdef dax_vma *vma
+        cdef Py_buffer view
+        cdef int ret
+
+        self._ensure_open()
+        first = self._first if pgoff is None else _unsigned(pgoff, "pgoff")
+        self._check_pages(first, 0)
+        count = self._first + self._nr_pages - first
+        if npages is not None:
+            count = _unsigned(npages, "npages")
+        self._check_pages(first, count)
+        pfns = _uint64_array(count)
+        vma = self._hold()
+        try:
+            PyObject_GetBuffer(pfns, &view, PyBUF_SIMPLE | PyBUF_WRITABLE)
+            try:
+                with nogil:
+                    ret = dax_vma_pagemap(vma, first, <uint64_t *>view.buf, count)
+                check(ret, self.file.device.path)
+            finally:
+                PyBuffer_Release(&view)
+            return pfns
+        finally:
+            with nogil:
+                dax_vma_put(vma)
+
+    def close(self):
+        """Unmap; closing twice is closing once."""
+        self._drop()
+
+    @property
+    def closed(self):
+        """True once closed."""
+        return self._vma is NULL
+
+    @property
+    def c_address(self):
+        """Address of the ``struct dax_vma``, as int."""
+        self._ensure_open()
+        return <uintptr_t>self._vma
+
+    def __enter__(self):
+        self._ensure_open()
+        return self
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        self.close()
+
+    def __repr__(self):
+        if self._vma is NULL:
+            return "<daxcore.Mmap closed>"
+        sharing = "shared" if self.shared else "private"
+        return (
+            f"<daxcore.Mmap offset={self.offset} length={self.length} "
+            f"access={self.access!r} {sharing} backend={self.backend!r} "
+            f"pages={self.pages!r}>"
+        )
+
+    def __reduce__(self):
+        raise _unpicklable(self, "open its device, make the file and map it")
+
+    def __dealloc__(self):
+        try:
+            if self._vma is not NULL and self._pid == getpid():
+                _warn_unclosed(repr(self))
+        finally:
+            self._drop()
+
+
+cdef object _uint64_array(uint64_t count):
+    import numpy as np
+
+    try:
+        return np.empty(count, dtype=np.uint64)
+    except ValueError:  # numpy's word for more than an address space
+        raise MemoryError(f"no memory for {count} numbers of 8 bytes") from None
+
+
+cdef object _latency_room(uint64_t npages, bint write):
+    """Room for the faults of a range: a store may take two per page."""
+    return _uint64_array(2 * npages if write else npages)
+
+
+cdef object _page_array(object pgoffs):
+    """Convert an array-like of integers to a flat array of uint64."""
+    import numpy as np
+
+    array = np.asarray(pgoffs)
+    if array.dtype.kind == "O":
+        array = np.array([_unsigned(n, "pgoffs") for n in array.flat], dtype=np.uint64)
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"pgoffs must be integers, not {array.dtype}")
+    if array.size and array.dtype.kind == "i" and array.min() < 0:
+        raise ValueError(f"pgoffs must not be negative, holds {array.min()}")
+    return np.ascontiguousarray(array, dtype=np.uint64).reshape(-1)

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Rounds: every contender once per round, the order rotated, medians kept."""
+
+import contextlib
+import gc
+import statistics
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+import daxcore
+
+from . import machine
+from .contenders import REFERENCE, Kernel, Soft, all_contenders, device_bytes
+from .scenarios import SCENARIOS
+from .work import Work, timed
+
+WARM_UP_ROUNDS = 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run: what is done, to how much, how often, by whom."""
+
+    scenario: str
+    work: Work
+    rounds: int = 7
+    policies: tuple = ("zero-page", "page-cache")
+    backends: tuple = ("soft",)
+    kernel: bool = True  # the kernel's own page cache takes part
+    directory: str = "."
+
+
+@dataclass
+class Series:
+    """What the rounds of one contender gave."""
+
+    contender: object
+    ns_per_page: list = field(default_factory=list)
+    faults: dict | None = None  # of one round; every round takes the same
+    timed_faults: int | None = None
+    memory: list = field(default_factory=list)
+    distinct: int | None = None
+    served_by: str = ""
+    latencies: np.ndarray | None = None
+
+
+@dataclass
+class Outcome:
+    """All series of a run, with what the report needs beside them."""
+
+    settings: Settings
+    series: list
+    skipped: list  # (contender key, reason)
+    native_timer_ns: float
+    python_timer_ns: float
+
+
+def run(settings, progress=lambda text, done, total: None):
+    """Run all rounds; `progress` is told what is about to start."""
+    scenario = SCENARIOS[settings.scenario]
+    contenders, skipped = _select(settings, scenario)
+    series = [Series(contender) for contender in contenders]
+    with contextlib.ExitStack() as stack:
+        _give_device(stack, contenders, scenario, settings.work)
+        for text, done, total, step in _steps(series, scenario, settings):
+            progress(text, done, total)
+            step()
+    return Outcome(
+        settings,
+        series,
+        skipped,
+        machine.native_timer_overhead_ns(),
+        machine.python_timer_overhead_ns(),
+    )
+
+
+def _select(settings, scenario):
+    chosen, skipped = [], []
+    for contender in all_contenders(settings.directory):
+        if not _wanted(contender, settings):
+            continue
+        reason = contender.why_not(scenario, settings.work)
+        if reason:
+            skipped.append((contender.key, reason))
+        else:
+            chosen.append(contender)
+    return chosen, skipped
+
+
+def _wanted(contender, settings):
+    if isinstance(contender, Kernel):
+        return settings.kernel
+    return (
+        contender.policy in settings.policies and contender.backend in settings.backends
+    )
+
+
+def _give_device(stack, contenders, scenario, work):
+    soft = [c for c in contenders if isinstance(c, Soft)]
+    if soft:
+        device = stack.enter_context(
+            daxcore.Device.memory(device_bytes(scenario, work))
+        )
+        for contender in soft:
+            contender.use_device(device)
+
+
+def _steps(series, scenario, settings):
+    """(text, number, total, call) for every round of every contender."""
+    plan = list(_plan(series, scenario, settings))
+    for done, (text, step) in enumerate(plan):
+        yield text, done, len(plan), step
+
+
+def _plan(series, scenario, settings):
+    for i in range(settings.rounds + WARM_UP_ROUNDS):
+        number = i + 1 - WARM_UP_ROUNDS
+        for one in _rotated(series, i):
+            text = f"{one.contender.key}, round {number} of {settings.rounds}"
+            yield text, partial(_round, one, scenario, settings.work, number > 0)
+    for one in series:
+        text = f"{one.contender.key}, percentiles"
+        yield text, partial(_sampled_round, one, scenario, settings.work)
+
+
+def _rotated(items, i):
+    i %= max(1, len(items))
+    return items[i:] + items[:i]
+
+
+@contextlib.contextmanager
+def _quiet():
+    """No garbage collection while the clock runs."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _prepare(session, scenario):
+    for step in scenario.prepare:
+        if step == "read":
+            for call in session.calls(write=False):
+                call()
+        else:
+            session.forget()
+
+
+def _round(series, scenario, work, keep):
+    """One round on a fresh file: prepare, time one access of every page, look."""
+    before = (machine.rss_bytes(), machine.cached_bytes())
+    with contextlib.closing(series.contender.open(work)) as session:
+        _prepare(session, scenario)
+        prepared = session.faults()
+        calls = session.calls(scenario.write)
+        with _quiet():
+            elapsed = timed(calls)
+        if keep:
+            series.ns_per_page.append(elapsed / work.pages)
+            _observe(series, session, before, prepared)
+
+
+def _observe(series, session, before, prepared):
+    rss, cached = machine.rss_bytes(), machine.cached_bytes()
+    series.memory.append(
+        {
+            **session.memory(),
+            "rss_delta_bytes": rss - before[0],
+            "system_cached_delta_bytes": cached - before[1],
+        }
+    )
+    series.faults = session.faults()
+    series.timed_faults = _total(series.faults) - _total(prepared)
+    series.distinct, series.served_by = session.served()
+
+
+def _total(faults):
+    return sum(n for kind, n in faults.items() if n and kind != "fallback")
+
+
+def _sampled_round(series, scenario, work):
+    """One more round with a clock around each fault, for the percentiles."""
+    with contextlib.closing(series.contender.open(work)) as session:
+        _prepare(session, scenario)
+        with _quiet():
+            series.latencies = session.sample(scenario.write)
+
+
+def percentile(latencies, q, timer_ns):
+    """A percentile in ns, None where the clock is too coarse to tell."""
+    if latencies is None or len(latencies) == 0:
+        return None
+    value = float(np.percentile(latencies, q))
+    return value if value >= 2 * timer_ns else None
+
+
+def timer_of(outcome, contender):
+    """Overhead in ns of the clock that sampled this contender."""
+    soft = isinstance(contender, Soft)
+    return outcome.native_timer_ns if soft else outcome.python_timer_ns
+
+
+def median_memory(series):
+    """Median of each kind of memory over the rounds; None where unknown."""
+    kinds = series.memory[0]
+    return {kind: _median_or_none([m[kind] for m in series.memory]) for kind in kinds}
+
+
+def _median_or_none(values):
+    return None if None in values else int(statistics.median(values))
+
+
+def reference(outcome):
+    """The series that ratios are taken against, or None."""
+    return next((s for s in outcome.series if s.contender.key == REFERENCE), None)

@@ -1,0 +1,259 @@
+# libdaxcore.pxd -- the C library as Cython sees it
+#
+# Follows daxcore/types.h and daxcore.h in their order.  Nothing here needs
+# the GIL, and calls that can sleep must be made without it.
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef extern from "daxcore/types.h" nogil:
+    ctypedef uint64_t dax_pgoff_t
+    ctypedef int64_t dax_loff_t
+    ctypedef uint64_t dax_pfn_t
+    ctypedef uint64_t dax_entry_t
+    ctypedef unsigned int dax_vm_fault_t
+    struct dax_device
+    struct dax_mapping
+    struct dax_vma
+    struct dax_iomap
+    struct dax_iomap_ops
+
+    enum dax_page_geometry:
+        DAX_PAGE_SHIFT
+        DAX_PAGE_SIZE
+        DAX_PMD_ORDER
+        DAX_PMD_NR_PAGES
+        DAX_PMD_SIZE
+        DAX_PUD_ORDER
+
+    enum dax_entry_bits:
+        DAX_EXCEPTIONAL
+        DAX_LOCKED
+        DAX_PMD
+        DAX_ZERO_PAGE
+        DAX_EMPTY
+        DAX_ENTRY_SHIFT
+
+    enum dax_reserved_pfn:
+        DAX_ZERO_PFN
+        DAX_HUGE_ZERO_PFN
+
+    enum dax_vm_fault_bits:
+        DAX_VM_FAULT_OOM
+        DAX_VM_FAULT_SIGBUS
+        DAX_VM_FAULT_MAJOR
+        DAX_VM_FAULT_NOPAGE
+        DAX_VM_FAULT_LOCKED
+        DAX_VM_FAULT_RETRY
+        DAX_VM_FAULT_FALLBACK
+        DAX_VM_FAULT_DONE_COW
+        DAX_VM_FAULT_NEEDDSYNC
+        DAX_VM_FAULT_ERROR
+
+    enum dax_fallback_reason:
+        DAX_FALLBACK_NONE
+        DAX_FALLBACK_COLOUR
+        DAX_FALLBACK_COW
+        DAX_FALLBACK_VMA_START
+        DAX_FALLBACK_VMA_END
+        DAX_FALLBACK_EOF
+        DAX_FALLBACK_ENTRY_EXISTS
+        DAX_FALLBACK_ENTRY_NOMEM
+        DAX_FALLBACK_ENTRY_EIO
+        DAX_FALLBACK_IOMAP_ERROR
+        DAX_FALLBACK_SHORT_EXTENT
+        DAX_FALLBACK_UNALIGNED_BLOCK
+        DAX_FALLBACK_DIRECT_ACCESS
+        DAX_FALLBACK_SHORT_ACCESS
+        DAX_FALLBACK_UNALIGNED_PFN
+        DAX_FALLBACK_FOREIGN_PFN
+        DAX_FALLBACK_INSERT_MAPPING
+        DAX_FALLBACK_NO_HUGE_ZERO
+        DAX_FALLBACK_INSERT_HOLE
+        DAX_FALLBACK_PMD_OCCUPIED
+        DAX_FALLBACK_HOLE_WRITE
+        DAX_FALLBACK_UNKNOWN_TYPE
+        DAX_FALLBACK_SIZE
+        DAX_NR_FALLBACK_REASONS
+
+    enum dax_iomap_type:
+        DAX_IOMAP_HOLE
+        DAX_IOMAP_MAPPED
+        DAX_IOMAP_UNWRITTEN
+
+    enum dax_iomap_extent_flags:
+        DAX_IOMAP_F_NEW
+        DAX_IOMAP_F_DIRTY
+        DAX_IOMAP_F_SHARED
+
+    enum dax_iomap_request:
+        DAX_IOMAP_WRITE
+        DAX_IOMAP_ZERO
+        DAX_IOMAP_REPORT
+        DAX_IOMAP_FAULT
+
+    enum dax_policy_kind:
+        DAX_POLICY_ZERO_PAGE
+        DAX_POLICY_PAGE_CACHE
+
+    enum dax_page_pool_kind:
+        DAX_PAGE_POOL_COLD
+        DAX_PAGE_POOL_WARM
+
+    enum dax_device_open_flags:
+        DAX_DEVICE_CREATE
+        DAX_DEVICE_OVERWRITE
+
+    enum dax_vma_flags:
+        DAX_VM_READ
+        DAX_VM_WRITE
+        DAX_VM_SHARED
+
+    enum dax_vma_pages:
+        DAX_PAGES_AUTO
+        DAX_PAGES_PTE
+        DAX_PAGES_PMD
+
+    struct dax_iomap:
+        uint64_t addr
+        dax_loff_t offset
+        uint64_t length
+        uint16_t type
+        uint16_t flags
+        dax_device *dax_dev
+        void *private_data
+
+    struct dax_iomap_ops:
+        size_t struct_size
+        int (*iomap_begin)(
+                dax_mapping *mapping, void *private_data, dax_loff_t pos,
+                uint64_t length, unsigned int flags, dax_iomap *iomap)
+        int (*iomap_end)(
+                dax_mapping *mapping, void *private_data, dax_loff_t pos,
+                uint64_t length, int64_t written, unsigned int flags,
+                dax_iomap *iomap)
+        int (*fallocate)(
+                dax_mapping *mapping, void *private_data, dax_loff_t pos,
+                uint64_t len)
+        int (*punch)(
+                dax_mapping *mapping, void *private_data, dax_loff_t pos,
+                uint64_t len)
+        int (*truncate)(
+                dax_mapping *mapping, void *private_data, dax_loff_t size)
+        int (*sync)(dax_mapping *mapping, void *private_data)
+        int (*remap)(
+                dax_mapping *mapping, void *private_data, dax_loff_t pos,
+                uint64_t len)
+        void (*free)(dax_mapping *mapping, void *private_data)
+
+    struct dax_mapping_attr:
+        size_t struct_size
+        dax_loff_t size
+        unsigned int policy
+        unsigned int page_pool
+        const dax_iomap_ops *ops
+        void *private_data
+
+    struct dax_vma_attr:
+        size_t struct_size
+        dax_loff_t offset
+        uint64_t length
+        unsigned int flags
+        unsigned int pages
+        uint64_t address
+
+    struct dax_fault_info:
+        dax_vm_fault_t fault
+        int error
+        int reason
+        dax_loff_t offset
+
+    struct dax_entry_info:
+        dax_pgoff_t index
+        dax_pfn_t pfn
+        uint8_t order
+        uint8_t zero
+        uint8_t empty
+        uint8_t locked
+        uint8_t dirty
+        uint8_t towrite
+        uint8_t page
+        uint8_t reserved
+
+    struct dax_extent:
+        dax_loff_t offset
+        uint64_t length
+        uint64_t device_offset
+        uint32_t type
+        uint32_t flags
+
+
+cdef extern from "daxcore.h" nogil:
+    const char *dax_version()
+    const char *dax_errormsg()
+    int dax_device_open(
+            dax_device **ret_dev, const char *path, uint64_t size,
+            unsigned int flags)
+    int dax_device_memory(dax_device **ret_dev, uint64_t size)
+    void dax_device_get(dax_device *dev)
+    void dax_device_put(dax_device *dev)
+    int dax_device_kill(dax_device *dev)
+    uint64_t dax_device_size(const dax_device *dev)
+    uint64_t dax_device_free_bytes(dax_device *dev)
+    uint64_t dax_device_alignment(const dax_device *dev)
+    const char *dax_device_path(const dax_device *dev)
+    int dax_device_alive(const dax_device *dev)
+    int dax_device_readonly(const dax_device *dev)
+    unsigned int dax_device_nr_files(const dax_device *dev)
+    int64_t dax_direct_access(
+            dax_device *dev, dax_pgoff_t pgoff, uint64_t nr_pages,
+            void **ret_kaddr, dax_pfn_t *ret_pfn)
+    int dax_mapping_new(
+            dax_mapping **ret_mapping, dax_device *dev,
+            const dax_mapping_attr *attr)
+    void dax_mapping_get(dax_mapping *mapping)
+    void dax_mapping_put(dax_mapping *mapping)
+    dax_loff_t dax_mapping_size(const dax_mapping *mapping)
+    unsigned int dax_mapping_policy(const dax_mapping *mapping)
+    dax_device *dax_mapping_device(const dax_mapping *mapping)
+    ssize_t dax_mapping_pread(
+            dax_mapping *mapping, void *buf, size_t len, dax_loff_t pos)
+    ssize_t dax_mapping_pwrite(
+            dax_mapping *mapping, const void *buf, size_t len, dax_loff_t pos)
+    int dax_mapping_truncate(dax_mapping *mapping, dax_loff_t size)
+    int dax_mapping_fallocate(
+            dax_mapping *mapping, dax_loff_t pos, uint64_t len)
+    int dax_mapping_punch_hole(
+            dax_mapping *mapping, dax_loff_t pos, uint64_t len)
+    int64_t dax_mapping_entries(
+            dax_mapping *mapping, dax_pgoff_t *index, dax_entry_info *buf,
+            size_t nr)
+    int64_t dax_mapping_extents(
+            dax_mapping *mapping, dax_loff_t *pos, dax_extent *buf, size_t nr)
+    size_t dax_mapping_stats(dax_mapping *mapping, uint64_t *values, size_t nr)
+    const char *dax_stat_name(size_t i)
+    const char *dax_fallback_reason_name(int reason)
+    int dax_vma_new(
+            dax_vma **ret_vma, dax_mapping *mapping, const dax_vma_attr *attr)
+    void dax_vma_get(dax_vma *vma)
+    void dax_vma_put(dax_vma *vma)
+    dax_mapping *dax_vma_mapping(const dax_vma *vma)
+    uint64_t dax_vma_length(const dax_vma *vma)
+    dax_loff_t dax_vma_offset(const dax_vma *vma)
+    int dax_vma_fault(
+            dax_vma *vma, dax_pgoff_t pgoff, int write, dax_fault_info *info)
+    int64_t dax_vma_fault_range(
+            dax_vma *vma, dax_pgoff_t pgoff, uint64_t nr_pages, int write,
+            uint64_t *latencies, size_t nr_latencies, dax_fault_info *info)
+    int64_t dax_vma_fault_many(
+            dax_vma *vma, const dax_pgoff_t *pgoffs, size_t nr, int write,
+            uint64_t *latencies, size_t nr_latencies, dax_fault_info *info)
+    ssize_t dax_vma_read(
+            dax_vma *vma, void *buf, size_t len, uint64_t offset,
+            dax_fault_info *info)
+    ssize_t dax_vma_write(
+            dax_vma *vma, const void *buf, size_t len, uint64_t offset,
+            dax_fault_info *info)
+    int dax_vma_dontneed(dax_vma *vma, uint64_t offset, uint64_t len)
+    int dax_vma_pagemap(
+            dax_vma *vma, dax_pgoff_t pgoff, dax_pfn_t *pfns, uint64_t nr_pages)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Fixtures, and the rule for tests that need something of the machine.
+
+A test that cannot run here skips with a reason that begins ``needs NAME:``.
+``DAXCORE_REQUIRE=root,cc,...`` makes the skips of those names failures.
+"""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+import daxcore
+
+MIB = 1 << 20
+PAGE = daxcore.PAGE_SIZE
+ROOT = Path(__file__).resolve().parent.parent
+
+REQUIRED = set(filter(None, os.environ.get("DAXCORE_REQUIRE", "").split(",")))
+
+_BACKINGS = ["memory", "file"]
+if os.environ.get("DAXCORE_TEST_DEVDAX"):
+    _BACKINGS.append("devdax")
+
+
+def need(name, present, how):
+    """Skip unless `present`; the reason says what is missing and what helps."""
+    if not present:
+        pytest.skip(f"needs {name}: {how}")
+
+
+def need_program(name, package):
+    """Return the path of a program, or skip."""
+    path = shutil.which(name)
+    need(name, path, f"apt-get install {package}")
+    return path
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    if not (report.skipped and isinstance(report.longrepr, tuple)):
+        return
+    reason = report.longrepr[2]
+    match = re.search(r"needs (\w+)", reason)
+    if match and match[1] in REQUIRED:
+        report.outcome = "failed"
+        report.longrepr = f"{reason}, and DAXCORE_REQUIRE names it"
+
+
+@pytest.fixture(params=_BACKINGS)
+def make_device(request, tmp_path):
+    """Return a function that opens a device of a size on each backing."""
+    devices = []
+
+    def make(size=16 * MIB):
+        if request.param == "memory":
+            dev = daxcore.Device.memory(size)
+        elif request.param == "file":
+            path = tmp_path / f"device-{len(devices)}"
+            dev = daxcore.Device.open(path, size=size, create=True)
+        else:
+            node = os.environ["DAXCORE_TEST_DEVDAX"]
+            dev = daxcore.Device.open(node, overwrite=True)
+        devices.append(dev)
+        return dev
+
+    yield make
+    for dev in devices:
+        dev.close()
+
+
+@pytest.fixture
+def device(make_device):
+    """A device of 16 MiB, once in memory and once in a file."""
+    return make_device()
+
+
+@pytest.fixture
+def memory():
+    """A device of 16 MiB in memory, for what no backing changes."""
+    with daxcore.Device.memory(16 * MIB) as dev:
+        yield dev

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""daxcore.bench: what a run does, and schema 1 of what it reports."""
+
+import json
+import threading
+
+import numpy as np
+import pytest
+
+from daxcore.bench import contenders, machine, report, runner
+from daxcore.bench.runner import Settings
+from daxcore.bench.work import Work, timed
+
+SIZE = 4 << 20
+PAGES = SIZE // 4096
+NUMBER = (int, float)
+OPTIONAL = (int, float, type(None))
+
+TOP = {
+    "schema": int,
+    "scenario": str,
+    "size_bytes": int,
+    "pages": int,
+    "order": str,
+    "threads": int,
+    "machine": dict,
+    "timer_overhead_ns": NUMBER,
+    "results": list,
+    "ratios": dict,
+    "skipped": list,
+}
+RESULT = {
+    "contender": str,
+    "policy": str,
+    "backend": str,
+    "pages_kind": str,
+    "median_ns_per_page": NUMBER,
+    "min_ns_per_page": NUMBER,
+    "max_ns_per_page": NUMBER,
+    "p50_ns": OPTIONAL,
+    "p99_ns": OPTIONAL,
+    "timer_overhead_ns": NUMBER,
+    "rounds": int,
+    "faults": dict,
+    "timed_faults": int,
+    "memory": dict,
+    "served_by": str,
+    "distinct_pfns": OPTIONAL,
+}
+FAULTS = {"pte": int, "pmd": OPTIONAL, "fallback": OPTIONAL}
+MEMORY = dict.fromkeys(
+    (
+        "tree_bytes",
+        "page_table_bytes",
+        "page_cache_bytes",
+        "rss_delta_bytes",
+        "system_cached_delta_bytes",
+    ),
+    OPTIONAL,
+)
+MACHINE = {
+    "cpu": str,
+    "cpus": int,
+    "architecture": str,
+    "kernel": str,
+    "memory_bytes": int,
+    "page_size": int,
+    "thp": (str, type(None)),
+    "thp_shmem": (str, type(None)),
+    "python": str,
+    "numpy": str,
+    "daxcore": str,
+}
+
+
+def assert_shape(data, shape):
+    assert list(data) == list(shape)
+    for name, kind in shape.items():
+        assert isinstance(data[name], kind), name
+
+
+def bench(scenario="hole-read", rounds=1, directory=".", **work):
+    settings = Settings(scenario, Work(SIZE, **work), rounds, directory=str(directory))
+    data = report.to_dict(runner.run(settings))
+    return json.loads(json.dumps(data))
+
+
+def by_name(data):
+    return {r["contender"]: r for r in data["results"]}
+
+
+def test_schema_1(tmp_path):
+    data = bench(rounds=2, directory=tmp_path)
+    assert_shape(data, TOP)
+    assert_shape(data["machine"], MACHINE)
+    assert data["schema"] == 1
+    assert (data["size_bytes"], data["pages"]) == (SIZE, PAGES)
+    assert len(data["results"]) + len(data["skipped"]) == 5
+    for result in data["results"]:
+        assert_shape(result, RESULT)
+        assert_shape(result["faults"], FAULTS)
+        assert_shape(result["memory"], MEMORY)
+        assert result["rounds"] == 2
+    assert set(data["ratios"]) == set(by_name(data))
+    assert data["ratios"]["page-cache warm"] == 1
+
+
+def test_documented(request):
+    path = request.config.rootpath / "docs/bench-json.md"
+    if not path.exists():
+        pytest.skip("the documentation is not part of the installed package")
+    text = path.read_text()
+    for name in (*TOP, *RESULT, *MEMORY, *MACHINE, *FAULTS):
+        assert f"`{name}`" in text, name
+
+
+@pytest.mark.parametrize("order", ["seq", "random"])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_hole_read_is_served_by_one_frame(order, threads):
+    results = by_name(bench(order=order, threads=threads))
+    zero = results["zero-page"]
+    assert zero["distinct_pfns"] == 1
+    assert zero["served_by"] == "the zero page (1 distinct PFN)"
+    assert zero["memory"]["page_cache_bytes"] == 0
+    for pool in ("warm", "cold"):
+        pages = results[f"page-cache {pool}"]
+        assert pages["distinct_pfns"] == PAGES
+        assert pages["served_by"] == "1,024 page-cache pages"
+        assert pages["memory"]["page_cache_bytes"] == SIZE
+        assert pages["faults"]["pte"] == PAGES
+    assert zero["faults"] == {"pte": PAGES, "pmd": 0, "fallback": 0}
+
+
+@pytest.mark.parametrize(
+    ("scenario", "zero", "pages"),
+    [
+        ("hole-read", (1, 1), (1, 1)),
+        ("first-write", (1, 1), (2, 2)),
+        ("read-then-write", (2, 1), (3, 2)),
+        ("refault", (2, 1), (2, 1)),
+    ],
+)
+def test_fault_counts(scenario, zero, pages):
+    results = by_name(bench(scenario))
+    for name, (total, of_those_timed) in (
+        ("zero-page", zero),
+        ("page-cache warm", pages),
+        ("page-cache cold", pages),
+    ):
+        assert results[name]["faults"]["pte"] == total * PAGES, name
+        assert results[name]["timed_faults"] == of_those_timed * PAGES, name
+
+
+@pytest.mark.parametrize("scenario", ["first-write", "read-then-write"])
+def test_writes_are_served_by_blocks(scenario):
+    results = by_name(bench(scenario))
+    for name in ("zero-page", "page-cache warm", "page-cache cold"):
+        assert results[name]["served_by"] == "1,024 device blocks"
+        assert results[name]["memory"]["page_cache_bytes"] == 0
+
+
+@pytest.mark.parametrize("kind", ["pmd", "auto"])
+def test_hole_read_by_2_mib(kind):
+    data = bench(pages_kind=kind)
+    zero = by_name(data)["zero-page"]
+    assert zero["served_by"] == "the 2 MiB zero page"
+    assert zero["faults"] == {"pte": 0, "pmd": 2, "fallback": 0}
+    skipped = [s["contender"] for s in data["skipped"]]
+    assert ("kernel /dev/shm" in skipped) == (kind == "pmd")
+    assert "page-cache, served by the 2 MiB zero page" in report.conclusion(data)
+
+
+def test_no_space_is_a_reason(monkeypatch):
+    monkeypatch.setattr(machine, "free_bytes", lambda path: 1 << 20)
+    skipped = {s["contender"]: s["reason"] for s in bench()["skipped"]}
+    assert "free on /dev/shm, has 1 MiB" in skipped["kernel /dev/shm"]
+    monkeypatch.setattr(machine, "available_bytes", lambda: 1 << 20)
+    data = bench()
+    assert data["results"] == []
+    assert "of memory, 1 MiB available" in data["skipped"][0]["reason"]
+    assert "nothing was run" in report.conclusion(data)
+
+
+def test_missing_directory_is_a_reason():
+    contender = contenders.Kernel("kernel", "/nonexistent")
+    reason = contender.why_not(None, Work(SIZE))
+    assert reason == "/nonexistent does not exist"
+
+
+def test_kernel_file_is_gone_at_once(tmp_path):
+    session = contenders.KernelSession(str(tmp_path), Work(SIZE))
+    assert list(tmp_path.iterdir()) == []
+    session.close()
+
+
+def test_no_descriptor_is_left(tmp_path):
+    import os
+
+    bench(directory=tmp_path)
+    before = os.listdir("/proc/self/fd")
+    bench(directory=tmp_path)
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+@pytest.mark.parametrize("order", ["seq", "random"])
+@pytest.mark.parametrize("threads", [1, 2, 7])
+def test_shares_are_disjoint_and_complete(order, threads):
+    work = Work(SIZE, order, threads)
+    pages = np.concatenate([np.asarray(share) for share in work.shares])
+    assert len(work.shares) == threads
+    assert np.array_equal(np.sort(pages), np.arange(PAGES))
+
+
+def test_shares_of_large_files_are_cut_on_2_mib():
+    work = Work(64 << 20, threads=3)
+    assert all(share.start % 512 == 0 for share in work.shares)
+
+
+def test_random_order_is_the_same_for_all():
+    assert np.array_equal(
+        Work(SIZE, "random").permutation, Work(SIZE, "random").permutation
+    )
+
+
+def test_an_error_of_a_thread_reaches_the_caller():
+    def fail():
+        raise OSError("no")
+
+    before = threading.active_count()
+    with pytest.raises(OSError, match="no"):
+        timed([fail, lambda: None])
+    assert threading.active_count() == before
+
+
+def test_percentiles_below_the_clock_are_null():
+    latencies = np.array([10, 20, 30, 1000], np.uint64)
+    assert runner.percentile(latencies, 50, 20) is None
+    assert runner.percentile(latencies, 99, 20) > 900
+    assert runner.percentile(None, 50, 20) is None
+
+
+def test_rounds_rotate():
+    assert [runner._rotated([1, 2, 3], i) for i in range(3)] == [
+        [1, 2, 3],
+        [2, 3, 1],
+        [3, 1, 2],
+    ]
+
+
+def test_timer_overheads_are_positive():
+    assert machine.python_timer_overhead_ns() > 0
+    assert 0 <= machine.native_timer_overhead_ns(rounds=3, nbytes=4 << 20) < 1000
+
+
+@pytest.mark.parametrize(
+    ("zero_ns", "text"),
+    [
+        (20, "5.0 times faster"),
+        (200, "2.0 times slower"),
+        (98, "equal within 5 %"),
+    ],
+)
+def test_conclusion_says_both_ways(zero_ns, text):
+    def one(name, ns, cache):
+        return {
+            "contender": name,
+            "median_ns_per_page": ns,
+            "memory": {"page_cache_bytes": cache},
+            "served_by": "something",
+        }
+
+    data = {
+        "scenario": "hole-read",
+        "size_bytes": 1 << 30,
+        "results": [one("zero-page", zero_ns, 0), one("page-cache warm", 100, 1 << 30)],
+    }
+    line = report.conclusion(data)
+    assert line.endswith(text)
+    assert "0 B of page cache" in line and "1 GiB of page cache" in line

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""benchmarks/ builds and runs; what it measures is judged by gates.py."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import daxcore
+
+TOP = Path(__file__).resolve().parent.parent
+BENCHMARKS = TOP / "benchmarks"
+LIBRARY = Path(daxcore.get_library_dir(), "libdaxcore.so.0")
+
+pytestmark = [
+    pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="needs the source tree"),
+    pytest.mark.skipif(
+        not (shutil.which("make") and shutil.which("cc")),
+        reason="needs a C compiler: apt install gcc make",
+    ),
+    pytest.mark.skipif(
+        any(os.environ.get(f"DAXCORE_{k}") for k in ("SANITIZE", "COVERAGE")),
+        reason="an instrumented library does not link into the loops",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("benchmarks")
+    command = ["make", "-s", "-C", BENCHMARKS / "c"]
+    command += [f"BUILD={folder}", f"LIB={LIBRARY}", "CFLAGS=-O1"]
+    subprocess.run(command, check=True, timeout=100)
+    return folder
+
+
+def output(*command):
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_bench_fault_program(build):
+    data = output(build / "bench_fault", "--pages", "1024", "--rounds", "2")
+    for order in ("seq", "random"):
+        results = data["order"][order]
+        assert results["zero-page"]["faults"] == 1024
+        assert results["zero-page 2 MiB"]["faults"] == 2
+        assert results["zero-page"]["page_cache_bytes"] == 0
+        assert results["page-cache warm"]["page_cache_bytes"] == 1024 * 4096
+        assert results["floor"]["of_floor"] == 1
+
+
+def test_bench_tree_program(build):
+    data = output(build / "bench_tree", "--pages", "1024", "--rounds", "1")
+    times = [value for name, value in data.items() if name not in ("entries", "rounds")]
+    assert len(times) == 10
+    assert all(ns > 0 for ns in times)
+
+
+@pytest.mark.parametrize("args", [["--pages", "0"], ["--pages"], ["--fast", "1"]])
+def test_bad_arguments(build, args):
+    result = subprocess.run(
+        [build / "bench_fault", *args], capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 2
+    assert "usage" in result.stderr
+
+
+@pytest.fixture
+def gates(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    spec = importlib.util.spec_from_file_location("gates", BENCHMARKS / "gates.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "gates", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_gate_verdicts(gates):
+    assert gates.Gate("1", "most", 2.0, 2.0).passed
+    assert not gates.Gate("1", "most", 2.1, 2.0).passed
+    assert gates.Gate("1", "least", 0.9, 0.9, at_least=True).passed
+    assert not gates.Gate("1", "least", 0.8, 0.9, at_least=True).passed
+
+
+def test_fault_count_gates(gates):
+    with daxcore.Device.memory(64 << 20) as device:
+        assert all(gate.passed for gate in gates.count_gates(device))
+
+
+def test_memory_gates_at_full_size(gates):
+    with daxcore.Device.memory(2 << 20) as device:
+        assert all(gate.passed for gate in gates.memory_gates(device))
+
+
+def test_pytest_benchmark_suites(build):
+    pytest.importorskip("pytest_benchmark", reason="pip install 'daxcore[bench]'")
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--benchmark-disable"]
+        + [str(path) for path in sorted(BENCHMARKS.glob("bench_*.py"))],
+        env={**os.environ, "DAXCORE_BENCH_SIZE": "2MiB"},
+        cwd=TOP,
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert result.returncode == 0, result.stdout
