@@ -8,7 +8,7 @@ themselves through an rpath.  Two copies of it would be two engines.
 Environment:
 
 DAXCORE_SANITIZE    address,undefined or thread: build the library with it
-DAXCORE_DEBUG=1     no optimisation, DAX_DEBUG defined
+DAXCORE_DEBUG=1     no optimisation
 DAXCORE_WERROR=1    warnings of the library's C code are errors
 DAXCORE_COVERAGE=1  build the library for gcov
 DAXCORE_ABI3=0      build for this Python only, not for the stable ABI
@@ -69,8 +69,6 @@ def compile_flags():
 
 def macros():
     defined = [("DAX_VERSION", f'"{VERSION}"')]
-    if knob("DEBUG"):
-        defined.append(("DAX_DEBUG", "1"))
     if knob("TREE_SHIFT"):
         defined.append(("DAX_TREE_SHIFT", knob("TREE_SHIFT")))
     return defined

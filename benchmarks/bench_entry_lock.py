@@ -6,17 +6,19 @@
 One call is a million operations in C, by each thread.
 """
 
+from contextlib import closing
+
 import native
 import pytest
 
+ENTRIES = 1 << 20
 ITERATIONS = 1 << 20
 
 
 @pytest.fixture(scope="module")
 def tree():
-    tree = native.Tree()
-    yield tree
-    tree.close()
+    with closing(native.Tree(ENTRIES)) as tree:
+        yield tree
 
 
 @pytest.mark.parametrize(

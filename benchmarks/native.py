@@ -25,6 +25,7 @@ HOLE_READ, FIRST_WRITE, READ_THEN_WRITE, REFAULT = range(4)
 
 TREE_WORKS = (
     "flat load, sequential",
+    "bare walk, sequential",
     "lookup, sequential",
     "bare walk, random",
     "lookup, random",
@@ -167,7 +168,7 @@ class Floor:
 class Tree:
     """A tree of many entries and the plain arrays beside it."""
 
-    def __init__(self, entries=1 << 20):
+    def __init__(self, entries):
         self._bench = c_void_p()
         check(trees().tree_bench_new(byref(self._bench), entries), "tree_bench_new")
 

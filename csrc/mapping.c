@@ -321,17 +321,32 @@ static int drain(struct dax_mapping *mapping)
 	return ret;
 }
 
-/* The @nth file of the device, with a reference; NULL past the last. */
+/* A reference, unless the last one has gone and the file is being freed. */
+static bool mapping_get_unless_zero(struct dax_mapping *mapping)
+{
+	unsigned int old = READ_ONCE(mapping->refs);
+
+	while (old)
+		if (atomic_compare_exchange_weak(&mapping->refs, &old, old + 1))
+			return true;
+	return false;
+}
+
+/* The @nth file of the device that is alive, with a reference; NULL past the
+ * last. */
 static struct dax_mapping *nth_mapping(struct dax_device *dev, unsigned int nth)
 {
 	struct dax_mapping *mapping;
 
 	mutex_lock(&dev->lock);
-	mapping = dev->mappings;
-	while (mapping && nth--)
-		mapping = mapping->next_on_device;
-	if (mapping)
-		mapping_get(mapping);
+	for (mapping = dev->mappings; mapping; mapping = mapping->next_on_device) {
+		if (nth) {
+			nth--;
+			continue;
+		}
+		if (mapping_get_unless_zero(mapping))
+			break;
+	}
 	mutex_unlock(&dev->lock);
 	return mapping;
 }

@@ -180,47 +180,55 @@ static uintptr_t make_rnode(const struct radix_tree_node *node,
 	return (uintptr_t)node | shift;
 }
 
-/* One level more: the old top becomes slot 0 of a new one. */
-static int grow_one(struct radix_tree_root *root)
+/* Nodes from @shift down to @low, chained by their slot 0, none published.
+ * Return: the topmost, or NULL when memory ran out. */
+static struct radix_tree_node *build_tops(struct radix_tree_root *root,
+					  unsigned int shift, unsigned int low)
 {
-	uintptr_t rnode = READ_ONCE(root->rnode);
-	struct radix_tree_node *old = rnode_node(rnode);
-	unsigned int shift = rnode_shift(rnode) + RADIX_TREE_MAP_SHIFT;
-	struct radix_tree_node *top;
+	struct radix_tree_node *below = NULL;
+	struct radix_tree_node *node;
 
-	top = node_alloc(root, NULL, shift, 0);
-	if (!top)
-		return -ENOMEM;
-	for (unsigned int tag = 0; tag < RADIX_TREE_MAX_TAGS; tag++)
-		if (node_tagged(old, tag))
-			atomic_init(&top->tags[tag][0], 1);
-	atomic_init(&top->slots[0], node_to_entry(old));
-	old->parent = top;
-	smp_store_release(&root->rnode, make_rnode(top, shift));
-	return 0;
+	for (; low <= shift; low += RADIX_TREE_MAP_SHIFT) {
+		node = node_alloc(root, NULL, low, 0);
+		if (!node)
+			goto err_free;
+		if (below) {
+			atomic_init(&node->slots[0], node_to_entry(below));
+			below->parent = node;
+		}
+		below = node;
+	}
+	return below;
+
+err_free:
+	if (below)
+		node_free_recursive(root, below);
+	return NULL;
 }
 
-/* Undo grow_one(): nothing was put beside the old top, and whoever looked
- * at the new one meanwhile found nothing beyond it. */
-static void shrink_to(struct radix_tree_root *root, uintptr_t rnode)
+/* Hang @old below the new tops, its tags first, and publish. */
+static void publish_tops(struct radix_tree_root *root,
+			 struct radix_tree_node *top,
+			 struct radix_tree_node *old)
 {
-	struct radix_tree_node *top = rnode_node(READ_ONCE(root->rnode));
+	struct radix_tree_node *lowest = top;
 
-	smp_store_release(&root->rnode, rnode);
-	while (top != rnode_node(rnode)) {
-		struct radix_tree_node *below =
-			entry_to_node(READ_ONCE(top->slots[0]));
-
-		node_free(root, top);
-		top = below;
-	}
-	top->parent = NULL;
+	while (lowest->shift > old->shift + RADIX_TREE_MAP_SHIFT)
+		lowest = entry_to_node(READ_ONCE(lowest->slots[0]));
+	for (unsigned int tag = 0; tag < RADIX_TREE_MAX_TAGS; tag++)
+		for (struct radix_tree_node *node = lowest;
+		     node_tagged(old, tag) && node; node = node->parent)
+			atomic_init(&node->tags[tag][0], 1);
+	atomic_init(&lowest->slots[0], node_to_entry(old));
+	old->parent = lowest;
+	smp_store_release(&root->rnode, make_rnode(top, top->shift));
 }
 
 int radix_tree_extend(struct radix_tree_root *root, dax_pgoff_t maxindex)
 {
 	uintptr_t rnode = READ_ONCE(root->rnode);
 	unsigned int shift = shift_for(maxindex);
+	struct radix_tree_node *top;
 
 	if (shift <= rnode_shift(rnode))
 		return 0;
@@ -228,12 +236,10 @@ int radix_tree_extend(struct radix_tree_root *root, dax_pgoff_t maxindex)
 		WRITE_ONCE(root->rnode, shift);
 		return 0;
 	}
-	while (rnode_shift(READ_ONCE(root->rnode)) < shift) {
-		if (grow_one(root)) {
-			shrink_to(root, rnode);
-			return -ENOMEM;
-		}
-	}
+	top = build_tops(root, shift, rnode_shift(rnode) + RADIX_TREE_MAP_SHIFT);
+	if (!top)
+		return -ENOMEM;
+	publish_tops(root, top, rnode_node(rnode));
 	return 0;
 }
 

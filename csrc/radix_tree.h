@@ -214,14 +214,42 @@ static inline void radix_tree_prefetch(struct radix_tree_root *root,
 					    ->slots[index & RADIX_TREE_MAP_MASK], 1);
 }
 
+/* The word in the slot of @index one level below @entry, a node. */
+static __always_inline_fn void *radix_tree_below(const void *entry,
+						 dax_pgoff_t index,
+						 unsigned int shift)
+{
+	return smp_load_acquire(&entry_to_node(entry)
+				      ->slots[(index >> shift) & RADIX_TREE_MAP_MASK]);
+}
+
 /* The entry that covers @index, or NULL.  Context: shared or exclusive. */
 static inline void *radix_tree_lookup(struct radix_tree_root *root,
 				      dax_pgoff_t index)
 {
-	struct radix_tree_iter iter;
+	const unsigned int low = RADIX_TREE_MAP_SHIFT;
+	uintptr_t rnode = smp_load_acquire(&root->rnode);
+	unsigned int shift = rnode_shift(rnode);
+	void *entry = node_to_entry(rnode_node(rnode));
 
-	radix_tree_walk(root, index, 0, &iter);
-	return iter.entry;
+	if (unlikely(!rnode_node(rnode) || index >> shift > RADIX_TREE_MAP_MASK))
+		return NULL;
+	for (; unlikely(shift > 2 * low); shift -= low) {
+		entry = radix_tree_below(entry, index, shift);
+		if (!radix_tree_is_internal_node(entry))
+			return entry;
+	}
+	if (shift == 2 * low) {
+		entry = radix_tree_below(entry, index, 2 * low);
+		if (unlikely(!radix_tree_is_internal_node(entry)))
+			return entry;
+	}
+	if (likely(shift)) {
+		entry = radix_tree_below(entry, index, low);
+		if (unlikely(!radix_tree_is_internal_node(entry)))
+			return entry;
+	}
+	return radix_tree_below(entry, index, 0);
 }
 
 /* An empty tree able to hold indices up to @maxindex. */

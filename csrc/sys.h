@@ -106,7 +106,7 @@ static inline void smp_mb(void)
 static inline void asym_barrier_light(void)
 {
 	barrier();
-	if (unlikely(!sys_has_membarrier))
+	if (unlikely(!sys_has_membarrier) || dax_test_no_membarrier())
 		smp_mb();
 }
 

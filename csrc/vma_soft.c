@@ -445,7 +445,7 @@ static int check_range(const struct dax_vma_attr *attr)
 		return dax_error(-EOVERFLOW, "offset %" PRId64 " + length %" PRIu64
 				 " is beyond 2^63-4096", attr->offset, attr->length);
 	if (attr->length > max_length)
-		return dax_error(-ENOMEM, "length %" PRIu64 " is more than one mapping "
+		return dax_error(-EOVERFLOW, "length %" PRIu64 " is more than one mapping "
 				 "can have (128 TiB)", attr->length);
 	return 0;
 }

@@ -57,22 +57,12 @@ struct tree_loop {
 
 static void flat_seq(struct worker *w)
 {
-	struct tree_bench *b = w->bench;
+	_Atomic uint64_t *flat = w->bench->flat;
+	uint64_t mask = w->bench->nr - 1;
 	uint64_t sum = 0;
 
 	for (uint64_t i = 0; i < w->iterations; i++)
-		sum += smp_load_acquire(&b->flat[i & (b->nr - 1)]);
-	w->sum = sum;
-}
-
-static void lookup_seq(struct worker *w)
-{
-	struct tree_bench *b = w->bench;
-	struct radix_tree_root *root = &b->mapping->i_pages;
-	uint64_t sum = 0;
-
-	for (uint64_t i = 0; i < w->iterations; i++)
-		sum += dax_from_slot(radix_tree_lookup(root, i & (b->nr - 1)));
+		sum += smp_load_acquire(&flat[i & mask]);
 	w->sum = sum;
 }
 
@@ -84,6 +74,30 @@ static __always_inline_fn void *bare_walk(struct radix_tree_node *node,
 		node = entry_to_node(smp_load_acquire(
 			&node->slots[(index >> shift) & RADIX_TREE_MAP_MASK]));
 	return smp_load_acquire(&node->slots[index & RADIX_TREE_MAP_MASK]);
+}
+
+static void walk_seq(struct worker *w)
+{
+	uintptr_t rnode = smp_load_acquire(&w->bench->mapping->i_pages.rnode);
+	struct radix_tree_node *top = rnode_node(rnode);
+	unsigned int shift = rnode_shift(rnode);
+	uint64_t mask = w->bench->nr - 1;
+	uint64_t sum = 0;
+
+	for (uint64_t i = 0; i < w->iterations; i++)
+		sum += dax_from_slot(bare_walk(top, shift, i & mask));
+	w->sum = sum;
+}
+
+static void lookup_seq(struct worker *w)
+{
+	struct radix_tree_root *root = &w->bench->mapping->i_pages;
+	uint64_t mask = w->bench->nr - 1;
+	uint64_t sum = 0;
+
+	for (uint64_t i = 0; i < w->iterations; i++)
+		sum += dax_from_slot(radix_tree_lookup(root, i & mask));
+	w->sum = sum;
 }
 
 static void walk_random(struct worker *w)
@@ -176,6 +190,7 @@ static void entry_lock_2(struct worker *w)
 
 static const struct tree_loop loops[TREE_NR_WORKS] = {
 	[TREE_FLAT_SEQ] = { "flat load, sequential", flat_seq, 1 },
+	[TREE_WALK_SEQ] = { "bare walk, sequential", walk_seq, 1 },
 	[TREE_LOOKUP_SEQ] = { "lookup, sequential", lookup_seq, 1 },
 	[TREE_WALK_RANDOM] = { "bare walk, random", walk_random, 1 },
 	[TREE_LOOKUP_RANDOM] = { "lookup, random", lookup_random, 1 },

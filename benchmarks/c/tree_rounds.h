@@ -12,11 +12,12 @@
 
 struct tree_bench;
 
-/* In pairs: the bare thing, then the library's. */
+/* The bare thing first, then the library's. */
 enum tree_work {
 	TREE_FLAT_SEQ,		/* acquire load from an array */
+	TREE_WALK_SEQ,		/* acquire loads down the same nodes, unchecked */
 	TREE_LOOKUP_SEQ,
-	TREE_WALK_RANDOM,	/* acquire loads down the same nodes, unchecked */
+	TREE_WALK_RANDOM,
 	TREE_LOOKUP_RANDOM,
 	TREE_CAS_PAIR,		/* 0 -> 1 -> 0 */
 	TREE_LOCK_PAIR,		/* grab and put of an entry, walk included */

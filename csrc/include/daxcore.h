@@ -148,7 +148,8 @@ DAX_API int64_t dax_direct_access(struct dax_device *dev, dax_pgoff_t pgoff,
  *
  * Context: may sleep; GIL: no.
  * Return: 0; -EINVAL (size negative or above 2^63-4096, unknown policy or
- * pool, ops without iomap_begin, struct_size), -ENOMEM, -ENXIO (device dead).
+ * pool, ops without iomap_begin, struct_size), -ENOMEM, -ENXIO (device dead),
+ * -ESTALE (the device was opened before fork()).
  * Since: 0.1
  */
 DAX_API int dax_mapping_new(struct dax_mapping **ret_mapping,
@@ -295,8 +296,8 @@ DAX_API const char *dax_fallback_reason_name(int reason);
  *
  * Context: invalidate_lock exclusive for a moment; may sleep; GIL: no.
  * Return: 0; -EINVAL (offset not a multiple of 4096, length 0, unknown flags),
- * -EOVERFLOW (offset + length beyond 2^63-4096), -ENOMEM (also: longer than
- * 128 TiB), -EROFS (shared and writable on a read-only device), -EDEADLK,
+ * -EOVERFLOW (offset + length beyond 2^63-4096, or longer than 128 TiB),
+ * -ENOMEM, -EROFS (shared and writable on a read-only device), -EDEADLK,
  * -ESTALE.
  * Since: 0.1
  */

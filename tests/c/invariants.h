@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * invariants.h -- what must hold of a file whenever nobody is inside it
+ *
+ *	check_invariants(mapping)	after every operation, no thread inside
+ *	check_tree_exact(root)		after an exclusive operation over all of
+ *					the tree: no empty node, no stale tag
+ *
+ * The tree is walked node by node, not with the calls under test.  Reports
+ * through CHECK; the numbers are those of docs/design.md.
+ */
+#ifndef INVARIANTS_H
+#define INVARIANTS_H
+
+#include "entry_lock.h"
+#include "frames.h"
+#include "iomap.h"
+#include "policy.h"
+#include "tap.h"
+#include "vma_soft.h"
+
+/* Leaves of a vma beyond this are not looked at. */
+enum { INVARIANTS_MAX_PAGES = 1 << 20 };
+
+struct invariants {
+	struct dax_mapping *mapping;	/* NULL: a tree alone */
+	struct radix_tree_root *root;
+	bool exact;
+	bool cut;		/* a vma was too long to be looked at whole */
+	uint64_t nodes;
+	uint64_t entries;	/* exceptional */
+	uint64_t pages;		/* page pointers */
+	uint64_t cow_pages;
+};
+
+/* ---- nodes and tags: I1, I4, I5 ------------------------------------------- */
+
+static inline bool inv_tag(const struct radix_tree_node *node, unsigned int tag,
+			   unsigned int offset)
+{
+	return node->tags[tag][offset / 64] >> (offset % 64) & 1;
+}
+
+static inline bool inv_any_tag(const struct radix_tree_node *node,
+			       unsigned int tag)
+{
+	for (unsigned int i = 0; i < RADIX_TREE_MAP_SIZE; i++)
+		if (inv_tag(node, tag, i))
+			return true;
+	return false;
+}
+
+/* A tag of a child shows in the parent; the other way only if @exact. */
+static inline void inv_child_tags(const struct invariants *inv,
+				  const struct radix_tree_node *node,
+				  unsigned int offset,
+				  const struct radix_tree_node *child)
+{
+	for (unsigned int tag = 0; tag < RADIX_TREE_MAX_TAGS; tag++) {
+		bool below = inv_any_tag(child, tag);
+		bool here = inv_tag(node, tag, offset);
+
+		CHECK(!below || here);
+		CHECK(!inv->exact || !here || below);
+	}
+}
+
+static inline void inv_no_tags(const struct radix_tree_node *node,
+			       unsigned int offset)
+{
+	CHECK(!inv_tag(node, DAX_PAGECACHE_TAG_DIRTY, offset));
+	CHECK(!inv_tag(node, DAX_PAGECACHE_TAG_TOWRITE, offset));
+}
+
+/* ---- entries: I1, I2, I3, I6, I11, I17 -------------------------------------- */
+
+static inline void inv_word(void *entry, unsigned int order)
+{
+	CHECK(!dax_is_locked(entry));					/* I6 */
+	CHECK(!(dax_is_zero_entry(entry) && dax_is_empty_entry(entry)));/* I1 */
+	EQ(dax_radix_order(entry), order);				/* I5 */
+	if (!dax_is_data_entry(entry))
+		EQ(dax_radix_pfn(entry), 0);				/* I2 */
+}
+
+static inline void inv_file_entry(struct invariants *inv,
+				  const struct radix_tree_node *node,
+				  unsigned int offset, dax_pgoff_t index,
+				  void *entry)
+{
+	struct dax_mapping *mapping = inv->mapping;
+	bool data = false;
+
+	if (radix_tree_exceptional_entry(entry)) {
+		inv_word(entry, node->shift);
+		data = dax_is_data_entry(entry);
+	} else {
+		CHECK(((uintptr_t)entry & 3) == 0);			/* I1 */
+		CHECK(mapping->policy->grab_page);
+		EQ(node->shift, 0);
+	}
+	if (!data)
+		inv_no_tags(node, offset);				/* I2 */
+	CHECK(!inv_tag(node, DAX_PAGECACHE_TAG_TOWRITE, offset) ||
+	      inv_tag(node, DAX_PAGECACHE_TAG_DIRTY, offset));		/* I17 */
+	CHECK(index + ((dax_pgoff_t)1 << node->shift) <=
+	      mapping_max_pgoff(mapping));				/* I11 */
+	EQ(wait_count((struct exceptional_entry_key){			/* I6 */
+		.owner = mapping, .entry_start = index }), 0);
+}
+
+static inline void inv_entry(struct invariants *inv,
+			     const struct radix_tree_node *node,
+			     unsigned int offset, dax_pgoff_t index, void *entry)
+{
+	if (radix_tree_exceptional_entry(entry))
+		inv->entries++;
+	else
+		inv->pages++;
+	if (inv->mapping)
+		inv_file_entry(inv, node, offset, index, entry);
+}
+
+static inline void inv_node(struct invariants *inv,
+			    const struct radix_tree_node *node, dax_pgoff_t base)
+{
+	unsigned int count = 0, exceptional = 0;
+
+	inv->nodes++;
+	for (unsigned int i = 0; i < RADIX_TREE_MAP_SIZE; i++) {
+		dax_pgoff_t index = base + ((dax_pgoff_t)i << node->shift);
+		void *entry = node->slots[i];
+
+		if (!entry) {
+			inv_no_tags(node, i);
+			continue;
+		}
+		count++;
+		exceptional += radix_tree_exceptional_entry(entry);
+		if (radix_tree_is_internal_node(entry)) {
+			const struct radix_tree_node *child = entry_to_node(entry);
+
+			MUST(node->shift >= RADIX_TREE_MAP_SHIFT);
+			CHECK(child->parent == node);
+			EQ(child->offset, i);
+			EQ(child->shift, node->shift - RADIX_TREE_MAP_SHIFT);
+			inv_child_tags(inv, node, i, child);
+			inv_node(inv, child, index);
+		} else {
+			inv_entry(inv, node, i, index, entry);
+		}
+	}
+	EQ(radix_tree_node_count(node), count);				/* I4 */
+	EQ(radix_tree_node_exceptional(node), exceptional);
+	CHECK(!inv->exact || count);
+}
+
+static inline void inv_tree(struct invariants *inv)
+{
+	uintptr_t rnode = inv->root->rnode;
+	const struct radix_tree_node *top = rnode_node(rnode);
+
+	if (top) {
+		CHECK(!top->parent);
+		EQ(top->shift, rnode_shift(rnode));
+		inv_node(inv, top, 0);
+	}
+	EQ(inv->root->nr_nodes, inv->nodes);				/* I4 */
+}
+
+static inline void check_tree_exact(struct radix_tree_root *root)
+{
+	struct invariants inv = { .root = root, .exact = true };
+
+	inv_tree(&inv);
+}
+
+/* The same where shared use may have left empty nodes and upper tags. */
+static inline void check_tree(struct radix_tree_root *root)
+{
+	struct invariants inv = { .root = root };
+
+	inv_tree(&inv);
+}
+
+/* ---- leaves: I7, I8, I11 ------------------------------------------------------ */
+
+/* The entry that covers a page, by a walk of our own. */
+static inline void *inv_find(struct radix_tree_root *root, dax_pgoff_t pgoff,
+			     const struct radix_tree_node **ret_node,
+			     unsigned int *ret_offset)
+{
+	const struct radix_tree_node *node = rnode_node(root->rnode);
+
+	if (pgoff > radix_tree_maxindex(root))
+		return NULL;
+	while (node) {
+		unsigned int offset =
+			(pgoff >> node->shift) & (RADIX_TREE_MAP_SIZE - 1);
+		void *entry = node->slots[offset];
+
+		if (!radix_tree_is_internal_node(entry)) {
+			*ret_node = node;
+			*ret_offset = offset;
+			return entry;
+		}
+		node = entry_to_node(entry);
+	}
+	return NULL;
+}
+
+static inline void inv_private_copy(struct invariants *inv,
+				    const struct dax_vma *vma, uint64_t leaf)
+{
+	inv->cow_pages++;
+	CHECK(!vma_is_shared(vma));
+	CHECK(!(leaf & LEAF_HUGE));
+	CHECK(leaf >> DAX_PAGE_SHIFT & DAX_PFN_HOST);
+}
+
+/* A leaf that shows the file: what its entry must be. */
+static inline void inv_file_leaf(struct invariants *inv,
+				 const struct dax_vma *vma, dax_pgoff_t pgoff,
+				 uint64_t leaf)
+{
+	bool written = leaf & (LEAF_WRITE | LEAF_DIRTY), huge = leaf & LEAF_HUGE;
+	dax_pfn_t pfn = leaf >> DAX_PAGE_SHIFT;
+	const struct radix_tree_node *node = NULL;
+	unsigned int offset = 0;
+	void *entry = inv_find(inv->root, pgoff, &node, &offset);
+
+	CHECK(entry);
+	if (!entry)
+		return;
+	CHECK(vma_is_shared(vma) || !written);
+	if (pfn == DAX_ZERO_PFN || pfn == DAX_HUGE_ZERO_PFN) {
+		CHECK(radix_tree_exceptional_entry(entry) &&
+		      dax_is_zero_entry(entry));			/* I7 */
+		EQ(huge, pfn == DAX_HUGE_ZERO_PFN);
+		EQ(node->shift, huge ? DAX_PMD_ORDER : 0);
+		CHECK(!written);
+		return;
+	}
+	if (pfn & DAX_PFN_HOST) {
+		CHECK(!radix_tree_exceptional_entry(entry));
+		CHECK(!written && !huge);
+		return;
+	}
+	CHECK(radix_tree_exceptional_entry(entry) && dax_is_data_entry(entry));
+	CHECK(!huge || node->shift == DAX_PMD_ORDER);
+	EQ(pfn, dax_radix_pfn(entry) +
+	   (huge ? 0 : pgoff & ((UINT64_C(1) << node->shift) - 1)));
+	CHECK(!written || inv_tag(node, DAX_PAGECACHE_TAG_DIRTY, offset)); /* I8 */
+}
+
+static inline void inv_leaf(struct invariants *inv, struct dax_vma *vma,
+			    dax_pgoff_t pgoff)
+{
+	uint64_t leaf = vma_soft_leaf(vma, pgoff);
+
+	if (!leaf)
+		return;
+	CHECK(leaf & LEAF_PRESENT);
+	CHECK(!(leaf & LEAF_TABLE));
+	CHECK(!(leaf & LEAF_WRITE) || vma->flags & DAX_VM_WRITE);
+	CHECK(pgoff < mapping_max_pgoff(inv->mapping));			/* I11 */
+	if (leaf & LEAF_ANON)
+		inv_private_copy(inv, vma, leaf);
+	else
+		inv_file_leaf(inv, vma, pgoff, leaf);
+}
+
+/* First page of the next 2 MiB of address space. */
+static inline dax_pgoff_t inv_next_pmd(const struct dax_vma *vma,
+				       dax_pgoff_t pgoff)
+{
+	uint64_t page = (vma->vm_start >> DAX_PAGE_SHIFT) + (pgoff - vma->vm_pgoff);
+
+	return pgoff + DAX_PMD_NR_PAGES - page % DAX_PMD_NR_PAGES;
+}
+
+static inline void inv_vma(struct invariants *inv, struct dax_vma *vma)
+{
+	uint64_t nr = vma->nr_pages < INVARIANTS_MAX_PAGES ? vma->nr_pages
+							   : INVARIANTS_MAX_PAGES;
+
+	inv->cut |= nr < vma->nr_pages;
+	for (dax_pgoff_t p = vma->vm_pgoff; p < vma->vm_pgoff + nr;) {
+		enum vma_pmd_state state = vma->vm_ops->pmd_state(vma, p);
+
+		if (state != VMA_PMD_NONE)
+			inv_leaf(inv, vma, p);
+		p = state == VMA_PMD_TABLE ? p + 1 : inv_next_pmd(vma, p);
+	}
+}
+
+/* ---- the block map: I10 ----------------------------------------------------------- */
+
+/* Page of the block map's answer, or UINT64_MAX for a hole. */
+static inline dax_pfn_t inv_mapped_pfn(struct dax_mapping *mapping,
+				       dax_pgoff_t pgoff)
+{
+	dax_loff_t pos = (dax_loff_t)(pgoff << DAX_PAGE_SHIFT);
+	dax_pfn_t pfn = UINT64_MAX;
+	struct dax_iomap iomap;
+	int ret = iomap_begin(mapping, pos, DAX_PAGE_SIZE, DAX_IOMAP_REPORT,
+			      &iomap);
+
+	EQ(ret, 0);
+	if (ret)
+		return UINT64_MAX;
+	if (iomap.type == DAX_IOMAP_MAPPED)
+		pfn = iomap.dax_dev->pfn_base +
+		      ((iomap.addr + (uint64_t)(pos - iomap.offset)) >>
+		       DAX_PAGE_SHIFT);
+	iomap_end(mapping, pos, DAX_PAGE_SIZE, 0, DAX_IOMAP_REPORT, &iomap);
+	return pfn;
+}
+
+static inline void inv_entry_blocks(struct dax_mapping *mapping,
+				    const struct radix_tree_iter *iter)
+{
+	bool page = !radix_tree_exceptional_entry(iter->entry);
+
+	if (!page && dax_is_empty_entry(iter->entry))
+		return;
+	for (dax_pgoff_t i = 0; i < (dax_pgoff_t)1 << iter->order; i++) {
+		dax_pfn_t pfn = inv_mapped_pfn(mapping, iter->index + i);
+
+		if (page || dax_is_zero_entry(iter->entry))
+			EQ(pfn, UINT64_MAX);
+		else
+			EQ(pfn, dax_radix_pfn(iter->entry) + i);
+	}
+}
+
+/* Entries show the blocks the block map says, and no others. */
+static inline void check_block_map(struct dax_mapping *mapping)
+{
+	struct radix_tree_iter iter;
+	dax_pgoff_t index = 0;
+
+	while (radix_tree_next(&mapping->i_pages, index, UINT64_MAX, &iter)) {
+		inv_entry_blocks(mapping, &iter);
+		index = iter.index + ((dax_pgoff_t)1 << iter.order);
+	}
+}
+
+/* ---- all together -------------------------------------------------------------------- */
+
+/* All but the block map, for files whose block map is not to be asked. */
+static inline void check_tree_and_leaves(struct dax_mapping *mapping)
+{
+	struct invariants inv = { .mapping = mapping, .root = &mapping->i_pages };
+	uint64_t bytes = mapping->policy->bytes ? mapping->policy->bytes(mapping) : 0;
+
+	inv_tree(&inv);
+	EQ(mapping_nrexceptional(mapping), inv.entries);		/* I3 */
+	EQ(bytes, inv.pages << DAX_PAGE_SHIFT);
+	EQ(mapping->nr_waiters, 0);					/* I6 */
+	for (struct dax_vma *vma = mapping->i_mmap; vma; vma = vma->i_mmap_next)
+		inv_vma(&inv, vma);
+	if (!inv.cut)
+		EQ(mapping->cow_bytes, inv.cow_pages << DAX_PAGE_SHIFT);
+}
+
+static inline void check_invariants(struct dax_mapping *mapping)
+{
+	int bad = tap_bad;
+
+	check_tree_and_leaves(mapping);
+	check_block_map(mapping);
+	if (tap_bad != bad)
+		printf("# an invariant of the file does not hold\n");
+}
+
+#endif
