@@ -767,6 +767,17 @@ static __always_inline_fn int touch_one(struct access *access,
 	return 0;
 }
 
+static int loop_init(struct access *access, struct dax_vma *vma, bool write,
+		     uint64_t *latencies, size_t nr_latencies,
+		     struct dax_fault_info *info)
+{
+	int ret = access_init(access, vma, write, info);
+
+	access->latencies = latencies;
+	access->nr_latencies = latencies ? nr_latencies : 0;
+	return ret;
+}
+
 int64_t vma_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
 			uint64_t nr_pages, bool write, uint64_t *latencies,
 			size_t nr_latencies, struct dax_fault_info *info)
@@ -779,11 +790,9 @@ int64_t vma_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
 		return 0;
 	ret = check_access(vma, pgoff, nr_pages, write);
 	if (!ret)
-		ret = access_init(&access, vma, write, info);
+		ret = loop_init(&access, vma, write, latencies, nr_latencies, info);
 	if (ret)
 		return ret;
-	access.latencies = latencies;
-	access.nr_latencies = latencies ? nr_latencies : 0;
 	while (pgoff < end) {
 		access.vmf.pgoff = pgoff;
 		ret = touch_one(&access, NULL, &pgoff);
@@ -813,11 +822,9 @@ int64_t vma_fault_many(struct dax_vma *vma, const dax_pgoff_t *pgoffs,
 	int ret = check_pgoffs(vma, pgoffs, nr, write);
 
 	if (!ret)
-		ret = access_init(&access, vma, write, info);
+		ret = loop_init(&access, vma, write, latencies, nr_latencies, info);
 	if (ret)
 		return ret;
-	access.latencies = latencies;
-	access.nr_latencies = latencies ? nr_latencies : 0;
 	for (size_t i = 0; i < nr; i++) {
 		const dax_pgoff_t *ahead = &pgoffs[i + PREFETCH_DISTANCE];
 
