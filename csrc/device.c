@@ -3,8 +3,7 @@
  * device.c -- open a file, a memfd or a /dev/dax node as a storage window
  *
  * Owns: the window, the descriptor and its lock, the free-block bitmaps.
- * Locks: dev->lock guards the list of files and the growth of the backing;
- *        inside a file's locks.
+ * Locks: dev->lock guards the growth of the backing; inside a file's locks.
  * Kernel: drivers/dax/super.c, dax_direct_access() (v4.14).
  * Differs: the size of a device never changes; readers of a dying device are
  *          drained through the locks of its files (mapping.c), which every
@@ -18,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "copy_mc.h"
 #include "errormsg.h"
 #include "frames.h"
 
@@ -270,7 +270,9 @@ int device_open(struct dax_device **ret_dev, const char *path, uint64_t size,
 		goto err_free;
 	}
 	dev->readonly = flags == 0;
-	ret = device_setup(dev, size, made);
+	ret = copy_mc_arm();
+	if (!ret)
+		ret = device_setup(dev, size, made);
 	if (ret)
 		goto err_unlink;
 	*ret_dev = dev;

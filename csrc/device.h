@@ -35,9 +35,8 @@ struct dax_device {
 	_Atomic unsigned int nr_files;
 	char *path;
 	struct block_allocator blocks;
-	struct mutex lock;		/* guards the two below */
+	struct mutex lock;		/* guards the growth of the backing */
 	_Atomic uint64_t prepared;	/* backing of [0, prepared) is allocated */
-	struct dax_mapping *mappings;	/* list by next_on_device */
 };
 
 int device_open(struct dax_device **ret_dev, const char *path, uint64_t size,

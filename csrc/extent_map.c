@@ -15,8 +15,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <string.h>
 
+#include "copy_mc.h"
 #include "errormsg.h"
 #include "iomap.h"
 
@@ -76,12 +76,14 @@ extent_run(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
 	return run;
 }
 
+/* Pages from @page to @last that are holes; @page was one when it was looked
+ * up, which is answer enough if it is none any more. */
 static __attribute__((noinline)) uint64_t
 hole_run(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last)
 {
 	struct radix_tree_iter iter;
 
-	if (radix_tree_next(&map->tree, page, last, &iter))
+	if (page != last && radix_tree_next(&map->tree, page + 1, last, &iter))
 		return iter.index - page;
 	return last - page + 1;
 }
@@ -114,16 +116,29 @@ static __always_inline_fn void look_up(struct extent_map *map, dax_pgoff_t page,
 /* ---- allocating (map->lock held) ------------------------------------------------ */
 
 /* Blocks as they come from the allocator hold somebody's bytes or zeroes. */
-static void zero_blocks(struct extent_map *map, uint64_t block, uint64_t nr)
+static int zero_blocks(struct extent_map *map, uint64_t block, uint64_t nr)
 {
 	struct block_allocator *blocks = &map->dev->blocks;
+	int ret = 0;
 
-	for (uint64_t i = block; i < block + nr; i++) {
+	for (uint64_t i = block; !ret && i < block + nr; i++) {
 		if (!blocks_is_stained(blocks, i))
 			continue;
-		memset(map->dev->window + (i << DAX_PAGE_SHIFT), 0, DAX_PAGE_SIZE);
-		blocks_set_clean(blocks, i);
+		ret = zero_mc(map->dev->window + (i << DAX_PAGE_SHIFT), DAX_PAGE_SIZE);
+		if (!ret)
+			blocks_set_clean(blocks, i);
 	}
+	return ret;
+}
+
+/* Zero blocks just taken, or give them back. */
+static int clean_blocks(struct extent_map *map, uint64_t block, uint64_t nr)
+{
+	int ret = zero_blocks(map, block, nr);
+
+	if (ret)
+		blocks_free(&map->dev->blocks, block, nr);
+	return ret;
 }
 
 static int no_space(struct extent_map *map)
@@ -134,35 +149,42 @@ static int no_space(struct extent_map *map)
 			 map->dev->size);
 }
 
-/*
- * Take up to @nr blocks, neighbours, for pages from @page on.  2 MiB at once
- * are taken aligned if they can be, for the sake of 2 MiB mappings.
- */
+/* 512 aligned neighbours, for the sake of 2 MiB mappings; 0 if there are none. */
+static uint64_t take_pmd(struct extent_map *map, uint64_t *ret_block)
+{
+	return blocks_alloc(&map->dev->blocks, map->goal, DAX_PMD_NR_PAGES,
+			    DAX_PMD_NR_PAGES, true, ret_block);
+}
+
+/* The medium must have room for blocks just taken, or they are given back. */
+static int prepare_blocks(struct extent_map *map, uint64_t block, uint64_t nr)
+{
+	int ret = device_prepare_store(map->dev, block << DAX_PAGE_SHIFT,
+				       nr << DAX_PAGE_SHIFT);
+
+	if (ret)
+		blocks_free(&map->dev->blocks, block, nr);
+	else
+		map->goal = block + nr;
+	return ret;
+}
+
+/* Take up to @nr blocks, neighbours, for pages from @page on. */
 static int take_blocks(struct extent_map *map, dax_pgoff_t page, uint64_t nr,
 		       uint64_t *ret_block, uint64_t *ret_nr)
 {
-	struct block_allocator *blocks = &map->dev->blocks;
 	const void *before = page ? radix_tree_lookup(&map->tree, page - 1) : NULL;
 	uint64_t goal = before ? word_block(before) + 1 : map->goal;
 	uint64_t got = 0;
-	int ret;
 
 	if (nr >= DAX_PMD_NR_PAGES && page % DAX_PMD_NR_PAGES == 0)
-		got = blocks_alloc(blocks, goal, DAX_PMD_NR_PAGES,
-				   DAX_PMD_NR_PAGES, true, ret_block);
+		got = take_pmd(map, ret_block);
 	if (!got)
-		got = blocks_alloc(blocks, goal, nr, 1, false, ret_block);
+		got = blocks_alloc(&map->dev->blocks, goal, nr, 1, false, ret_block);
 	if (!got)
 		return no_space(map);
-	ret = device_prepare_store(map->dev, *ret_block << DAX_PAGE_SHIFT,
-				   got << DAX_PAGE_SHIFT);
-	if (ret) {
-		blocks_free(blocks, *ret_block, got);
-		return ret;
-	}
-	map->goal = *ret_block + got;
 	*ret_nr = got;
-	return 0;
+	return prepare_blocks(map, *ret_block, got);
 }
 
 /* Put blocks under pages; what finds no room in the tree is given back. */
@@ -192,10 +214,42 @@ static int fill_hole(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last)
 	int ret;
 
 	ret = take_blocks(map, page, hole_run(map, page, last), &block, &nr);
+	if (!ret)
+		ret = clean_blocks(map, block, nr);
 	if (ret)
 		return ret;
-	zero_blocks(map, block, nr);
 	return insert_blocks(map, page, block, nr, 0, &nr);
+}
+
+/* Take back what insert_blocks() did; nodes stay. */
+static void withdraw_blocks(struct extent_map *map, dax_pgoff_t page,
+			    uint64_t block, uint64_t nr)
+{
+	struct radix_tree_iter iter;
+
+	for (uint64_t i = 0; i < nr; i++) {
+		radix_tree_walk(&map->tree, page + i, 0, &iter);
+		smp_store_release(iter.slot, NULL);
+	}
+	atomic_fetch_sub_explicit(&map->nr_blocks, nr, memory_order_relaxed);
+	blocks_free(&map->dev->blocks, block, nr);
+}
+
+/* The same for 2 MiB at once, whole or not at all. */
+static int fill_pmd(struct extent_map *map, dax_pgoff_t page, uint64_t block)
+{
+	uint64_t nr = 0;
+	int ret = prepare_blocks(map, block, DAX_PMD_NR_PAGES);
+
+	if (!ret)
+		ret = clean_blocks(map, block, DAX_PMD_NR_PAGES);
+	if (ret)
+		return ret;
+	ret = insert_blocks(map, page, block, DAX_PMD_NR_PAGES, 0, &nr);
+	if (ret || nr == DAX_PMD_NR_PAGES)
+		return ret;
+	withdraw_blocks(map, page, block, nr);
+	return dax_error(-ENOMEM, "no memory for the block map");
 }
 
 /* Blocks that were set aside become data: zero first, then say so. */
@@ -207,9 +261,10 @@ static int convert_unwritten(struct extent_map *map, dax_pgoff_t page,
 
 	ret = device_prepare_store(map->dev, word_block(word) << DAX_PAGE_SHIFT,
 				   run << DAX_PAGE_SHIFT);
+	if (!ret)
+		ret = zero_blocks(map, word_block(word), run);
 	if (ret)
 		return ret;
-	zero_blocks(map, word_block(word), run);
 	for (uint64_t i = 0; i < run; i++) {
 		struct radix_tree_iter iter;
 
@@ -242,9 +297,33 @@ static int allocate(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
 }
 
 /*
- * A 2 MiB fault that cannot have 2 MiB gets what there is at its first page;
- * the extent is short and the fault falls back.
+ * A store by 2 MiB: all of it in one aligned run, or nothing is allocated and
+ * the answer is short, so that the fault falls back and takes one block.
  */
+static int allocate_pmd(struct extent_map *map, dax_pgoff_t page,
+			dax_pgoff_t last, struct dax_iomap *iomap)
+{
+	bool whole = iomap->length == DAX_PMD_SIZE;
+	uint64_t block;
+	int ret = 0;
+
+	if (iomap->type == DAX_IOMAP_UNWRITTEN && whole)
+		return allocate(map, page, last, iomap);
+	if (iomap->type == DAX_IOMAP_HOLE && whole) {
+		mutex_lock(&map->lock);
+		if (hole_run(map, page, last) == DAX_PMD_NR_PAGES &&
+		    !radix_tree_lookup(&map->tree, page) && take_pmd(map, &block))
+			ret = fill_pmd(map, page, block);
+		mutex_unlock(&map->lock);
+		look_up(map, page, last, iomap);
+		if (iomap->type == DAX_IOMAP_MAPPED)
+			iomap->flags |= DAX_IOMAP_F_NEW;
+	}
+	if (iomap->type != DAX_IOMAP_MAPPED)
+		iomap->length = DAX_PAGE_SIZE;
+	return ret;
+}
+
 static __attribute__((noinline)) int
 begin_slow(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
 	   unsigned int flags, struct dax_iomap *iomap)
@@ -252,6 +331,8 @@ begin_slow(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
 	look_up(map, page, last, iomap);
 	if (!(flags & DAX_IOMAP_WRITE) || iomap->type == DAX_IOMAP_MAPPED)
 		return 0;
+	if (flags & DAX_IOMAP_FAULT && page != last)
+		return allocate_pmd(map, page, last, iomap);
 	return allocate(map, page, last, iomap);
 }
 

@@ -17,6 +17,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "copy_mc.h"
 #include "errormsg.h"
 #include "frames.h"
 #include "iomap.h"
@@ -165,7 +166,7 @@ static int fill_cow_page(struct dax_vm_fault *vmf,
 	if (!ret)
 		ret = device_verify(iomap->dax_dev);
 	if (!ret)
-		memcpy(page, kaddr, DAX_PAGE_SIZE);
+		ret = copy_mc(page, kaddr, DAX_PAGE_SIZE);
 	return ret;
 }
 

@@ -17,8 +17,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <string.h>
 
+#include "copy_mc.h"
 #include "entry_lock.h"
 #include "errormsg.h"
 #include "iomap.h"
@@ -47,15 +47,21 @@ static void *lock_entry(struct dax_slot *slot)
 	return entry;
 }
 
-/* 1: gone, 0: was not there, -EBUSY: dirty. */
-static int invalidate_entry(struct dax_slot *slot)
+static bool shows_hole(const void *entry)
+{
+	return !radix_tree_exceptional_entry(entry) || !dax_is_data_entry(entry);
+}
+
+/* 0: gone or not there, -EBUSY: dirty, or a data entry that may stay. */
+static int invalidate_entry(struct dax_slot *slot, bool holes_only)
 {
 	dax_pgoff_t nr;
 
 	if (!lock_entry(slot))
 		return 0;
 	dax_test_yield(DAX_TEST_INVALIDATE_LOCKED);
-	if (entry_is_dirty(&slot->iter)) {
+	if (entry_is_dirty(&slot->iter) ||
+	    (holes_only && !shows_hole(slot->iter.entry))) {
 		put_locked_mapping_entry(slot);
 		return -EBUSY;
 	}
@@ -63,12 +69,18 @@ static int invalidate_entry(struct dax_slot *slot)
 	unmap_mapping_pages(slot->mapping, slot->iter.index,
 			    slot->iter.index + nr - 1, false);
 	dax_delete_locked_entry(slot);
-	return 1;
+	return 0;
+}
+
+/* A data entry that nobody is changing needs no look under its lock. */
+static bool settled_data(const void *entry)
+{
+	return !shows_hole(entry) && !dax_is_locked(entry);
 }
 
 int invalidate_pages_range(struct dax_mapping *mapping,
 			   struct percpu_area *area, dax_pgoff_t first,
-			   dax_pgoff_t last)
+			   dax_pgoff_t last, bool holes_only)
 {
 	struct radix_tree_iter iter;
 	struct dax_slot slot;
@@ -78,7 +90,8 @@ int invalidate_pages_range(struct dax_mapping *mapping,
 		dax_pgoff_t end = iter.index + ((dax_pgoff_t)1 << iter.order) - 1;
 
 		dax_slot_init(&slot, mapping, area, iter.index);
-		if (invalidate_entry(&slot) < 0)
+		if (!(holes_only && settled_data(iter.entry)) &&
+		    invalidate_entry(&slot, holes_only))
 			ret = -EBUSY;
 		if (end >= last)
 			break;
@@ -89,47 +102,90 @@ int invalidate_pages_range(struct dax_mapping *mapping,
 
 /* ---- bytes ---------------------------------------------------------------------- */
 
-/* A part of a page that is to be zeroed once nothing can fail any more. */
+/* Where bytes that are to be zeroed lie: found before a call changes anything,
+ * zeroed when nothing else can fail any more. */
+enum { MAX_PIECES = 64 };
+
 struct partial {
-	char *kaddr;	/* NULL: a hole, nothing to do */
-	size_t len;
+	unsigned int nr;
+	struct {
+		char *kaddr;
+		size_t len;
+	} piece[MAX_PIECES];
 };
 
-/* Where bytes [pos, end) of one page lie on the device. */
+static int add_piece(struct partial *part, const struct dax_iomap *iomap,
+		     uint64_t addr, size_t len)
+{
+	void *kaddr;
+	int64_t nr;
+
+	if (part->nr == MAX_PIECES)
+		return dax_error(-EIO, "the block map cuts a page into more than %d "
+				 "extents", MAX_PIECES);
+	nr = direct_access(iomap->dax_dev, addr >> DAX_PAGE_SHIFT, 1, &kaddr, NULL);
+	if (nr < 0)
+		return (int)nr;
+	part->piece[part->nr].kaddr = (char *)kaddr + addr % DAX_PAGE_SIZE;
+	part->piece[part->nr++].len = len;
+	return device_prepare_store(iomap->dax_dev, addr, len);
+}
+
+/* The share of one extent in [pos, pos + len): > 0 bytes, or -errno. */
+static ssize_t find_piece(struct partial *part, const struct dax_iomap *iomap,
+			  dax_loff_t pos, size_t len)
+{
+	uint64_t addr = iomap->addr + (uint64_t)(pos - iomap->offset);
+	int ret;
+
+	if (!iomap_type_known(iomap))
+		return iomap_bad_answer(iomap, pos);
+	len = iomap_left(iomap, pos, len);
+	if (iomap->type != DAX_IOMAP_MAPPED)
+		return (ssize_t)len;
+	if (len > DAX_PAGE_SIZE - addr % DAX_PAGE_SIZE)
+		len = DAX_PAGE_SIZE - addr % DAX_PAGE_SIZE;
+	ret = add_piece(part, iomap, addr, len);
+	return ret ? ret : (ssize_t)len;
+}
+
+static ssize_t find_once(struct dax_mapping *mapping, struct partial *part,
+			 dax_loff_t pos, size_t len)
+{
+	struct dax_iomap iomap;
+	ssize_t done;
+	int ret = iomap_begin(mapping, pos, len, DAX_IOMAP_REPORT, &iomap);
+
+	if (ret)
+		return ret;
+	done = find_piece(part, &iomap, pos, len);
+	ret = iomap_end(mapping, pos, len, done < 0 ? 0 : done, DAX_IOMAP_REPORT,
+			&iomap);
+	return done < 0 || !ret ? done : ret;
+}
+
+/* Bytes [pos, end) lie in one page. */
 static int find_partial(struct dax_mapping *mapping, dax_loff_t pos,
 			dax_loff_t end, struct partial *part)
 {
-	uint64_t len = (uint64_t)(end - pos), addr;
-	struct dax_iomap iomap;
-	int64_t nr = 0;
-	void *kaddr;
-	int ret;
+	part->nr = 0;
+	while (pos < end) {
+		ssize_t done = find_once(mapping, part, pos, (size_t)(end - pos));
 
-	*part = (struct partial){ .len = len };
-	if (!len)
-		return 0;
-	ret = iomap_begin(mapping, pos, len, DAX_IOMAP_REPORT, &iomap);
-	if (ret)
-		return ret;
-	addr = iomap.addr + (uint64_t)(pos - iomap.offset);
-	if (!iomap_type_known(&iomap))
-		nr = iomap_bad_answer(&iomap, pos);
-	else if (iomap.type == DAX_IOMAP_MAPPED)
-		nr = direct_access(iomap.dax_dev, addr >> DAX_PAGE_SHIFT, 1, &kaddr,
-				   NULL);
-	if (nr > 0) {
-		part->kaddr = (char *)kaddr + addr % DAX_PAGE_SIZE;
-		nr = device_prepare_store(iomap.dax_dev, addr, len);
+		if (done < 0)
+			return (int)done;
+		pos += done;
 	}
-	iomap_end(mapping, pos, len, nr < 0 ? 0 : (int64_t)len, DAX_IOMAP_REPORT,
-		  &iomap);
-	return nr < 0 ? (int)nr : 0;
+	return 0;
 }
 
-static void zero_partial(const struct partial *part)
+static int zero_partial(const struct partial *part)
 {
-	if (part->kaddr)
-		memset(part->kaddr, 0, part->len);
+	int ret = 0;
+
+	for (unsigned int i = 0; !ret && i < part->nr; i++)
+		ret = zero_mc(part->piece[i].kaddr, part->piece[i].len);
+	return ret;
 }
 
 static dax_loff_t page_end(dax_loff_t pos)
@@ -144,9 +200,7 @@ int zero_tail(struct dax_mapping *mapping)
 	struct partial tail;
 	int ret = find_partial(mapping, size, page_end(size), &tail);
 
-	if (!ret)
-		zero_partial(&tail);
-	return ret;
+	return ret ? ret : zero_partial(&tail);
 }
 
 /* ---- alone (both locks exclusive) -------------------------------------------------- */
@@ -157,7 +211,7 @@ static int lock_both(struct dax_mapping *mapping)
 
 	if (ret)
 		return ret;
-	ret = mapping_lock_exclusive(mapping);
+	ret = mapping_lock_exclusive_nested(mapping);
 	if (ret)
 		i_rwsem_unlock(mapping);
 	return ret;
@@ -247,12 +301,18 @@ int mapping_reserve_size(struct dax_mapping *mapping, dax_loff_t size)
 	if (likely((dax_pgoff_t)page_end(size) >> DAX_PAGE_SHIFT <=
 		   radix_tree_maxindex(&mapping->i_pages)))
 		return 0;
-	ret = mapping_lock_exclusive(mapping);
+	ret = mapping_lock_exclusive_nested(mapping);
 	if (ret)
 		return ret;
 	ret = tree_extend(mapping, size);
 	mapping_unlock_exclusive(mapping);
 	return ret;
+}
+
+static int truncate_blocks(struct dax_mapping *mapping, dax_loff_t size)
+{
+	return iomap_result(mapping->ops->truncate(mapping, mapping->private_data,
+						   size));
 }
 
 static int shrink(struct dax_mapping *mapping, dax_loff_t size)
@@ -262,13 +322,12 @@ static int shrink(struct dax_mapping *mapping, dax_loff_t size)
 	int ret = find_partial(mapping, size, page_end(size), &tail);
 
 	if (!ret)
-		ret = mapping->ops->truncate(mapping, mapping->private_data, size);
+		ret = truncate_blocks(mapping, size);
 	if (ret)
 		return ret;
 	smp_store_release(&mapping->i_size, size);
 	remove_pages(mapping, first, UINT64_MAX >> DAX_PAGE_SHIFT, true);
-	zero_partial(&tail);
-	return 0;
+	return zero_partial(&tail);
 }
 
 static int grow(struct dax_mapping *mapping, dax_loff_t size)
@@ -278,7 +337,7 @@ static int grow(struct dax_mapping *mapping, dax_loff_t size)
 	if (!ret)
 		ret = zero_tail(mapping);
 	if (!ret)
-		ret = mapping->ops->truncate(mapping, mapping->private_data, size);
+		ret = truncate_blocks(mapping, size);
 	if (ret)
 		return ret;
 	smp_store_release(&mapping->i_size, size);
@@ -313,29 +372,39 @@ int mapping_truncate(struct dax_mapping *mapping, dax_loff_t size)
 	return ret;
 }
 
+/* The parts of a range that are not whole pages: before and behind those. */
+static int find_edges(struct dax_mapping *mapping, dax_loff_t pos,
+		      dax_loff_t end, struct partial parts[2])
+{
+	dax_loff_t head_end = end < page_end(pos) ? end : page_end(pos);
+	dax_loff_t tail = end & ~(dax_loff_t)(DAX_PAGE_SIZE - 1);
+	int ret = find_partial(mapping, pos, head_end, &parts[0]);
+
+	if (ret)
+		return ret;
+	return find_partial(mapping, tail < head_end ? head_end : tail, end,
+			    &parts[1]);
+}
+
 static int punch(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 {
 	dax_loff_t end = pos + (dax_loff_t)len;
-	dax_loff_t head_end = end < page_end(pos) ? end : page_end(pos);
-	dax_loff_t tail = end & ~(dax_loff_t)(DAX_PAGE_SIZE - 1);
+	dax_pgoff_t first = (dax_pgoff_t)page_end(pos) >> DAX_PAGE_SHIFT;
+	dax_pgoff_t behind = (dax_pgoff_t)end >> DAX_PAGE_SHIFT;
 	struct partial parts[2];
 	int ret = check_writable(mapping);
 
 	if (!ret)
-		ret = find_partial(mapping, pos, head_end, &parts[0]);
+		ret = find_edges(mapping, pos, end, parts);
 	if (!ret)
-		ret = find_partial(mapping, tail < head_end ? head_end : tail,
-				   end, &parts[1]);
-	if (!ret)
-		ret = mapping->ops->punch(mapping, mapping->private_data, pos, len);
+		ret = iomap_result(mapping->ops->punch(mapping, mapping->private_data,
+						       pos, len));
 	if (ret)
 		return ret;
-	if (tail > page_end(pos))
-		remove_pages(mapping, (dax_pgoff_t)page_end(pos) >> DAX_PAGE_SHIFT,
-			     ((dax_pgoff_t)tail >> DAX_PAGE_SHIFT) - 1, false);
-	zero_partial(&parts[0]);
-	zero_partial(&parts[1]);
-	return 0;
+	if (behind > first)
+		remove_pages(mapping, first, behind - 1, false);
+	ret = zero_partial(&parts[0]);
+	return ret ? ret : zero_partial(&parts[1]);
 }
 
 int mapping_punch_hole(struct dax_mapping *mapping, dax_loff_t pos,
@@ -366,7 +435,8 @@ static int set_aside(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 	if (!ret && grows)
 		ret = zero_tail(mapping);
 	if (!ret)
-		ret = mapping->ops->fallocate(mapping, mapping->private_data, pos, len);
+		ret = iomap_result(mapping->ops->fallocate(
+			mapping, mapping->private_data, pos, len));
 	if (!ret && grows)
 		smp_store_release(&mapping->i_size, end);
 	return ret;

@@ -7,15 +7,16 @@
 
 /*
  * Remove the clean entries that cover a range of pages, with their leaves;
- * private copies stay.  Entries that are DIRTY stay.
+ * private copies stay.  Entries that are DIRTY stay; with @holes_only all that
+ * have a block do.
  *
  * Context: invalidate_lock shared; waits for entry locks.
- * Return: 0, or -EBUSY if one was dirty.
+ * Return: 0, or -EBUSY if one stayed.
  * Kernel: invalidate_inode_pages2_range().
  */
 int invalidate_pages_range(struct dax_mapping *mapping,
 			   struct percpu_area *area, dax_pgoff_t first,
-			   dax_pgoff_t last);
+			   dax_pgoff_t last, bool holes_only);
 
 /* Let the tree hold pages up to a new size.  Takes invalidate_lock exclusive
  * if that means growing it.  0, -ENOMEM, -EDEADLK, -ESTALE. */

@@ -22,12 +22,28 @@ static inline bool iomap_covers(const struct dax_iomap *iomap, dax_loff_t pos)
 	       (int64_t)iomap->length > 0;
 }
 
-/* HOLE, UNWRITTEN, or MAPPED on some device. */
+/* HOLE, UNWRITTEN, or MAPPED to bytes of some device that there can be. */
 static inline bool iomap_type_known(const struct dax_iomap *iomap)
 {
 	return iomap->type == DAX_IOMAP_HOLE ||
 	       iomap->type == DAX_IOMAP_UNWRITTEN ||
-	       (iomap->type == DAX_IOMAP_MAPPED && iomap->dax_dev);
+	       (iomap->type == DAX_IOMAP_MAPPED && iomap->dax_dev &&
+		iomap->addr <= UINT64_MAX - iomap->length);
+}
+
+/* Bytes of @iomap from @pos on, at most @len. */
+static inline size_t iomap_left(const struct dax_iomap *iomap, dax_loff_t pos,
+				size_t len)
+{
+	uint64_t left = iomap->length - (uint64_t)(pos - iomap->offset);
+
+	return left < len ? (size_t)left : len;
+}
+
+/* What an operation of a block map returned: 0 or -errno, nothing else. */
+static inline int iomap_result(int ret)
+{
+	return likely(ret <= 0) ? ret : -EIO;
 }
 
 /* @written: bytes used, 0 after a failure. */
@@ -37,8 +53,9 @@ static inline int iomap_end(struct dax_mapping *mapping, dax_loff_t pos,
 {
 	if (likely(!mapping->ops->iomap_end))
 		return 0;
-	return mapping->ops->iomap_end(mapping, mapping->private_data, pos,
-				       length, written, flags, iomap);
+	return iomap_result(mapping->ops->iomap_end(mapping,
+						    mapping->private_data, pos,
+						    length, written, flags, iomap));
 }
 
 /*
@@ -57,7 +74,7 @@ static inline int iomap_begin(struct dax_mapping *mapping, dax_loff_t pos,
 	ret = mapping->ops->iomap_begin(mapping, mapping->private_data, pos,
 					length, flags, iomap);
 	if (unlikely(ret))
-		return ret < 0 ? ret : -EIO;
+		return iomap_result(ret);
 	if (likely(iomap_covers(iomap, pos)))
 		return 0;
 	iomap_end(mapping, pos, length, 0, flags, iomap);

@@ -47,6 +47,7 @@ static void fork_child(void)
 	registered = NULL;
 	sys_fork_generation++;
 	waitqueue_fork_child();
+	percpu_fork_child();
 	fork_parent();
 }
 
@@ -70,22 +71,15 @@ static int stale_error(void)
 
 static void link_mapping(struct dax_mapping *mapping)
 {
-	struct dax_device *dev = mapping->dax_dev;
-
 	mutex_lock(&registry);
 	mapping->next_registered = registered;
 	registered = mapping;
 	mutex_unlock(&registry);
-	mutex_lock(&dev->lock);
-	mapping->next_on_device = dev->mappings;
-	dev->mappings = mapping;
-	mutex_unlock(&dev->lock);
-	atomic_fetch_add(&dev->nr_files, 1);
+	atomic_fetch_add(&mapping->dax_dev->nr_files, 1);
 }
 
 static void unlink_mapping(struct dax_mapping *mapping)
 {
-	struct dax_device *dev = mapping->dax_dev;
 	struct dax_mapping **link;
 
 	mutex_lock(&registry);
@@ -93,12 +87,7 @@ static void unlink_mapping(struct dax_mapping *mapping)
 		link = &(*link)->next_registered;
 	*link = mapping->next_registered;
 	mutex_unlock(&registry);
-	mutex_lock(&dev->lock);
-	for (link = &dev->mappings; *link != mapping;)
-		link = &(*link)->next_on_device;
-	*link = mapping->next_on_device;
-	mutex_unlock(&dev->lock);
-	atomic_fetch_sub(&dev->nr_files, 1);
+	atomic_fetch_sub(&mapping->dax_dev->nr_files, 1);
 }
 
 /* ---- life ------------------------------------------------------------------ */
@@ -230,18 +219,35 @@ int mapping_lock_shared(struct dax_mapping *mapping,
 			struct percpu_area **ret_area)
 {
 	struct percpu_area *area = this_percpu(&mapping->percpu);
-	int ret;
 
 	if (unlikely(!area))
 		return mapping_lock_error(-ENOMEM);
-	ret = percpu_down_read(&mapping->invalidate_lock, area);
-	if (unlikely(ret))
-		return mapping_lock_error(ret);
 	*ret_area = area;
-	return 0;
+	return mapping_relock_shared(mapping, area);
+}
+
+int mapping_lock_shared_nested(struct dax_mapping *mapping,
+			       struct percpu_area **ret_area)
+{
+	struct percpu_area *area = this_percpu(&mapping->percpu);
+	int ret = percpu_down_read(&mapping->invalidate_lock, area);
+
+	*ret_area = area;
+	return ret ? mapping_lock_error(ret) : 0;
 }
 
 int mapping_lock_exclusive(struct dax_mapping *mapping)
+{
+	struct percpu_area *area = this_percpu(&mapping->percpu);
+
+	if (!area)
+		return mapping_lock_error(-ENOMEM);
+	if (area->i_rwsem_held)
+		return mapping_lock_error(-EDEADLK);
+	return mapping_lock_exclusive_nested(mapping);
+}
+
+int mapping_lock_exclusive_nested(struct dax_mapping *mapping)
 {
 	int ret = percpu_down_write(&mapping->invalidate_lock);
 
@@ -314,7 +320,7 @@ static int drain(struct dax_mapping *mapping)
 
 	if (ret)
 		return ret;
-	ret = mapping_lock_exclusive(mapping);
+	ret = mapping_lock_exclusive_nested(mapping);
 	if (!ret)
 		mapping_unlock_exclusive(mapping);
 	i_rwsem_unlock(mapping);
@@ -332,34 +338,67 @@ static bool mapping_get_unless_zero(struct dax_mapping *mapping)
 	return false;
 }
 
-/* The @nth file of the device that is alive, with a reference; NULL past the
- * last. */
-static struct dax_mapping *nth_mapping(struct dax_device *dev, unsigned int nth)
+/* Is the calling thread inside a call on the file, that is in a block map? */
+static bool inside(struct dax_mapping *mapping)
+{
+	struct percpu_area *area = percpu_find_area(&mapping->percpu);
+
+	return percpu_is_writer(&mapping->invalidate_lock) ||
+	       (area && (READ_ONCE(area->reading) || area->i_rwsem_held));
+}
+
+static bool inside_any(void)
+{
+	bool found = false;
+
+	mutex_lock(&registry);
+	for (struct dax_mapping *m = registered; m && !found; m = m->next_registered)
+		found = inside(m);
+	mutex_unlock(&registry);
+	return found;
+}
+
+/* A file that was not drained in this round, with a reference; or NULL. */
+static struct dax_mapping *next_to_drain(uint64_t round)
 {
 	struct dax_mapping *mapping;
 
-	mutex_lock(&dev->lock);
-	for (mapping = dev->mappings; mapping; mapping = mapping->next_on_device) {
-		if (nth) {
-			nth--;
-			continue;
-		}
-		if (mapping_get_unless_zero(mapping))
+	mutex_lock(&registry);
+	for (mapping = registered; mapping; mapping = mapping->next_registered)
+		if (mapping->drain_round < round && mapping_get_unless_zero(mapping))
 			break;
-	}
-	mutex_unlock(&dev->lock);
+	if (mapping)
+		mapping->drain_round = round;
+	mutex_unlock(&registry);
 	return mapping;
 }
 
-/* New files join at the head and are born on a dead device, so counting up
- * meets every old one at least once. */
+static uint64_t next_round(void)
+{
+	static uint64_t rounds;	/* guarded by the registry */
+	uint64_t round;
+
+	mutex_lock(&registry);
+	round = ++rounds;
+	mutex_unlock(&registry);
+	return round;
+}
+
+/* All files of the process are drained, since a block map may point into any
+ * device.  Files made meanwhile meet a dead device. */
 int device_kill(struct dax_device *dev)
 {
 	struct dax_mapping *mapping;
+	uint64_t round;
 	int ret = 0;
 
+	if (dev->fork_generation != sys_fork_generation)
+		return stale_error();
+	if (inside_any())
+		return mapping_lock_error(-EDEADLK);
 	smp_store_release(&dev->alive, false);
-	for (unsigned int i = 0; !ret && (mapping = nth_mapping(dev, i)); i++) {
+	round = next_round();
+	while (!ret && (mapping = next_to_drain(round))) {
 		ret = drain(mapping);
 		mapping_put(mapping);
 	}

@@ -49,8 +49,8 @@ struct dax_mapping {
 	_Atomic unsigned int refs;
 	_Atomic uint64_t page_table_bytes;
 	_Atomic uint64_t cow_bytes;
-	struct dax_mapping *next_on_device;	/* guarded by dev->lock */
 	struct dax_mapping *next_registered;	/* guarded by the registry */
+	uint64_t drain_round;			/* the same */
 };
 
 int mapping_new(struct dax_mapping **ret_mapping, struct dax_device *dev,
@@ -59,17 +59,23 @@ int mapping_new(struct dax_mapping **ret_mapping, struct dax_device *dev,
 void mapping_get(struct dax_mapping *mapping);
 void mapping_put(struct dax_mapping *mapping);
 
-/* invalidate_lock shared and the thread's area, as one step. */
+/* invalidate_lock shared and the thread's area, as one step; _nested: inside
+ * i_rwsem. */
 int mapping_lock_shared(struct dax_mapping *mapping,
 			struct percpu_area **ret_area);
+int mapping_lock_shared_nested(struct dax_mapping *mapping,
+			       struct percpu_area **ret_area);
 int mapping_lock_error(int err);
 
-/* The same for a thread that knows its area. */
+/* The same for a thread that knows its area.  One that holds i_rwsem is in a
+ * block map, called by a read or write of this file: it may not come back. */
 static inline int mapping_relock_shared(struct dax_mapping *mapping,
 					struct percpu_area *area)
 {
-	int ret = percpu_down_read(&mapping->invalidate_lock, area);
+	int ret = -EDEADLK;
 
+	if (likely(!area->i_rwsem_held))
+		ret = percpu_down_read(&mapping->invalidate_lock, area);
 	return likely(!ret) ? 0 : mapping_lock_error(ret);
 }
 
@@ -79,7 +85,9 @@ static inline void mapping_unlock_shared(struct dax_mapping *mapping,
 	percpu_up_read(&mapping->invalidate_lock, area);
 }
 
+/* _nested: inside i_rwsem. */
 int mapping_lock_exclusive(struct dax_mapping *mapping);
+int mapping_lock_exclusive_nested(struct dax_mapping *mapping);
 void mapping_unlock_exclusive(struct dax_mapping *mapping);
 
 int i_rwsem_lock_shared(struct dax_mapping *mapping);

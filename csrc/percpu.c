@@ -11,6 +11,7 @@
 #include "percpu.h"
 
 #include <pthread.h>
+#include <string.h>
 
 __thread struct percpu_cache percpu_cache[PERCPU_CACHE];
 
@@ -27,10 +28,14 @@ static const void *this_thread(void)
 	return percpu_cache;
 }
 
-/* Thread exit: its areas keep their counts and wait for another thread. */
+/* Thread exit: its areas keep their counts and wait for another thread.  What
+ * the thread remembers of them goes too: destructors of others may follow
+ * this one and come back. */
 static void release_areas(void *thread)
 {
 	struct percpu_area *area;
+
+	memset(percpu_cache, 0, sizeof(percpu_cache));
 
 	mutex_lock(&registry);
 	for (struct percpu *p = registered; p; p = p->registered)
@@ -53,6 +58,21 @@ void percpu_fork_prepare(void)
 void percpu_fork_done(void)
 {
 	mutex_unlock(&registry);
+}
+
+void percpu_fork_child(void)
+{
+	for (struct percpu *p = registered; p; p = p->registered)
+		mutex_reset(&p->lock);
+}
+
+struct percpu_area *percpu_find_area(struct percpu *percpu)
+{
+	struct percpu_area *area = smp_load_acquire(&percpu->areas);
+
+	while (area && READ_ONCE(area->owner) != this_thread())
+		area = area->next;
+	return area;
 }
 
 int percpu_init(struct percpu *percpu)

@@ -47,9 +47,14 @@ int percpu_init(struct percpu *percpu);
 /* No thread may be using the object any more. */
 void percpu_fini(struct percpu *percpu);
 
-/* Around fork(): the registry is whole in parent and child. */
+/* Around fork(): the registry is whole in parent and child; in the child
+ * nobody is adding an area to anything. */
 void percpu_fork_prepare(void);
 void percpu_fork_done(void);
+void percpu_fork_child(void);
+
+/* The calling thread's area if it has one; makes none. */
+struct percpu_area *percpu_find_area(struct percpu *percpu);
 
 /* What the calling thread used last: the areas of up to four objects. */
 struct percpu_cache {

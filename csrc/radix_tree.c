@@ -133,8 +133,9 @@ static bool node_tagged(const struct radix_tree_node *node, unsigned int tag)
 }
 
 /*
- * Upper bits fall only in exclusive sections, so one that is set stays set
- * for as long as this walk needs it: the climb may stop there.
+ * The climb goes to the root even where a bit is set already: another thread
+ * may have set that bit and not be at the root yet, and who returns from here
+ * must be found from there.  Upper bits fall only in exclusive sections.
  */
 void radix_tree_tag_set(const struct radix_tree_iter *iter,
 			enum radix_tree_tag tag)
@@ -142,10 +143,11 @@ void radix_tree_tag_set(const struct radix_tree_iter *iter,
 	struct radix_tree_node *node = iter->node;
 	unsigned int offset = slot_offset(iter);
 
-	while (node && !node_tag_get(node, tag, offset)) {
-		atomic_fetch_or_explicit(&node->tags[tag][offset / 64],
-					 UINT64_C(1) << (offset % 64),
-					 memory_order_acq_rel);
+	while (node) {
+		if (!node_tag_get(node, tag, offset))
+			atomic_fetch_or_explicit(&node->tags[tag][offset / 64],
+						 UINT64_C(1) << (offset % 64),
+						 memory_order_acq_rel);
 		offset = node->offset;
 		node = node->parent;
 	}
@@ -299,7 +301,7 @@ static int insert_first(struct radix_tree_root *root, dax_pgoff_t index,
 	dax_test_yield(DAX_TEST_GRAB_PREALLOC);
 	if (atomic_compare_exchange_strong_explicit(
 		    &root->rnode, &rnode, make_rnode(top, (unsigned int)rnode),
-		    memory_order_release, memory_order_relaxed))
+		    memory_order_acq_rel, memory_order_relaxed))
 		return 0;
 	node_free_recursive(root, top);
 	return -EAGAIN;
@@ -322,7 +324,7 @@ static int insert_chain(struct radix_tree_root *root, dax_pgoff_t index,
 	dax_test_yield(DAX_TEST_GRAB_PREALLOC);
 	if (atomic_compare_exchange_strong_explicit(iter->slot, &none,
 						    node_to_entry(top),
-						    memory_order_release,
+						    memory_order_acq_rel,
 						    memory_order_relaxed)) {
 		*iter = bottom;
 		return 0;

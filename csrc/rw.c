@@ -16,18 +16,10 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "copy_mc.h"
 #include "errormsg.h"
 #include "invalidate.h"
 #include "iomap.h"
-
-/* Bytes of @iomap from @pos on, at most @len. */
-static size_t iomap_left(const struct dax_iomap *iomap, dax_loff_t pos,
-			 size_t len)
-{
-	uint64_t left = iomap->length - (uint64_t)(pos - iomap->offset);
-
-	return left < len ? (size_t)left : len;
-}
 
 /* Address of @pos and how many bytes of @len lie together there. */
 static ssize_t iomap_access(const struct dax_iomap *iomap, dax_loff_t pos,
@@ -65,8 +57,8 @@ static ssize_t read_extent(const struct dax_iomap *iomap, char *buf, size_t len,
 		return (ssize_t)n;
 	}
 	ret = iomap_access(iomap, pos, n, &kaddr);
-	if (ret > 0)
-		memcpy(buf, kaddr, (size_t)ret);
+	if (ret > 0 && copy_mc(buf, kaddr, (size_t)ret))
+		return -EIO;
 	return ret;
 }
 
@@ -124,18 +116,23 @@ ssize_t mapping_pread(struct dax_mapping *mapping, void *buf, size_t len,
 
 /* ---- writing ----------------------------------------------------------------------- */
 
-/* Holes that got blocks are shown as zeroes still: take that away before the
- * bytes come, so that nobody sees old after new. */
-static int invalidate_new(struct dax_mapping *mapping, dax_loff_t pos, size_t n)
+/*
+ * What mappings show of bytes that are about to be written: take away what is
+ * not the block, so that nobody sees old after new.  The tree decides, not the
+ * NEW flag: the block may be new to somebody else, who has not come to the
+ * tree yet (we wait for its entry) or never will (its fault failed).
+ */
+static int invalidate_stale(struct dax_mapping *mapping, dax_loff_t pos,
+			    size_t n, bool fresh)
 {
 	struct percpu_area *area;
-	int ret = mapping_lock_shared(mapping, &area);
+	int ret = mapping_lock_shared_nested(mapping, &area);
 
 	if (ret)
 		return ret;
 	/* A dirty entry is a data entry: it shows the block already. */
 	invalidate_pages_range(mapping, area, (dax_pgoff_t)pos >> DAX_PAGE_SHIFT,
-			       ((dax_pgoff_t)pos + n - 1) >> DAX_PAGE_SHIFT);
+			       ((dax_pgoff_t)pos + n - 1) >> DAX_PAGE_SHIFT, !fresh);
 	mapping_unlock_shared(mapping, area);
 	return 0;
 }
@@ -159,12 +156,13 @@ static ssize_t write_extent(struct dax_mapping *mapping,
 	n = (size_t)ret;
 	ret = device_prepare_store(iomap->dax_dev,
 				   iomap->addr + (uint64_t)(pos - iomap->offset), n);
-	if (!ret && iomap->flags & DAX_IOMAP_F_NEW)
-		ret = invalidate_new(mapping, pos, n);
+	if (!ret)
+		ret = invalidate_stale(mapping, pos, n,
+				       iomap->flags & DAX_IOMAP_F_NEW);
 	if (ret)
 		return ret;
-	memcpy(kaddr, buf, n);
-	return (ssize_t)n;
+	ret = copy_mc(kaddr, buf, n);
+	return ret ? ret : (ssize_t)n;
 }
 
 static ssize_t write_once(struct dax_mapping *mapping, const char *buf,
@@ -277,20 +275,21 @@ static int64_t extents_locked(struct dax_mapping *mapping, dax_loff_t *pos,
 	bool room = true;
 
 	while (room && *pos < size) {
-		size_t left = (size_t)(size - *pos);
-		int ret = iomap_begin(mapping, *pos, left, DAX_IOMAP_REPORT, &iomap);
+		size_t asked = (size_t)(size - *pos), n;
+		int ret = iomap_begin(mapping, *pos, asked, DAX_IOMAP_REPORT, &iomap);
 
 		if (ret)
 			return ret;
-		if (!iomap_type_known(&iomap)) {
-			iomap_end(mapping, *pos, left, 0, DAX_IOMAP_REPORT, &iomap);
-			return iomap_bad_answer(&iomap, *pos);
-		}
-		left = iomap_left(&iomap, *pos, left);
-		room = add_extent(buf, nr, &filled, &iomap, *pos, left);
-		iomap_end(mapping, *pos, left, 0, DAX_IOMAP_REPORT, &iomap);
+		n = iomap_left(&iomap, *pos, asked);
+		if (iomap_type_known(&iomap))
+			room = add_extent(buf, nr, &filled, &iomap, *pos, n);
+		else
+			ret = iomap_bad_answer(&iomap, *pos);
+		iomap_end(mapping, *pos, asked, 0, DAX_IOMAP_REPORT, &iomap);
+		if (ret)
+			return ret;
 		if (room)
-			*pos += (dax_loff_t)left;
+			*pos += (dax_loff_t)n;
 	}
 	return (int64_t)filled;
 }

@@ -16,6 +16,7 @@
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -308,6 +309,12 @@ int sys_read_link(const char *path, char *buf, size_t size)
 		return -errno;
 	buf[n] = '\0';
 	return 0;
+}
+
+int sys_set_signal(int sig, const struct sigaction *action,
+		   struct sigaction *ret_before)
+{
+	return result(sigaction(sig, action, ret_before));
 }
 
 /* ---- waiting ----------------------------------------------------------- */

@@ -70,6 +70,10 @@ int sys_lock_holder(int fd);
 int sys_read_line(const char *path, char *buf, size_t size);
 int sys_read_link(const char *path, char *buf, size_t size);
 
+struct sigaction;
+int sys_set_signal(int sig, const struct sigaction *action,
+		   struct sigaction *ret_before);
+
 /* Sleep while *@word == @val; returns at once if it differs, and may return
  * early: callers look again. */
 void futex_wait(_Atomic uint32_t *word, uint32_t val);

@@ -15,8 +15,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <string.h>
 
+#include "copy_mc.h"
 #include "errormsg.h"
 #include "fault.h"
 #include "frames.h"
@@ -541,7 +541,7 @@ void vma_put(struct dax_vma *vma)
 
 	if (atomic_fetch_sub_explicit(&vma->refs, 1, memory_order_acq_rel) != 1)
 		return;
-	if (mapping_lock_exclusive(mapping))
+	if (mapping_lock_exclusive_nested(mapping))
 		return;
 	unlink_vma(vma);
 	vma->vm_ops->zap(vma, vma->vm_pgoff, vma->vm_pgoff + vma->nr_pages - 1, true);
@@ -595,7 +595,9 @@ int vma_fault(struct dax_vma *vma, dax_pgoff_t pgoff, bool write,
 		return ret;
 	vmf_init(&vmf, vma, write);
 	vmf.pgoff = pgoff;
-	ret = mapping_lock_shared(vma->mapping, &vmf.area);
+	ret = device_verify(vma->mapping->dax_dev);
+	if (!ret)
+		ret = mapping_lock_shared(vma->mapping, &vmf.area);
 	if (ret)
 		return ret;
 	vmf.pte = pte_slot(to_soft(vma), pgoff);
@@ -839,17 +841,16 @@ int64_t vma_fault_many(struct dax_vma *vma, const dax_pgoff_t *pgoffs,
 
 /* ---- loads and stores ------------------------------------------------------------------ */
 
-static void copy_page(struct access *access, uint64_t leaf, char *buf,
-		      size_t within, size_t n)
+static int copy_page(struct access *access, uint64_t leaf, char *buf,
+		     size_t within, size_t n)
 {
 	dax_pfn_t pfn = leaf_page_pfn(to_soft(access->vmf.vma), leaf,
 				      access->vmf.pgoff);
 	char *page = pfn_to_kaddr(pfn);
 
 	if (access->write)
-		memcpy(page + within, buf, n);
-	else
-		memcpy(buf, page + within, n);
+		return copy_mc(page + within, buf, n);
+	return copy_mc(buf, page + within, n);
 }
 
 /* Bytes of one page; the lock is held from the leaf to the last byte. */
@@ -864,7 +865,7 @@ static int copy_one(struct access *access, char *buf, size_t within, size_t n)
 		return ret;
 	ret = touch_page(access, &leaf);
 	if (likely(!ret))
-		copy_page(access, leaf, buf, within, n);
+		ret = copy_page(access, leaf, buf, within, n);
 	mapping_unlock_shared(mapping, access->vmf.area);
 	return ret;
 }

@@ -12,7 +12,8 @@
  *	}
  *	CHECK(oom_rounds() > 0);	(something() does allocate)
  *
- * One allocation fails, those after it succeed.  Counted over all threads.
+ * One allocation fails, those after it succeed; with oom_fail_from(n) they
+ * fail too.  Counted over all threads.
  */
 #ifndef OOM_H
 #define OOM_H
@@ -25,12 +26,15 @@ enum { OOM_MAX = 20000 };
 
 static _Atomic unsigned int oom_left;	/* allocations until the one that fails */
 static _Atomic bool oom_hit;
+static bool oom_for_good;
 static unsigned int oom_nr_rounds;
 
 static inline bool oom_hook(size_t size)
 {
 	(void)size;
-	if (!oom_left || --oom_left)
+	if (!oom_left)
+		return oom_for_good && oom_hit;
+	if (--oom_left)
 		return false;
 	oom_hit = true;
 	oom_nr_rounds++;
@@ -44,7 +48,15 @@ static inline void oom_fail_nth(unsigned int n)
 		oom_nr_rounds = 0;
 	oom_left = n;
 	oom_hit = false;
+	oom_for_good = false;
 	dax_test.fail_alloc = oom_hook;
+}
+
+/* The @n-th allocation from now on and all after it fail. */
+static inline void oom_fail_from(unsigned int n)
+{
+	oom_fail_nth(n);
+	oom_for_good = true;
 }
 
 static inline void oom_clear(void)

@@ -1,0 +1,566 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* test_rw.c -- pread, pwrite and extents: bytes, ends, and bad block maps */
+#include "rw.h"
+
+#include "fixture.h"
+#include "invariants.h"
+#include "mock_map.h"
+#include "oom.h"
+
+enum { MIB = 1 << 20 };
+static const dax_loff_t max_size = INT64_MAX - 4095;
+
+static struct dax_device *dev;
+
+/* ---- with the built-in block map ----------------------------------------------- */
+
+static void ends_of_file(void)
+{
+	struct dax_mapping *mapping = new_file(dev, 3 * PAGE + 10);
+	char buf[100];
+
+	EQ(dax_mapping_pread(mapping, buf, 100, 3 * PAGE), 10);
+	EQ(dax_mapping_pread(mapping, buf, 100, 3 * PAGE + 10), 0);
+	EQ(dax_mapping_pread(mapping, buf, 100, INT64_MAX), 0);
+	EQ(dax_mapping_pread(mapping, buf, 0, 0), 0);
+	EQ(dax_mapping_pread(mapping, buf, 100, -1), -EINVAL);
+	CHECK(errormsg_has("-1"));
+	EQ(dax_mapping_pread(mapping, buf, SIZE_MAX, 3 * PAGE), 10);
+	EQ(dax_mapping_pwrite(mapping, buf, 100, -1), -EINVAL);
+	EQ(dax_mapping_pwrite(mapping, buf, 100, INT64_MIN), -EINVAL);
+	EQ(dax_mapping_pwrite(mapping, buf, 0, 0), 0);
+	EQ(dax_mapping_pwrite(mapping, buf, 0, INT64_MAX), -EFBIG);
+	EQ(dax_mapping_size(mapping), 3 * PAGE + 10);
+	check_invariants(mapping);
+	dax_mapping_put(mapping);
+}
+
+static void bytes(void)
+{
+	struct dax_mapping *mapping = new_file(dev, 0);
+	static char in[5 * DAX_PAGE_SIZE], out[5 * DAX_PAGE_SIZE];
+
+	for (size_t i = 0; i < sizeof(in); i++)
+		in[i] = (char)(i * 7 + i / 256);
+	EQ(dax_mapping_pwrite(mapping, in, 9000, 100), 9000);
+	EQ(dax_mapping_size(mapping), 9100);
+	EQ(dax_mapping_pread(mapping, out, sizeof(out), 100), 9000);
+	CHECK(!memcmp(in, out, 9000));
+	CHECK(all_bytes(mapping, 0, 100, 0));
+	EQ(dax_mapping_pwrite(mapping, in, sizeof(in), 4090), sizeof(in));
+	EQ(dax_mapping_pread(mapping, out, sizeof(out), 4090), sizeof(in));
+	CHECK(!memcmp(in, out, sizeof(in)));
+	EQ(dax_mapping_pread(mapping, out, 3990, 100), 3990);
+	CHECK(!memcmp(in, out, 3990));
+	EQ(gauge_of(mapping, DAX_GAUGE_NREXCEPTIONAL), 0);	/* no entries */
+	check_invariants(mapping);
+	dax_mapping_put(mapping);
+}
+
+/* B27: positions near 2^63. */
+static void far_end(void)
+{
+	struct dax_mapping *mapping = new_file(dev, 0);
+	struct dax_vma_attr attr = {
+		.struct_size = sizeof(attr), .offset = max_size - PAGE,
+		.length = DAX_PAGE_SIZE, .flags = RW | DAX_VM_SHARED,
+	};
+	struct dax_vma *vma = NULL;
+	char buf[2] = { 'x', 'y' };
+
+	EQ(dax_mapping_pwrite(mapping, buf, 1, max_size), -EFBIG);
+	EQ(dax_mapping_pwrite(mapping, buf, 2, max_size - 1), -EFBIG);
+	EQ(dax_mapping_pwrite(mapping, buf, 1, INT64_MAX), -EFBIG);
+	EQ(dax_mapping_pwrite(mapping, buf, SIZE_MAX, 1), -EFBIG);
+	EQ(dax_mapping_size(mapping), 0);
+	EQ(dax_mapping_pwrite(mapping, buf, 2, max_size - 2), 2);
+	EQ(dax_mapping_size(mapping), max_size);
+	EQ(dax_mapping_pread(mapping, buf, 2, max_size - 1), 1);
+	EQ(buf[0], 'y');
+	EQ(dax_mapping_pread(mapping, buf, 2, max_size), 0);
+	EQ(dax_mapping_pread(mapping, buf, 2, INT64_MAX), 0);
+	EQ(dax_vma_new(&vma, mapping, &attr), 0);
+	MUST(vma);
+	EQ(load(vma, DAX_PAGE_SIZE - 1), 'y');
+	EQ(store(vma, 0, 'z'), 0);
+	EQ(get(mapping, max_size - PAGE), 'z');
+	check_invariants(mapping);
+	EQ(dax_mapping_punch_hole(mapping, max_size - 1, 1), 0);
+	EQ(load(vma, DAX_PAGE_SIZE - 1), 0);
+	EQ(dax_mapping_punch_hole(mapping, max_size - 1, 2), -EFBIG);
+	EQ(dax_mapping_punch_hole(mapping, INT64_MAX, UINT64_MAX), -EFBIG);
+	EQ(dax_mapping_fallocate(mapping, max_size, 1), -EFBIG);
+	EQ(dax_mapping_fallocate(mapping, 1, UINT64_MAX), -EFBIG);
+	EQ(dax_mapping_truncate(mapping, max_size + 1), -EFBIG);
+	EQ(dax_mapping_truncate(mapping, INT64_MAX), -EFBIG);
+	EQ(dax_mapping_truncate(mapping, 0), 0);
+	EQ(load(vma, 0), -1);
+	EQ(dax_mapping_truncate(mapping, max_size), 0);
+	EQ(load(vma, 0), 0);
+	check_invariants(mapping);
+	dax_vma_put(vma);
+	dax_mapping_put(mapping);
+}
+
+/* What a mapping shows of a hole goes when the hole gets a block. */
+static void writes_reach_mappings(void)
+{
+	struct dax_mapping *mapping = new_file(dev, 3 * PMD);
+	struct dax_vma *huge = map_shared(mapping, 3 * PMD);
+	struct dax_vma *small = map_pages(mapping, 3 * PMD, RW | DAX_VM_SHARED,
+					  DAX_PAGES_PTE);
+	struct dax_vma *copy = map_private(mapping, 3 * PMD);
+
+	EQ(load(huge, 5), 0);				/* a huge zero page */
+	EQ(load(huge, (uint64_t)PMD + 5), 0);
+	EQ(load(small, (uint64_t)PMD + 5), 0);		/* 4 KiB in the second */
+	EQ(load(copy, 5), 0);
+	EQ(store(copy, DAX_PAGE_SIZE, 'c'), 0);
+	check_invariants(mapping);
+	EQ(put(mapping, 5, 'n'), 0);
+	EQ(put(mapping, PMD + 5, 'm'), 0);
+	check_invariants(mapping);
+	EQ(load(huge, 5), 'n');
+	EQ(load(copy, 5), 'n');
+	EQ(load(huge, (uint64_t)PMD + 5), 'm');
+	EQ(load(small, (uint64_t)PMD + 5), 'm');
+	EQ(put(mapping, PAGE, 'f'), 0);
+	EQ(load(copy, DAX_PAGE_SIZE), 'c');		/* its copy stays */
+	EQ(load(huge, DAX_PAGE_SIZE), 'f');
+	/* And stores reach reads. */
+	EQ(store(huge, 2 * (uint64_t)PMD + 9, 's'), 0);
+	EQ(get(mapping, 2 * PMD + 9), 's');
+	check_invariants(mapping);
+	dax_vma_put(huge);
+	dax_vma_put(small);
+	dax_vma_put(copy);
+	dax_mapping_put(mapping);
+}
+
+static void writing_nothing_new_keeps_entries(void)
+{
+	struct dax_mapping *mapping = new_file(dev, PMD);
+	struct dax_vma *vma = map_shared(mapping, PMD);
+	uint64_t deleted;
+
+	EQ(store(vma, 0, 1), 0);
+	deleted = stat_of(mapping, DAX_STAT_ENTRY_DELETE);
+	EQ(put(mapping, 1, 2), 0);
+	EQ(stat_of(mapping, DAX_STAT_ENTRY_DELETE), deleted);
+	EQ(load(vma, 1), 2);
+	check_invariants(mapping);
+	dax_vma_put(vma);
+	dax_mapping_put(mapping);
+}
+
+/* ---- with block maps that do their own --------------------------------------------- */
+
+/* A hundred bytes at a time, the device backwards, from byte 50 on. */
+static int chopped(struct mock *mock, dax_loff_t pos, uint64_t length,
+		   unsigned int flags, struct dax_iomap *iomap)
+{
+	uint64_t chunk = (uint64_t)pos / 100;
+
+	(void)mock;
+	(void)length;
+	(void)flags;
+	iomap->type = DAX_IOMAP_MAPPED;
+	iomap->offset = (dax_loff_t)(chunk * 100);
+	iomap->length = 100;
+	iomap->addr = 50 + (999 - chunk) * 100;
+	return 0;
+}
+
+static void short_extents(void)
+{
+	struct mock mock = { .answer = chopped };
+	struct dax_mapping *mapping = mock_file(&mock, dev, 100000);
+	static char in[30000], out[30000];
+	struct dax_extent row[4];
+	dax_loff_t pos = 0;
+
+	for (size_t i = 0; i < sizeof(in); i++)
+		in[i] = (char)(i * 13 + i / 100);
+	EQ(dax_mapping_pwrite(mapping, in, sizeof(in), 33), sizeof(in));
+	EQ(dax_mapping_pread(mapping, out, sizeof(out), 33), sizeof(out));
+	CHECK(!memcmp(in, out, sizeof(in)));
+	EQ(mock.begins, 2 * 301);
+	CHECK(mock_is_paired(&mock));
+	EQ(dev->window[50 + 999 * 100 + 33], in[0]);
+	EQ(dax_mapping_extents(mapping, &pos, row, 4), 4);	/* backwards: no two merge */
+	EQ(row[3].offset, 300);
+	EQ(row[3].length, 100);
+	EQ(pos, 400);
+	CHECK(mock_is_paired(&mock));
+	EQ(dev->window[50 + 998 * 100], in[67]);
+	dax_mapping_put(mapping);
+}
+
+static int only_a_hole(struct mock *mock, dax_loff_t pos, uint64_t length,
+		       unsigned int flags, struct dax_iomap *iomap)
+{
+	mock_linear(mock, pos, length, flags, iomap);
+	iomap->type = mock->ret ? DAX_IOMAP_UNWRITTEN : DAX_IOMAP_HOLE;
+	return 0;
+}
+
+/* A hole where a block was asked for is an error of the block map. */
+static void holes_under_writes(void)
+{
+	struct mock mock = { .answer = only_a_hole };
+	struct dax_mapping *mapping = mock_file(&mock, dev, 10 * PAGE);
+	struct dax_vma *vma = map_shared(mapping, 10 * PAGE);
+
+	for (mock.ret = 0; mock.ret < 2; mock.ret++) {
+		EQ(put(mapping, 0, 1), -1);
+		EQ(dax_mapping_pwrite(mapping, "x", 1, 0), -EIO);
+		CHECK(errormsg_has("hole"));
+		EQ(mock.written, 0);
+		EQ(dax_mapping_pwrite(mapping, "x", 1, 20 * PAGE), -EIO);
+		EQ(dax_mapping_size(mapping), 10 * PAGE);
+		EQ(dax_vma_write(vma, "x", 1, 0, NULL), -EIO);
+		EQ(mock.written, 0);
+		CHECK(all_bytes(mapping, 0, 10 * PAGE, 0));
+		EQ(load(vma, 0), 0);
+		CHECK(mock_is_paired(&mock));
+		check_invariants(mapping);
+	}
+	dax_vma_put(vma);
+	dax_mapping_put(mapping);
+}
+
+/* An error half way: what was done is returned, and told to the block map. */
+static void errors_half_way(void)
+{
+	char buf[1000];
+
+	for (unsigned int n = 1; n <= 11; n++) {
+		struct mock mock = { .answer = chopped, .fail_at = n };
+		struct dax_mapping *mapping = mock_file(&mock, dev, 100000);
+		ssize_t done = n == 11 ? 1000 : 100 * ((int)n - 1);
+
+		EQ(dax_mapping_pread(mapping, buf, 1000, 0), done ? done : -ENOTSUP);
+		CHECK(mock_is_paired(&mock));
+		mock.begins = 0;
+		EQ(dax_mapping_pwrite(mapping, buf, 1000, 1000), done ? done : -ENOTSUP);
+		CHECK(mock_is_paired(&mock));
+		EQ(mock.written, done ? 100 : 0);
+		EQ(dax_mapping_size(mapping), 100000);
+		dax_mapping_put(mapping);
+	}
+}
+
+static void partial_growth(void)
+{
+	struct mock mock = { .answer = chopped, .fail_at = 4 };
+	struct dax_mapping *mapping = mock_file(&mock, dev, 4096);
+	char buf[1000] = { 0 };
+
+	/* Begins: three of a hundred bytes, the fourth fails. */
+	EQ(dax_mapping_pwrite(mapping, buf, 1000, 5000), 300);
+	EQ(dax_mapping_size(mapping), 5300);
+	mock.begins = 3;
+	EQ(dax_mapping_pwrite(mapping, buf, 1000, 8192), -ENOTSUP);
+	EQ(dax_mapping_size(mapping), 5300);
+	CHECK(mock_is_paired(&mock));
+	dax_mapping_put(mapping);
+}
+
+/* What iomap_end() says is 0 or an error, never a number of bytes. */
+static void end_that_lies(void)
+{
+	struct mock mock = { .end_ret = 1000000 };
+	struct dax_mapping *mapping = mock_file(&mock, dev, 8192);
+	char buf[100] = { 0 };
+
+	CHECK(dax_mapping_pread(mapping, buf, 100, 0) <= 100);
+	CHECK(dax_mapping_pwrite(mapping, buf, 100, 0) <= 100);
+	CHECK(dax_mapping_pwrite(mapping, buf, 100, 8100) <= 100);
+	CHECK(dax_mapping_size(mapping) <= 8200);
+	CHECK(mock_is_paired(&mock));
+	mock.end_ret = -ENOTSUP;
+	CHECK(dax_mapping_pread(mapping, buf, 100, 0) <= 100);
+	CHECK(dax_mapping_pwrite(mapping, buf, 100, 0) <= 100);
+	CHECK(mock_is_paired(&mock));
+	dax_mapping_put(mapping);
+}
+
+/* B28 and worse: each answer is refused by each call, and nothing hangs. */
+static const struct nonsense {
+	const char *name;
+	int ret;
+	struct dax_iomap iomap;	/* dax_dev: NULL, or (void *)1 for the device */
+	bool reads;	/* fine for a read: only a block is wrong with it */
+} nonsense[] = {
+	{ "no length", 0, { .type = DAX_IOMAP_MAPPED, .length = 0, .dax_dev = (void *)1 }, false },
+	{ "negative length", 0, { .type = DAX_IOMAP_MAPPED, .length = UINT64_MAX, .dax_dev = (void *)1 }, false },
+	{ "length 2^63", 0, { .type = DAX_IOMAP_HOLE, .length = UINT64_C(1) << 63, .dax_dev = (void *)1 }, false },
+	{ "begins later", 0, { .type = DAX_IOMAP_MAPPED, .offset = 1 << 30, .length = 8192, .dax_dev = (void *)1 }, false },
+	{ "ends before", 0, { .type = DAX_IOMAP_HOLE, .offset = -8192, .length = 8192, .dax_dev = (void *)1 }, false },
+	{ "unknown type", 0, { .type = 77, .length = 1 << 30, .dax_dev = (void *)1 }, false },
+	{ "type 1", 0, { .type = 1, .length = 1 << 30, .dax_dev = (void *)1 }, false },
+	{ "no device", 0, { .type = DAX_IOMAP_MAPPED, .length = 1 << 30 }, false },
+	{ "behind the device", 0, { .type = DAX_IOMAP_MAPPED, .length = 1 << 30, .addr = UINT64_C(1) << 40, .dax_dev = (void *)1 }, false },
+	{ "address 2^64-1", 0, { .type = DAX_IOMAP_MAPPED, .length = 1 << 30, .addr = UINT64_MAX, .dax_dev = (void *)1 }, false },
+	{ "positive return", 5, { .type = DAX_IOMAP_HOLE, .length = 1 << 30, .dax_dev = (void *)1 }, false },
+	{ "an error", -ENOTSUP, { .type = DAX_IOMAP_HOLE, .length = 1 << 30, .dax_dev = (void *)1 }, false },
+	{ "a hole for ever", 0, { .type = DAX_IOMAP_HOLE, .length = 1 << 30, .dax_dev = (void *)1 }, true },
+};
+
+static void one_nonsense(const struct nonsense *bad, unsigned int pages)
+{
+	struct mock mock = { .answer = mock_fixed, .fixed = bad->iomap, .ret = bad->ret };
+	struct dax_mapping *mapping = mock_file(&mock, dev, 2 * PMD + 100);
+	struct dax_vma *vma = map_pages(mapping, 2 * PMD, RW | DAX_VM_SHARED, pages);
+	struct dax_vma *copy = map_pages(mapping, 2 * PMD, RW, pages);
+	bool error = !bad->reads, map_ok = bad->reads;
+	char buf[100];
+	int bad_before = tap_bad;
+
+	if (bad->iomap.dax_dev)
+		mock.fixed.dax_dev = dev;
+	EQ(dax_mapping_pread(mapping, buf, 100, 0) < 0, error);
+	CHECK(dax_mapping_pwrite(mapping, buf, 100, 0) < 0);
+	CHECK(dax_mapping_pwrite(mapping, buf, 100, 3 * PMD) < 0);
+	EQ(dax_vma_fault_range(vma, 0, 1, 0, NULL, 0, NULL) < 0, error);
+	CHECK(dax_vma_fault_range(vma, 1, 1, 1, NULL, 0, NULL) < 0);
+	if (pages != DAX_PAGES_PMD)	/* a copy is never 2 MiB */
+		EQ(dax_vma_fault_range(copy, 2, 1, 1, NULL, 0, NULL) < 0, error);
+	EQ(dax_mapping_size(mapping), 2 * PMD + 100);
+	CHECK(mock_is_paired(&mock));
+	check_tree_and_leaves(mapping);
+	if (map_ok)
+		check_block_map(mapping);
+	if (tap_bad != bad_before)
+		printf("# with \"%s\"\n", bad->name);
+	dax_vma_put(copy);
+	dax_vma_put(vma);
+	dax_mapping_put(mapping);
+}
+
+static void nonsense_answers(void)
+{
+	for (size_t i = 0; i < sizeof(nonsense) / sizeof(nonsense[0]); i++)
+		for (unsigned int pages = DAX_PAGES_AUTO; pages <= DAX_PAGES_PMD; pages++)
+			one_nonsense(&nonsense[i], pages);
+}
+
+static void nonsense_in_extents(void)
+{
+	for (size_t i = 0; i < sizeof(nonsense) / sizeof(nonsense[0]); i++) {
+		struct mock mock = { .answer = mock_fixed, .ret = nonsense[i].ret };
+		struct dax_mapping *mapping = mock_file(&mock, dev, 100000);
+		struct dax_extent row[4];
+		dax_loff_t pos = 0;
+		uint64_t addr = nonsense[i].iomap.addr;
+		/* extents asks no device, but a place that wraps is none */
+		bool placed = addr && addr + nonsense[i].iomap.length > addr;
+
+		mock.fixed = nonsense[i].iomap;
+		if (mock.fixed.dax_dev)
+			mock.fixed.dax_dev = dev;
+		EQ(dax_mapping_extents(mapping, &pos, row, 4) < 0,
+		   !nonsense[i].reads && !placed);
+		CHECK(mock_is_paired(&mock));
+		if (!mock_is_paired(&mock))
+			printf("# with \"%s\"\n", nonsense[i].name);
+		dax_mapping_put(mapping);
+	}
+}
+
+/* ---- extents ---------------------------------------------------------------------------- */
+
+static void extents_in_parts(void)
+{
+	struct dax_mapping *mapping = new_file(dev, 10 * PAGE + 5);
+	struct dax_extent row[3];
+	dax_loff_t pos = 0;
+
+	EQ(fill(mapping, 2 * PAGE, PAGE, 1), PAGE);
+	EQ(fill(mapping, 6 * PAGE, 2 * PAGE, 1), 2 * PAGE);
+	EQ(dax_mapping_extents(mapping, &pos, row, 3), 3);
+	EQ(pos, 6 * PAGE);
+	EQ(row[1].offset, 2 * PAGE);
+	EQ(dax_mapping_extents(mapping, &pos, row, 3), 2);
+	EQ(row[0].offset, 6 * PAGE);
+	EQ(row[1].type, DAX_IOMAP_HOLE);
+	EQ(row[1].length, 2 * PAGE + 5);
+	EQ(pos, 10 * PAGE + 5);
+	EQ(dax_mapping_extents(mapping, &pos, row, 3), 0);
+	pos = 6 * PAGE + 100;	/* from inside */
+	EQ(dax_mapping_extents(mapping, &pos, row, 1), 1);
+	EQ(row[0].offset, 6 * PAGE + 100);
+	EQ(row[0].length, 2 * PAGE - 100);
+	pos = -1;
+	EQ(dax_mapping_extents(mapping, &pos, row, 3), -EINVAL);
+	pos = INT64_MAX;
+	EQ(dax_mapping_extents(mapping, &pos, row, 3), 0);
+	dax_mapping_put(mapping);
+}
+
+/* ---- a block map that calls its own file ------------------------------------------------- */
+
+static void call_back(struct mock *mock)
+{
+	struct dax_mapping *mapping = mock->mapping;
+	struct dax_vma_attr attr = { .struct_size = sizeof(attr), .length = 4096,
+				     .flags = DAX_VM_READ };
+	struct dax_vma *vma = NULL;
+	dax_pgoff_t index = 0;
+	dax_loff_t pos = 0;
+	struct dax_entry_info entry;
+	struct dax_extent extent;
+	char byte = 0;
+	int *r = mock->result;
+
+	mock->inside = NULL;	/* once */
+	*r++ = (int)dax_mapping_pread(mapping, &byte, 1, 0);
+	*r++ = (int)dax_mapping_pwrite(mapping, &byte, 1, 0);
+	*r++ = dax_mapping_truncate(mapping, 5);
+	*r++ = dax_mapping_fallocate(mapping, 0, 1);
+	*r++ = dax_mapping_punch_hole(mapping, 0, 1);
+	*r++ = (int)dax_mapping_extents(mapping, &pos, &extent, 1);
+	*r++ = dax_vma_fault(mock->vma, 0, 0, NULL);
+	*r++ = (int)dax_vma_read(mock->vma, &byte, 1, 0, NULL);
+	*r++ = (int)dax_vma_write(mock->vma, &byte, 1, 0, NULL);
+	*r++ = dax_vma_dontneed(mock->vma, 0, 4096);
+	*r++ = dax_vma_new(&vma, mapping, &attr);
+	*r++ = (int)dax_mapping_entries(mapping, &index, &entry, 1);
+}
+
+static void from_pread(struct mock *mock)
+{
+	EQ(get(mock->mapping, 0), 0);
+}
+
+static void from_pwrite(struct mock *mock)
+{
+	EQ(put(mock->mapping, 0, 0), 0);
+}
+
+static void from_extents(struct mock *mock)
+{
+	struct dax_extent row;
+	dax_loff_t pos = 0;
+
+	EQ(dax_mapping_extents(mock->mapping, &pos, &row, 1), 1);
+}
+
+static void from_fault(struct mock *mock)
+{
+	EQ(load(mock->vma, 3 * DAX_PAGE_SIZE), 0);
+}
+
+static void from_truncate(struct mock *mock)
+{
+	EQ(dax_mapping_truncate(mock->mapping, 9 * PAGE), 0);
+}
+
+static void from_punch(struct mock *mock)
+{
+	EQ(dax_mapping_punch_hole(mock->mapping, 0, DAX_PAGE_SIZE), 0);
+}
+
+static void from_fallocate(struct mock *mock)
+{
+	EQ(dax_mapping_fallocate(mock->mapping, 0, DAX_PAGE_SIZE), 0);
+}
+
+/* Each call of the public interface from inside @call: -EDEADLK. */
+static void refuses_call_backs(void (*call)(struct mock *))
+{
+	static const char *const names[] = {
+		"pread", "pwrite", "truncate", "fallocate", "punch", "extents",
+		"fault", "read", "write", "dontneed", "mmap", "entries",
+	};
+	struct dax_device *own = new_device(4 * MIB);
+	struct mock mock = { .answer = NULL };
+	struct dax_mapping *mapping = mock_file(&mock, own, 10 * PAGE);
+
+	mock.vma = map_shared(mapping, 10 * PAGE);
+	mock.inside = call_back;
+	call(&mock);
+	CHECK(!mock.inside);
+	for (int i = 0; i < 12; i++) {
+		CHECK(mock.result[i] == -EDEADLK);
+		if (mock.result[i] != -EDEADLK)
+			printf("# %s: %d\n", names[i], mock.result[i]);
+	}
+	CHECK(mock_is_paired(&mock));
+	mock.inside = NULL;
+	EQ(get(mapping, 0), 0);		/* and the file still works */
+	dax_vma_put(mock.vma);
+	dax_mapping_put(mapping);
+	dax_device_put(own);
+}
+
+static void call_backs_from_faults(void)
+{
+	refuses_call_backs(from_fault);
+}
+
+static void call_backs_from_exclusive(void)
+{
+	refuses_call_backs(from_truncate);
+	refuses_call_backs(from_punch);
+	refuses_call_backs(from_fallocate);
+}
+
+static void call_backs_from_rw(void)
+{
+	refuses_call_backs(from_pread);
+	refuses_call_backs(from_pwrite);
+	refuses_call_backs(from_extents);
+}
+
+static void kill_inside(struct mock *mock)
+{
+	mock->inside = NULL;
+	mock->result[0] = dax_device_kill(dax_mapping_device(mock->mapping));
+}
+
+/* Refused, and the device is not dead for it. */
+static void kill_from_block_map(void)
+{
+	void (*const calls[])(struct mock *) = { from_pread, from_fault, from_truncate };
+
+	for (int i = 0; i < 3; i++) {
+		struct dax_device *own = new_device(4 * MIB);
+		struct mock mock = { .inside = kill_inside };
+		struct dax_mapping *mapping = mock_file(&mock, own, 10 * PAGE);
+
+		mock.vma = map_shared(mapping, 10 * PAGE);
+		calls[i](&mock);
+		EQ(mock.result[0], -EDEADLK);
+		EQ(dax_device_alive(own), 1);
+		dax_vma_put(mock.vma);
+		dax_mapping_put(mapping);
+		dax_device_put(own);
+	}
+}
+
+int main(void)
+{
+	plan(18);
+	dev = new_device(16 * MIB);
+	run("ends of the file, negative positions, huge lengths", ends_of_file);
+	run("bytes across pages and extents", bytes);
+	run("B27: positions near 2^63", far_end);
+	run("B11: what is written reaches every mapping", writes_reach_mappings);
+	run("a block that was there keeps its entry", writing_nothing_new_keeps_entries);
+	run("extents of a hundred bytes", short_extents);
+	run("a hole under a write is -EIO", holes_under_writes);
+	run("an error half way", errors_half_way);
+	run("a file grows by what was written", partial_growth);
+	run("iomap_end returns no bytes", end_that_lies);
+	run("B28: nonsense is refused by reads, writes and faults", nonsense_answers);
+	run("nonsense is refused by extents", nonsense_in_extents);
+	run("extents, a few at a time", extents_in_parts);
+	run("call-backs from a fault are refused", call_backs_from_faults);
+	run("call-backs from truncate, punch, fallocate are refused", call_backs_from_exclusive);
+	run("call-backs from pread, pwrite, extents are refused", call_backs_from_rw);
+	run("kill from a block map kills nothing", kill_from_block_map);
+	run("bytes again, after all that", bytes);
+	dax_device_put(dev);
+	return done();
+}
