@@ -28,11 +28,13 @@ const char *dax_errormsg(void)
 int dax_device_open(struct dax_device **ret_dev, const char *path,
 		    uint64_t size, unsigned int flags)
 {
+	clear_errormsg();
 	return device_open(ret_dev, path, size, flags);
 }
 
 int dax_device_memory(struct dax_device **ret_dev, uint64_t size)
 {
+	clear_errormsg();
 	return device_memory(ret_dev, size);
 }
 
@@ -48,6 +50,7 @@ void dax_device_put(struct dax_device *dev)
 
 int dax_device_kill(struct dax_device *dev)
 {
+	clear_errormsg();
 	return device_kill(dev);
 }
 
@@ -90,6 +93,7 @@ int64_t dax_direct_access(struct dax_device *dev, dax_pgoff_t pgoff,
 			  uint64_t nr_pages, void **ret_kaddr,
 			  dax_pfn_t *ret_pfn)
 {
+	clear_errormsg();
 	return direct_access(dev, pgoff, nr_pages, ret_kaddr, ret_pfn);
 }
 
@@ -123,6 +127,7 @@ static int new_with_extent_map(struct dax_mapping **ret_mapping,
 int dax_mapping_new(struct dax_mapping **ret_mapping, struct dax_device *dev,
 		    const struct dax_mapping_attr *attr)
 {
+	clear_errormsg();
 	if (attr->policy > DAX_POLICY_PAGE_CACHE)
 		return dax_error(-EINVAL, "policy %u is unknown", attr->policy);
 	if (!attr->ops)
@@ -158,29 +163,34 @@ struct dax_device *dax_mapping_device(const struct dax_mapping *mapping)
 ssize_t dax_mapping_pread(struct dax_mapping *mapping, void *buf, size_t len,
 			  dax_loff_t pos)
 {
+	clear_errormsg();
 	return mapping_pread(mapping, buf, len, pos);
 }
 
 ssize_t dax_mapping_pwrite(struct dax_mapping *mapping, const void *buf,
 			   size_t len, dax_loff_t pos)
 {
+	clear_errormsg();
 	return mapping_pwrite(mapping, buf, len, pos);
 }
 
 int dax_mapping_truncate(struct dax_mapping *mapping, dax_loff_t size)
 {
+	clear_errormsg();
 	return mapping_truncate(mapping, size);
 }
 
 int dax_mapping_fallocate(struct dax_mapping *mapping, dax_loff_t pos,
 			  uint64_t len)
 {
+	clear_errormsg();
 	return mapping_fallocate(mapping, pos, len);
 }
 
 int dax_mapping_punch_hole(struct dax_mapping *mapping, dax_loff_t pos,
 			   uint64_t len)
 {
+	clear_errormsg();
 	return mapping_punch_hole(mapping, pos, len);
 }
 
@@ -217,8 +227,10 @@ int64_t dax_mapping_entries(struct dax_mapping *mapping, dax_pgoff_t *index,
 	struct radix_tree_iter iter;
 	struct percpu_area *area;
 	size_t filled = 0;
-	int ret = mapping_lock_shared(mapping, &area);
+	int ret;
 
+	clear_errormsg();
+	ret = mapping_lock_shared(mapping, &area);
 	if (ret)
 		return ret;
 	while (filled < nr &&
@@ -233,6 +245,7 @@ int64_t dax_mapping_entries(struct dax_mapping *mapping, dax_pgoff_t *index,
 int64_t dax_mapping_extents(struct dax_mapping *mapping, dax_loff_t *pos,
 			    struct dax_extent *buf, size_t nr)
 {
+	clear_errormsg();
 	return mapping_extents(mapping, pos, buf, nr);
 }
 
@@ -291,6 +304,7 @@ const char *dax_fallback_reason_name(int reason)
 int dax_vma_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
 		const struct dax_vma_attr *attr)
 {
+	clear_errormsg();
 	return vma_soft_new(ret_vma, mapping, attr);
 }
 
@@ -322,6 +336,7 @@ dax_loff_t dax_vma_offset(const struct dax_vma *vma)
 int dax_vma_fault(struct dax_vma *vma, dax_pgoff_t pgoff, int write,
 		  struct dax_fault_info *info)
 {
+	clear_errormsg();
 	return vma_fault(vma, pgoff, write, info);
 }
 
@@ -329,6 +344,7 @@ int64_t dax_vma_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
 			    uint64_t nr_pages, int write, uint64_t *latencies,
 			    size_t nr_latencies, struct dax_fault_info *info)
 {
+	clear_errormsg();
 	return vma_fault_range(vma, pgoff, nr_pages, write, latencies,
 			       nr_latencies, info);
 }
@@ -337,6 +353,7 @@ int64_t dax_vma_fault_many(struct dax_vma *vma, const dax_pgoff_t *pgoffs,
 			   size_t nr, int write, uint64_t *latencies,
 			   size_t nr_latencies, struct dax_fault_info *info)
 {
+	clear_errormsg();
 	return vma_fault_many(vma, pgoffs, nr, write, latencies, nr_latencies,
 			      info);
 }
@@ -344,22 +361,26 @@ int64_t dax_vma_fault_many(struct dax_vma *vma, const dax_pgoff_t *pgoffs,
 ssize_t dax_vma_read(struct dax_vma *vma, void *buf, size_t len,
 		     uint64_t offset, struct dax_fault_info *info)
 {
+	clear_errormsg();
 	return vma_read(vma, buf, len, offset, info);
 }
 
 ssize_t dax_vma_write(struct dax_vma *vma, const void *buf, size_t len,
 		      uint64_t offset, struct dax_fault_info *info)
 {
+	clear_errormsg();
 	return vma_write(vma, buf, len, offset, info);
 }
 
 int dax_vma_dontneed(struct dax_vma *vma, uint64_t offset, uint64_t len)
 {
+	clear_errormsg();
 	return vma_dontneed(vma, offset, len);
 }
 
 int dax_vma_pagemap(struct dax_vma *vma, dax_pgoff_t pgoff, dax_pfn_t *pfns,
 		    uint64_t nr_pages)
 {
+	clear_errormsg();
 	return vma_pagemap(vma, pgoff, pfns, nr_pages);
 }

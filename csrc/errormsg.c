@@ -27,3 +27,8 @@ const char *errormsg(void)
 {
 	return message;
 }
+
+void clear_errormsg(void)
+{
+	message[0] = '\0';
+}

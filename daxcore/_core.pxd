@@ -21,9 +21,11 @@ cdef class Device:
     cdef object __weakref__
     cdef dax_device *_dev
     cdef int _pid
+    cdef int _nr_open  # File and Mmap objects on it that are not closed
     cdef readonly object path
 
     cdef int _ensure_open(self) except -1
+    cdef unsigned int _nr_files_soon(self)
     cdef dax_device *_hold(self) except NULL
     cdef int _drop(self) except -1
 

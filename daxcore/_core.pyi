@@ -92,7 +92,7 @@ class File:
         self,
         offset: SupportsIndex = 0,
         length: SupportsIndex | None = None,
-        access: Literal["rw", "r", "w"] = "rw",
+        access: Literal["rw", "r"] = "rw",
         shared: bool = True,
         backend: Literal["soft", "real"] = "soft",
         pages: Literal["auto", "pte", "pmd"] = "auto",
@@ -131,7 +131,7 @@ class Mmap:
     @property
     def length(self) -> int: ...
     @property
-    def access(self) -> Literal["rw", "r", "w"]: ...
+    def access(self) -> Literal["rw", "r"]: ...
     @property
     def shared(self) -> bool: ...
     @property

@@ -1,4 +1,7 @@
-# cython: language_level=3, embedsignature=True, binding=True
+# cython: language_level=3, embedsignature=True, embedsignature.format=clinic
+# Methods are descriptors that check the type of self: bound as functions they
+# would take any object for theirs.
+# cython: binding=False
 # SPDX-License-Identifier: BSD-3-Clause
 """Device, File and Mmap: the objects of the C library with a Python lifetime.
 
@@ -29,7 +32,7 @@ from cpython.pycapsule cimport (
 )
 from libc.stdint cimport INT64_MAX, UINT64_MAX, int64_t, uint64_t, uintptr_t
 from libc.string cimport memset
-from posix.unistd cimport getpid
+from posix.unistd cimport getpid, usleep
 
 from daxcore.libdaxcore cimport *
 
@@ -90,7 +93,6 @@ cdef dict _PAGE_POOLS = {
 }
 cdef dict _ACCESS = {
     "r": DAX_VM_READ,
-    "w": DAX_VM_WRITE,
     "rw": DAX_VM_READ | DAX_VM_WRITE,
 }
 cdef dict _PAGES = {
@@ -274,6 +276,7 @@ cdef class Device:
         raise TypeError("use Device.open() or Device.memory()")
 
     @classmethod
+    @cython.binding(True)  # a descriptor cannot be wrapped in the limited API
     def open(cls, path, size=None, create=False, overwrite=False):
         """Open a storage window over a file or a /dev/dax node.
 
@@ -328,6 +331,7 @@ cdef class Device:
         return self
 
     @classmethod
+    @cython.binding(True)
     def memory(cls, size):
         """Make a storage window of anonymous memory (a memfd).
 
@@ -461,6 +465,8 @@ cdef class Device:
     def close(self):
         """Unmap and unlock the device; closing twice is closing once.
 
+        Waits for calls of other threads on files that are closed already.
+
         Raises
         ------
         OSError
@@ -470,8 +476,8 @@ cdef class Device:
 
         if self._dev is NULL:
             return
-        nr_files = dax_device_nr_files(self._dev)
-        if nr_files and self._pid == getpid():
+        nr_files = self._nr_files_soon()
+        if nr_files:
             raise OSError(
                 errno.EBUSY,
                 f"device has {nr_files} open file(s); "
@@ -479,6 +485,24 @@ cdef class Device:
                 self.path,
             )
         self._drop()
+
+    cdef unsigned int _nr_files_soon(self):
+        """Return the number of files; if all are closed, once calls have left.
+
+        A closed file goes away with the last call on it, which may be in
+        another thread: a second is given to it.
+        """
+        cdef unsigned int nr_files = dax_device_nr_files(self._dev)
+        cdef int patience = 1000
+
+        if self._pid != getpid():
+            return 0
+        while nr_files and not self._nr_open and patience:
+            with nogil:
+                usleep(1000)
+            patience -= 1
+            nr_files = dax_device_nr_files(self._dev)
+        return nr_files
 
     @property
     def size(self):
@@ -591,6 +615,7 @@ cdef File _create_file(Device device, object size, object policy,
     self._pid = getpid()
     self._iomap = iomap
     self.device = device
+    device._nr_open += 1
     self.policy = policy
     return self
 
@@ -627,6 +652,7 @@ cdef class File:
 
         self._mapping = NULL
         if mapping is not NULL:
+            self.device._nr_open -= 1
             with nogil:
                 dax_mapping_put(mapping)
         return 0
@@ -641,7 +667,7 @@ cdef class File:
             Bytes of the file; multiple of 4096.
         length : int, optional
             Bytes, may reach beyond the end of file; default is up to it.
-        access : {"rw", "r", "w"}
+        access : {"rw", "r"}
             What the mapping allows.
         shared : bool
             False: stores go to private copies (copy-on-write).
@@ -1070,6 +1096,7 @@ cdef Mmap _map_file(File file, object offset, object length, object access,
     self._first = attr.offset // DAX_PAGE_SIZE
     self._nr_pages = (attr.length + DAX_PAGE_SIZE - 1) // DAX_PAGE_SIZE
     self.file = file
+    file.device._nr_open += 1
     self.offset = attr.offset
     self.length = attr.length
     self.access = access
@@ -1133,6 +1160,7 @@ cdef class Mmap:
 
         self._vma = NULL
         if vma is not NULL:
+            self.file.device._nr_open -= 1
             with nogil:
                 dax_vma_put(vma)
         return 0

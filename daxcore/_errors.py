@@ -111,7 +111,7 @@ def check(ret, filename=None, fault=None, done=0):
         return ret
     code = -ret
     text = _message(code)
-    if filename:
+    if filename is not None:
         text = text.removeprefix(f"{filename}: ")
     if fault is not None and fault[0] & _ERROR_BITS:
         raise _fault_error(code, text, filename, fault, done)

@@ -12,7 +12,7 @@ from conftest import ROOT
 FLOORS = {
     0: "types compiler libc test_hooks",
     1: "sys page stats trace histogram errormsg",
-    2: "radix_tree waitqueue entry percpu",
+    2: "radix_tree waitqueue entry percpu copy_mc",
     3: "device frames blocks persist flush flush_x86 flush_generic zero_page vma",
     4: "mapping entry_lock policy iomap",
     5: "fault page_cache rw writeback invalidate",

@@ -44,7 +44,8 @@ DAX_API const char *dax_version(void);
  * dax_errormsg() - what, where and why the calling thread's last call failed
  *
  * Context: any; thread local.
- * Return: a string valid until the thread's next failing call; "" if none.
+ * Return: a string valid until the thread's next call; "" if the call did not
+ * fail, or if a block map of the embedder's returned the error.
  * Since: 0.1
  */
 DAX_API const char *dax_errormsg(void);
