@@ -9,7 +9,6 @@
 #include "blocks.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "errormsg.h"
 
@@ -42,10 +41,9 @@ int blocks_init(struct block_allocator *blocks, uint64_t nr, bool stained)
 	if (sys_reserve(&stain, bitmap_bytes(nr)))
 		goto err_unreserve;
 	*blocks = (struct block_allocator){
-		.used = used, .stained = stain, .nr = nr, .nr_free = nr,
+		.used = used, .touched = stain, .nr = nr, .nr_free = nr,
+		.stained_at_first = stained,
 	};
-	if (stained)
-		memset(stain, 0xff, bitmap_bytes(nr));
 	return 0;
 
 err_unreserve:
@@ -58,7 +56,7 @@ err:
 void blocks_fini(struct block_allocator *blocks)
 {
 	sys_unreserve(blocks->used, bitmap_bytes(blocks->nr));
-	sys_unreserve(blocks->stained, bitmap_bytes(blocks->nr));
+	sys_unreserve(blocks->touched, bitmap_bytes(blocks->nr));
 }
 
 /* Length of the free run at @block, at most @nr. */
@@ -138,7 +136,7 @@ void blocks_free(struct block_allocator *blocks, uint64_t block, uint64_t nr)
 {
 	mutex_lock(&blocks->lock);
 	set_bits(blocks->used, block, nr, false);
-	set_bits(blocks->stained, block, nr, true);
+	set_bits(blocks->touched, block, nr, !blocks->stained_at_first);
 	WRITE_ONCE(blocks->nr_free, READ_ONCE(blocks->nr_free) + nr);
 	mutex_unlock(&blocks->lock);
 }
@@ -148,7 +146,7 @@ bool blocks_is_stained(struct block_allocator *blocks, uint64_t block)
 	bool stained;
 
 	mutex_lock(&blocks->lock);
-	stained = test_bit(blocks->stained, block);
+	stained = test_bit(blocks->touched, block) != blocks->stained_at_first;
 	mutex_unlock(&blocks->lock);
 	return stained;
 }
@@ -156,6 +154,6 @@ bool blocks_is_stained(struct block_allocator *blocks, uint64_t block)
 void blocks_set_clean(struct block_allocator *blocks, uint64_t block)
 {
 	mutex_lock(&blocks->lock);
-	set_bits(blocks->stained, block, 1, false);
+	set_bits(blocks->touched, block, 1, blocks->stained_at_first);
 	mutex_unlock(&blocks->lock);
 }

@@ -15,7 +15,8 @@
 struct block_allocator {
 	struct mutex lock;	/* guards all below */
 	uint64_t *used;
-	uint64_t *stained;
+	uint64_t *touched;	/* stained is the opposite of what it was at first */
+	bool stained_at_first;
 	uint64_t nr;
 	_Atomic uint64_t nr_free;
 };

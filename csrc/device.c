@@ -343,6 +343,8 @@ static int allocate_range(struct dax_device *dev, uint64_t from, uint64_t end)
 {
 	int ret = sys_allocate(dev->fd, from, end - from);
 
+	if (ret == -EOPNOTSUPP)	/* then a full file system is found by a store */
+		return 0;
 	if (ret)
 		return dax_error(ret, "%s: cannot allocate %" PRIu64 " bytes of its "
 				 "file: %s", dev->path, end - from, strerror(-ret));

@@ -192,6 +192,18 @@ static dax_vm_fault_t cow_fault(struct dax_vm_fault *vmf,
 	return DAX_VM_FAULT_DONE_COW;
 }
 
+/* Does the extent have the whole page?  A hole may end with the file. */
+static bool covers_page(struct dax_vm_fault *vmf, const struct dax_iomap *iomap)
+{
+	dax_loff_t pos = vmf_pos(vmf);
+
+	if (iomap_left(iomap, pos, DAX_PAGE_SIZE) == DAX_PAGE_SIZE)
+		return true;
+	return iomap->type != DAX_IOMAP_MAPPED &&
+	       iomap->offset + (dax_loff_t)iomap->length >=
+		       i_size_read(vmf->vma->mapping);
+}
+
 /* The block map has answered: a block, a write, or both. */
 static __attribute__((noinline)) dax_vm_fault_t
 pte_fault_mapped(struct dax_vm_fault *vmf, struct dax_slot *slot,
@@ -199,7 +211,7 @@ pte_fault_mapped(struct dax_vm_fault *vmf, struct dax_slot *slot,
 {
 	dax_vm_fault_t major = 0;
 
-	if (unlikely(!iomap_type_known(iomap)))
+	if (unlikely(!iomap_type_known(iomap) || !covers_page(vmf, iomap)))
 		return vmf_error(vmf, iomap_bad_answer(iomap, vmf_pos(vmf)));
 	if (vmf->cow)
 		return cow_fault(vmf, iomap);
@@ -236,11 +248,13 @@ pte_fault_locked(struct dax_vm_fault *vmf, struct dax_slot *slot)
 	    vmf->vma->vm_ops->pmd_state(vmf->vma, vmf->pgoff) == VMA_PMD_HUGE)
 		return DAX_VM_FAULT_NOPAGE;
 	dax_test_yield(DAX_TEST_AFTER_GRAB);
+	smp_mb__after_atomic();	/* pairs with invalidate_stale() in rw.c */
 	ret = iomap_begin(mapping, pos, DAX_PAGE_SIZE, flags, &iomap);
 	if (unlikely(ret))
 		return vmf_error(vmf, ret);
 	dax_test_yield(DAX_TEST_AFTER_IOMAP);
-	if (likely(iomap.type == DAX_IOMAP_HOLE && !vmf->write && !vmf->cow))
+	if (likely(iomap.type == DAX_IOMAP_HOLE && !vmf->write && !vmf->cow &&
+		   iomap.length - (uint64_t)(pos - iomap.offset) >= DAX_PAGE_SIZE))
 		fault = INDIRECT_CALL_1(mapping->policy->load_hole, load_hole, vmf,
 					slot);
 	else
@@ -413,6 +427,7 @@ static dax_vm_fault_t pmd_fault_locked(struct dax_vm_fault *vmf,
 		break;
 	}
 	dax_test_yield(DAX_TEST_AFTER_GRAB);
+	smp_mb__after_atomic();	/* as in the PTE fault */
 	/* Any error falls back: the PTE fault meets it again and reports it. */
 	if (iomap_begin(mapping, pos, DAX_PMD_SIZE, flags, &iomap))
 		return fallback(vmf, DAX_FALLBACK_IOMAP_ERROR);
@@ -510,7 +525,7 @@ static dax_vm_fault_t wp_fault(struct dax_vm_fault *vmf)
 	const struct dax_policy *policy = vmf->vma->mapping->policy;
 
 	if (policy->pfn_mkwrite)
-		return counted(vmf, policy->pfn_mkwrite(vmf));
+		return policy->pfn_mkwrite(vmf);
 	return iomap_fault(vmf, 0);
 }
 

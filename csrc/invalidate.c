@@ -32,6 +32,13 @@ static bool entry_is_dirty(const struct radix_tree_iter *iter)
 	       radix_tree_tag_get(iter, DAX_PAGECACHE_TAG_TOWRITE);
 }
 
+/* A page pointer in the tree of a policy that knows none. */
+static bool is_foreign(const struct dax_slot *slot)
+{
+	return !radix_tree_exceptional_entry(slot->iter.entry) &&
+	       !slot->mapping->policy->grab_page;
+}
+
 /* Lock what stands at slot->index, NULL if nothing does. */
 static void *lock_entry(struct dax_slot *slot)
 {
@@ -39,7 +46,7 @@ static void *lock_entry(struct dax_slot *slot)
 
 	do {
 		entry = get_unlocked_mapping_entry(slot);
-		if (!entry) {
+		if (!entry || is_foreign(slot)) {
 			put_unlocked_mapping_entry(slot);
 			return NULL;
 		}
@@ -230,6 +237,8 @@ static bool delete_entry(const struct radix_tree_iter *iter, void *arg)
 
 	dax_slot_init(&slot, mapping, this_percpu(&mapping->percpu), iter->index);
 	slot.iter = *iter;
+	if (is_foreign(&slot))
+		return true;
 	if (!radix_tree_exceptional_entry(iter->entry))
 		mapping->policy->grab_page(&slot);
 	dax_delete_locked_entry(&slot);

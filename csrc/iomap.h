@@ -75,10 +75,13 @@ static inline int iomap_begin(struct dax_mapping *mapping, dax_loff_t pos,
 					length, flags, iomap);
 	if (unlikely(ret))
 		return iomap_result(ret);
-	if (likely(iomap_covers(iomap, pos)))
-		return 0;
-	iomap_end(mapping, pos, length, 0, flags, iomap);
-	return iomap_bad_answer(iomap, pos);
+	if (unlikely(!iomap_covers(iomap, pos)))
+		ret = iomap_bad_answer(iomap, pos);
+	else if (unlikely(iomap->dax_dev != mapping->dax_dev) && iomap->dax_dev)
+		ret = mapping_meet_device(mapping, iomap->dax_dev);
+	if (unlikely(ret))
+		iomap_end(mapping, pos, length, 0, flags, iomap);
+	return ret;
 }
 
 #endif

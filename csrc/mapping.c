@@ -174,6 +174,41 @@ void mapping_get(struct dax_mapping *mapping)
 	atomic_fetch_add_explicit(&mapping->refs, 1, memory_order_relaxed);
 }
 
+/* ---- devices of the block map ------------------------------------------------ */
+
+int mapping_meet_device(struct dax_mapping *mapping, struct dax_device *dev)
+{
+	struct met_device *met = smp_load_acquire(&mapping->met_devices);
+	struct met_device *new;
+
+	for (; met; met = met->next)
+		if (met->dev == dev)
+			return 0;
+	new = dax_zalloc(sizeof(*new));
+	if (!new)
+		return dax_error(-ENOMEM, "no memory to remember a device");
+	device_get(dev);
+	new->dev = dev;
+	new->next = READ_ONCE(mapping->met_devices);
+	/* Two threads may both add it: then it is held twice. */
+	while (!atomic_compare_exchange_weak(&mapping->met_devices, &new->next, new))
+		;
+	return 0;
+}
+
+static void put_met_devices(struct dax_mapping *mapping)
+{
+	struct met_device *met = READ_ONCE(mapping->met_devices);
+
+	while (met) {
+		struct met_device *next = met->next;
+
+		device_put(met->dev);
+		dax_free(met);
+		met = next;
+	}
+}
+
 /* No vma is left (each holds a reference) and no call is in progress. */
 static void mapping_free(struct dax_mapping *mapping)
 {
@@ -185,6 +220,7 @@ static void mapping_free(struct dax_mapping *mapping)
 	if (mapping->ops->free)
 		mapping->ops->free(mapping, mapping->private_data);
 	unlink_mapping(mapping);
+	put_met_devices(mapping);
 	fini_locks(mapping);
 	dax_free(mapping);
 	device_put(dev);
@@ -200,8 +236,10 @@ void mapping_put(struct dax_mapping *mapping)
 
 uint64_t mapping_nrexceptional(struct dax_mapping *mapping)
 {
-	return percpu_sum(&mapping->percpu, DAX_STAT_ENTRY_INSERT) -
-	       percpu_sum(&mapping->percpu, DAX_STAT_ENTRY_DELETE);
+	/* In this order: an entry counted as gone was counted as come. */
+	uint64_t deleted = percpu_sum(&mapping->percpu, DAX_STAT_ENTRY_DELETE);
+
+	return percpu_sum(&mapping->percpu, DAX_STAT_ENTRY_INSERT) - deleted;
 }
 
 /* ---- locks ----------------------------------------------------------------- */
@@ -293,7 +331,8 @@ int i_rwsem_lock_exclusive(struct dax_mapping *mapping)
 void i_rwsem_unlock(struct dax_mapping *mapping)
 {
 	this_percpu(&mapping->percpu)->i_rwsem_held = 0;
-	pthread_rwlock_unlock(&mapping->i_rwsem);
+	if (!is_stale(mapping))	/* a child's lock is not the one we took */
+		pthread_rwlock_unlock(&mapping->i_rwsem);
 }
 
 /* ---- page tables ------------------------------------------------------------ */

@@ -24,6 +24,13 @@
 
 struct dax_policy;
 
+/* A device other than the file's own that its block map pointed into: kept
+ * for as long as the file, whose leaves may show it. */
+struct met_device {
+	struct dax_device *dev;		/* a reference */
+	struct met_device *next;
+};
+
 /* Largest size of a file: the last page must have a page offset after it. */
 #define DAX_MAX_SIZE	(INT64_MAX - (DAX_PAGE_SIZE - 1))
 
@@ -45,6 +52,7 @@ struct dax_mapping {
 	struct percpu percpu;
 
 	/* the rest */
+	_Atomic(struct met_device *) met_devices;
 	pthread_rwlock_t i_rwsem __aligned(FALSE_SHARING);
 	_Atomic unsigned int refs;
 	_Atomic uint64_t page_table_bytes;
@@ -105,6 +113,9 @@ static inline dax_pgoff_t mapping_max_pgoff(struct dax_mapping *mapping)
 	return (dax_pgoff_t)(i_size_read(mapping) + (DAX_PAGE_SIZE - 1)) >>
 	       DAX_PAGE_SHIFT;
 }
+
+/* Before a frame of @dev is used: hold it.  0 or -ENOMEM. */
+int mapping_meet_device(struct dax_mapping *mapping, struct dax_device *dev);
 
 /* Entries in the tree, page pointers excluded (kernel: nrexceptional). */
 uint64_t mapping_nrexceptional(struct dax_mapping *mapping);

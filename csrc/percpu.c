@@ -231,10 +231,15 @@ int percpu_down_write(struct percpu_rwsem *sem)
 	return 0;
 }
 
+/* A child forked by a block map comes by here too: stale stays stale. */
 void percpu_up_write(struct percpu_rwsem *sem)
 {
+	uint32_t writer = PERCPU_RWSEM_WRITER;
+
 	WRITE_ONCE(sem->owner, NULL);
-	smp_store_release(&sem->state, PERCPU_RWSEM_READERS);
+	if (!atomic_compare_exchange_strong(&sem->state, &writer,
+					    PERCPU_RWSEM_READERS))
+		return;
 	futex_wake(&sem->state, INT32_MAX);
 	mutex_unlock(&sem->writer);
 }

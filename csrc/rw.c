@@ -130,6 +130,9 @@ static int invalidate_stale(struct dax_mapping *mapping, dax_loff_t pos,
 
 	if (ret)
 		return ret;
+	/* The block map was changed before the tree is read; a fault locks its
+	 * entry before it reads the block map: one of us sees the other. */
+	smp_mb();
 	/* A dirty entry is a data entry: it shows the block already. */
 	invalidate_pages_range(mapping, area, (dax_pgoff_t)pos >> DAX_PAGE_SHIFT,
 			       ((dax_pgoff_t)pos + n - 1) >> DAX_PAGE_SHIFT, !fresh);

@@ -52,7 +52,7 @@ __attribute__((constructor(101))) static void sys_init(void)
 
 void asym_barrier_heavy(void)
 {
-	static const struct timespec drained = { .tv_nsec = 1000000 };
+	struct timespec left = { .tv_nsec = 1000000 };
 
 	if (dax_test_no_membarrier() || !sys_has_membarrier) {
 		smp_mb();
@@ -61,7 +61,8 @@ void asym_barrier_heavy(void)
 	/* Once registered it fails only behind a filter put in place later.
 	 * Then wait: a store buffer is drained long before a millisecond. */
 	if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0))
-		nanosleep(&drained, NULL);
+		while (nanosleep(&left, &left))
+			;
 }
 
 static void *alloc_aligned(size_t align, size_t size)
@@ -242,7 +243,12 @@ int sys_seal_shrink(int fd)
 
 int sys_allocate(int fd, uint64_t offset, uint64_t len)
 {
-	return -posix_fallocate(fd, (off_t)offset, (off_t)len);
+	int ret;
+
+	do {
+		ret = result(fallocate(fd, 0, (off_t)offset, (off_t)len));
+	} while (ret == -EINTR);
+	return ret;
 }
 
 int sys_map_shared(void **ret_addr, int fd, uint64_t size, bool write)

@@ -107,6 +107,16 @@ static inline void smp_mb(void)
 #endif
 }
 
+/* A full fence after an atomic read-modify-write, which is one on x86. */
+static inline void smp_mb__after_atomic(void)
+{
+#ifdef __x86_64__
+	barrier();
+#else
+	smp_mb();
+#endif
+}
+
 static inline void asym_barrier_light(void)
 {
 	barrier();

@@ -30,6 +30,8 @@ enum {
 	PREFETCH_DISTANCE = 12	/* pages; measured, 4 to 12 are alike */
 };
 
+#define NO_PAGE	UINT64_MAX
+
 typedef _Atomic uint64_t leaf_t;
 
 struct pmd_table {
@@ -736,17 +738,20 @@ static __always_inline_fn int touch_page(struct access *access,
  * order, waiting for them is most of a fault.  invalidate_lock shared. */
 static inline void prefetch_page(struct access *access, dax_pgoff_t pgoff)
 {
-	leaf_t *pte = pte_slot(to_soft(access->vmf.vma), pgoff);
+	leaf_t *pte;
 
+	if (!vma_covers(access->vmf.vma, pgoff))
+		return;
+	pte = pte_slot(to_soft(access->vmf.vma), pgoff);
 	if (pte)
 		__builtin_prefetch(pte, 1);
 	radix_tree_prefetch(&access->vmf.vma->mapping->i_pages, pgoff);
 }
 
 /* Touch the page at access->vmf.pgoff; *ret_next: the first page behind its
- * leaf.  @ahead: a page that comes soon, or NULL. */
+ * leaf.  @ahead: a page that comes soon, or NO_PAGE. */
 static __always_inline_fn int touch_one(struct access *access,
-					const dax_pgoff_t *ahead,
+					dax_pgoff_t ahead,
 					dax_pgoff_t *ret_next)
 {
 	struct dax_vma *vma = access->vmf.vma;
@@ -756,8 +761,8 @@ static __always_inline_fn int touch_one(struct access *access,
 	ret = mapping_relock_shared(vma->mapping, access->vmf.area);
 	if (unlikely(ret))
 		return ret;
-	if (ahead)
-		prefetch_page(access, *ahead);
+	if (ahead != NO_PAGE)
+		prefetch_page(access, ahead);
 	ret = touch_page(access, &leaf);
 	mapping_unlock_shared(vma->mapping, access->vmf.area);
 	if (unlikely(ret))
@@ -797,7 +802,7 @@ int64_t vma_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
 		return ret;
 	while (pgoff < end) {
 		access.vmf.pgoff = pgoff;
-		ret = touch_one(&access, NULL, &pgoff);
+		ret = touch_one(&access, NO_PAGE, &pgoff);
 		if (unlikely(ret))
 			return ret;
 	}
@@ -828,11 +833,13 @@ int64_t vma_fault_many(struct dax_vma *vma, const dax_pgoff_t *pgoffs,
 	if (ret)
 		return ret;
 	for (size_t i = 0; i < nr; i++) {
-		const dax_pgoff_t *ahead = &pgoffs[i + PREFETCH_DISTANCE];
+		size_t ahead = i + PREFETCH_DISTANCE < nr ? i + PREFETCH_DISTANCE : i;
 
-		access.vmf.pgoff = pgoffs[i];
-		ret = touch_one(&access, i + PREFETCH_DISTANCE < nr ? ahead : NULL,
-				&next);
+		/* The array is the caller's: read once, look again. */
+		access.vmf.pgoff = *(const volatile dax_pgoff_t *)&pgoffs[i];
+		if (unlikely(!vma_covers(vma, access.vmf.pgoff)))
+			return check_access(vma, access.vmf.pgoff, 1, write);
+		ret = touch_one(&access, pgoffs[ahead], &next);
 		if (unlikely(ret))
 			return ret;
 	}

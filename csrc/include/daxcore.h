@@ -104,8 +104,10 @@ DAX_API void dax_device_put(struct dax_device *dev);
  * faults that need the device end in SIGBUS with -ENXIO, reads and writes
  * return -ENXIO.  Zero pages go on working.  Cannot be undone.
  *
- * Context: may sleep; not from a block map (-EDEADLK); GIL: no.
- * Return: 0; -EDEADLK.  Since: 0.1
+ * Context: may sleep; not from a block map; GIL: no.
+ * Return: 0; -EDEADLK (called from a block map; the device lives on), -ESTALE
+ * (after fork), -ENOMEM (the device is dead, but a call may still be inside).
+ * Since: 0.1
  */
 DAX_API int dax_device_kill(struct dax_device *dev);
 

@@ -171,7 +171,9 @@ struct dax_iomap {
  * (such a call gets -EDEADLK).
  *
  * iomap_begin: where is byte @pos?  Fills @iomap with one extent that covers
- *   @pos; it may be shorter or longer than @length.  Called with the entry of
+ *   @pos; it may be shorter or longer than @length, but for a fault it covers
+ *   the whole page (a hole may end with the file).  Devices it names are held
+ *   by the file until that is gone.  Called with the entry of
  *   the page locked when it serves a fault, several at once on different
  *   pages: must be thread safe.
  * iomap_end: called once for each iomap_begin that returned 0; @written is
