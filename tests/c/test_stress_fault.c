@@ -284,6 +284,7 @@ static void check_ways(unsigned int policy)
 
 static void stress(unsigned int policy)
 {
+	dax_test.yield = jitter;
 	fx_file((dax_loff_t)MOST << DAX_PAGE_SHIFT, policy, NULL);
 	automatic = fx_vma(0, MOST, RW_SHARED, DAX_PAGES_AUTO);
 	small = fx_vma(0, MOST, RW_SHARED, DAX_PAGES_PTE);
@@ -298,6 +299,7 @@ static void stress(unsigned int policy)
 		if (threads[i].wrong)
 			printf("# thread %d, last: %s\n", i, threads[i].where);
 	}
+	dax_test.yield = NULL;
 	check_ways(policy);
 	check_invariants(fx.file);
 	check_bytes();

@@ -4,14 +4,14 @@
  *
  * Each thread inserts, tags, replaces and removes entries of its own pages,
  * which stand in the same nodes as the other's, and looks at the other's as
- * well.  Both race for 2 MiB entries; who gets one splits it.  Now and then
- * they meet and the tree is checked, pruned and emptied by one.
+ * well.  Both race for pages that are nobody's and for 2 MiB entries; who gets
+ * one of those splits it.  Now and then they meet and the tree is checked,
+ * pruned and emptied by one.
  */
 #include <pthread.h>
 
-#include "entry.h"
 #include "invariants.h"
-#include "tap.h"
+#include "white_box.h"
 
 enum { THREADS = 2, MEETINGS = 40, STEPS = 15000, PAGES = 16 * 512 };
 
@@ -102,6 +102,22 @@ static void race_for_pmd(dax_pgoff_t index, unsigned int thread)
 	smp_store_release(below.slot, NULL);
 }
 
+/* Race for a page that is nobody's: one of the two gets it, and has it until
+ * it gives it up. */
+static void race_for_page(unsigned int thread)
+{
+	void *entry = word_of(PAGES, thread);
+	struct radix_tree_iter iter;
+
+	for (int i = 0; i < 50; i++) {
+		if (radix_tree_insert(&tree, PAGES, 0, entry, &iter))
+			continue;
+		expect(radix_tree_lookup(&tree, PAGES) == entry);
+		expect(radix_tree_lookup(&tree, PAGES) == entry);
+		smp_store_release(iter.slot, NULL);
+	}
+}
+
 static void step(unsigned int *seed, unsigned int thread)
 {
 	dax_pgoff_t index = rnd(seed, PAGES / THREADS) * THREADS + thread;
@@ -111,6 +127,8 @@ static void step(unsigned int *seed, unsigned int thread)
 		race_for_pmd(index, thread);
 		break;
 	case 1:
+		race_for_page(thread);
+		break;
 	case 2:
 		look(rnd(seed, PAGES));
 		break;
@@ -133,7 +151,7 @@ static void settle(void)
 	check_tree(&tree);
 	radix_tree_prune(&tree);
 	check_tree_exact(&tree);
-	radix_tree_delete_range(&tree, 0, PAGES, drop, NULL);
+	radix_tree_delete_range(&tree, 0, 2 * PAGES, drop, NULL);
 	check_tree_exact(&tree);
 	EQ(radix_tree_bytes(&tree), 0);
 }
@@ -158,12 +176,14 @@ static void two_threads(void)
 {
 	pthread_t threads[THREADS];
 
-	radix_tree_init(&tree, PAGES);
+	dax_test.yield = jitter;
+	radix_tree_init(&tree, 2 * PAGES);
 	pthread_barrier_init(&meeting, NULL, THREADS);
 	for (uintptr_t i = 0; i < THREADS; i++)
 		MUST(!pthread_create(&threads[i], NULL, thread_main, (void *)i));
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
+	dax_test.yield = NULL;
 	radix_tree_destroy(&tree);
 	EQ(wrong, 0);
 	CHECK(operations >= 1000000);

@@ -7,6 +7,7 @@
 #define WHITE_BOX_H
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 
 #include "daxcore.h"
@@ -227,6 +228,23 @@ static inline void overwrite(dax_pgoff_t index, dax_entry_t value)
 static inline dax_pfn_t device_pfn(dax_pgoff_t page)
 {
 	return fx.dev->pfn_base + page;
+}
+
+/* ---- for dax_test.yield of stress programs: now and then a thread is held up
+ * at a named point ------------------------------------------------------------ */
+
+static inline void jitter(enum dax_test_point point)
+{
+	static __thread unsigned int calls;
+
+	(void)point;
+	calls = calls * 1103515245 + 12345;
+	if (calls >> 16 & 63)
+		return;
+	for (unsigned int i = calls >> 22 & 255; i; i--)
+		cpu_relax();
+	if (calls >> 30 == 0)
+		sched_yield();
 }
 
 /* ---- faults by hand ----------------------------------------------------------- */
