@@ -192,7 +192,7 @@ static int insert_blocks(struct extent_map *map, dax_pgoff_t page,
 {
 	struct radix_tree_iter iter;
 	uint64_t done = 0;
-	int ret = radix_tree_extend(&map->tree, page + nr);
+	int ret = radix_tree_extend(&map->tree, page + nr - 1);
 
 	while (!ret && done < nr) {
 		ret = radix_tree_insert(&map->tree, page + done, 0,
@@ -477,7 +477,7 @@ int extent_map_new(struct extent_map **ret_map, struct dax_device *dev,
 	if (!map)
 		return dax_error(-ENOMEM, "no memory for a block map");
 	map->dev = dev;
-	radix_tree_init(&map->tree, (dax_pgoff_t)size >> DAX_PAGE_SHIFT);
+	radix_tree_init(&map->tree, mapping_maxindex(size));
 	*ret_map = map;
 	return 0;
 }

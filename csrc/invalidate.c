@@ -297,8 +297,7 @@ static int check_end(dax_loff_t pos, uint64_t len)
 
 static int tree_extend(struct dax_mapping *mapping, dax_loff_t size)
 {
-	if (radix_tree_extend(&mapping->i_pages,
-			      ((dax_pgoff_t)size + DAX_PAGE_SIZE - 1) >> DAX_PAGE_SHIFT))
+	if (radix_tree_extend(&mapping->i_pages, mapping_maxindex(size)))
 		return dax_error(-ENOMEM, "no memory for a taller tree");
 	return 0;
 }
@@ -307,8 +306,7 @@ int mapping_reserve_size(struct dax_mapping *mapping, dax_loff_t size)
 {
 	int ret;
 
-	if (likely((dax_pgoff_t)page_end(size) >> DAX_PAGE_SHIFT <=
-		   radix_tree_maxindex(&mapping->i_pages)))
+	if (likely(mapping_maxindex(size) <= radix_tree_maxindex(&mapping->i_pages)))
 		return 0;
 	ret = mapping_lock_exclusive_nested(mapping);
 	if (ret)

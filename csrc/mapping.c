@@ -148,9 +148,7 @@ int mapping_new(struct dax_mapping **ret_mapping, struct dax_device *dev,
 	mapping->private_data = attr->private_data;
 	mapping->policy = policy;
 	atomic_init(&mapping->i_size, attr->size);
-	/* One page more than there is: room for a 2 MiB entry in any file
-	 * that has 2 MiB. */
-	radix_tree_init(&mapping->i_pages, mapping_max_pgoff(mapping));
+	radix_tree_init(&mapping->i_pages, mapping_maxindex(attr->size));
 	ret = init_locks(mapping);
 	if (ret)
 		goto err_free;

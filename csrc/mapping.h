@@ -114,6 +114,15 @@ static inline dax_pgoff_t mapping_max_pgoff(struct dax_mapping *mapping)
 	       DAX_PAGE_SHIFT;
 }
 
+/* Last page the tree of a file of @size bytes must be able to hold: that of its
+ * last byte, and tall enough for a 2 MiB entry if it has 2 MiB. */
+static inline dax_pgoff_t mapping_maxindex(dax_loff_t size)
+{
+	dax_pgoff_t last = size ? (dax_pgoff_t)(size - 1) >> DAX_PAGE_SHIFT : 0;
+
+	return last == DAX_PMD_NR_PAGES - 1 ? DAX_PMD_NR_PAGES : last;
+}
+
 /* Before a frame of @dev is used: hold it.  0 or -ENOMEM. */
 int mapping_meet_device(struct dax_mapping *mapping, struct dax_device *dev);
 
