@@ -242,6 +242,35 @@ static void mutexes(void)
 	mutex_unlock(&lock);
 }
 
+static _Atomic int holder;
+
+static void *take_it(void *arg)
+{
+	mutex_lock(&lock);
+	holder = 2;
+	mutex_unlock(&lock);
+	return arg;
+}
+
+/* Who comes second sleeps until the first lets go, and is woken then. */
+static void mutex_is_waited_for(void)
+{
+	pthread_t thread;
+
+	mutex_lock(&lock);
+	holder = 1;
+	MUST(!pthread_create(&thread, NULL, take_it, NULL));
+	while (lock.state != 2 && holder == 1)
+		sched_yield();
+	for (int i = 0; i < 100; i++)
+		sched_yield();
+	EQ(holder, 1);
+	EQ(lock.state, 2);
+	mutex_unlock(&lock);
+	pthread_join(thread, NULL);
+	EQ(holder, 2);
+}
+
 static _Atomic uint32_t bell;
 static _Atomic bool rung;
 
@@ -286,7 +315,7 @@ static void generations(void)
 
 int main(void)
 {
-	plan(14);
+	plan(15);
 	tmpdir_make();
 	run("allocations are zeroed and aligned, or refused", allocations);
 	run("pages", pages);
@@ -299,6 +328,7 @@ int main(void)
 	run("a second open is busy", file_locks);
 	run("lines and links", small_files);
 	run("a mutex counts right", mutexes);
+	run("a mutex is waited for", mutex_is_waited_for);
 	run("a futex sleeps and wakes", futexes);
 	run("barriers may be called anywhere", asym_barrier_heavy);
 	run("a forked child knows that it is one", generations);
