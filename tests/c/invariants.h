@@ -7,7 +7,19 @@
  *					the tree: no empty node, no stale tag
  *
  * The tree is walked node by node, not with the calls under test.  Reports
- * through CHECK; the numbers are those of docs/design.md.
+ * through CHECK.  The marks in the code:
+ *
+ *	I1  a slot is empty, a node, a page, or one of data, zero, empty
+ *	I2  zero and empty entries have no frame and are never dirty
+ *	I3  the file counts its entries right
+ *	I4  nodes are counted right
+ *	I5  no two entries overlap
+ *	I6  nothing is locked, nobody waits
+ *	I7  a zero leaf has a zero entry, and is never writable or dirty
+ *	I8  a writable or dirty leaf has a dirty data entry
+ *	I10 data entries show the blocks the block map says
+ *	I11 no entry and no leaf behind the end of the file
+ *	I17 TOWRITE only together with DIRTY
  */
 #ifndef INVARIANTS_H
 #define INVARIANTS_H
