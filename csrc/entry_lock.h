@@ -82,8 +82,10 @@ void *get_unlocked_mapping_entry(struct dax_slot *slot);
 bool lock_slot(struct dax_slot *slot);
 
 /* Release a locked entry (or grabbed page) and wake one. */
-void put_locked_page(struct dax_slot *slot);
 static inline void put_locked_mapping_entry(struct dax_slot *slot);
+
+/* Its out-of-line half: a grabbed page. */
+void put_locked_page(struct dax_slot *slot);
 
 /* Done without locking: pass a wake-up on. */
 void put_unlocked_mapping_entry(struct dax_slot *slot);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * invalidate.c -- truncate, punch hole, invalidate clean entries
+ * invalidate.c -- truncate, punch hole, fallocate, invalidate clean entries
  *
  * Owns: nothing; it removes entries, and leaves before them.
  * Locks: truncate, punch and fallocate take i_rwsem, then invalidate_lock,

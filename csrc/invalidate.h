@@ -11,7 +11,7 @@
  * have a block do.
  *
  * Context: invalidate_lock shared; waits for entry locks.
- * Return: 0, or -EBUSY if one stayed.
+ * Return: 0, or -EBUSY if one stayed that was looked at under its lock.
  * Kernel: invalidate_inode_pages2_range().
  */
 int invalidate_pages_range(struct dax_mapping *mapping,
@@ -19,7 +19,7 @@ int invalidate_pages_range(struct dax_mapping *mapping,
 			   dax_pgoff_t last, bool holes_only);
 
 /* Let the tree hold pages up to a new size.  Takes invalidate_lock exclusive
- * if that means growing it.  0, -ENOMEM, -EDEADLK, -ESTALE. */
+ * if that means growing it.  Context: i_rwsem exclusive.  0, -ENOMEM, -EDEADLK, -ESTALE. */
 int mapping_reserve_size(struct dax_mapping *mapping, dax_loff_t size);
 
 /* The calls of daxcore.h.  Context: no lock held. */

@@ -4,7 +4,8 @@
  *
  * Owns: struct dax_mapping, the registry of all files (for fork), the order
  *       of the outer locks.
- * Locks: registry and dev->lock guard lists; innermost.
+ * Locks: the registry guards the list of files; around fork it is taken before
+ *        those of percpu and frames.
  * Kernel: struct address_space and struct inode.
  * Differs: invalidate_lock has a name of its own (v4.14: each file system's
  *          i_mmap_sem or dax_sem); readers of it write no shared line.

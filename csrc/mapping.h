@@ -2,14 +2,15 @@
 /*
  * mapping.h -- one file: tree, size, block map, locks, the vmas that show it
  *
- * Locks, outer to inner:
+ * Locks, outer to inner (all of them: docs/locking.md):
  *   i_rwsem           shared: pread, extents; exclusive: pwrite, truncate,
  *                     punch, fallocate
- *   invalidate_lock   shared: faults, soft loads and stores, snapshots;
- *                     exclusive: truncate, punch, mmap, munmap, close
+ *   invalidate_lock   shared: faults, soft loads and stores, entries,
+ *                     invalidation beside a pwrite; exclusive: truncate,
+ *                     punch, fallocate, mmap, munmap, dontneed, growth of the
+ *                     tree
  *   entry locks       entry_lock.h, one at a time per thread
- *   hash bucket       waitqueue.h
- * Each refuses with -EDEADLK a thread that holds it already.
+ * The first two refuse with -EDEADLK a thread that holds them already.
  */
 #ifndef DAXCORE_MAPPING_H
 #define DAXCORE_MAPPING_H

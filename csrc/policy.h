@@ -2,7 +2,7 @@
 /*
  * policy.h -- what a read of a hole inserts: the table a policy fills
  *
- * The zero-page policy fills it with load_hole alone.  The page-cache policy
+ * The zero-page policy fills it with load_hole and init.  The page-cache policy
  * (page_cache.c) puts page pointers into the tree and needs the rest.  A page
  * pointer found in a tree whose policy has no grab_page is -EIO.
  */

@@ -29,7 +29,7 @@
  * upper tag may be set for a node that has none; the next exclusive call that
  * covers the place makes it exact.
  *
- * Kernel: lib/radix-tree.c (v4.14).  Knows nothing of DAX.
+ * Kernel: lib/radix-tree.c (v4.14).  Knows nothing of entries but the two low bits.
  */
 #ifndef DAXCORE_RADIX_TREE_H
 #define DAXCORE_RADIX_TREE_H
@@ -286,16 +286,19 @@ int radix_tree_insert(struct radix_tree_root *root, dax_pgoff_t index,
 		      struct radix_tree_iter *iter);
 
 /**
- * radix_tree_split() - replace an entry by one of order 0 inside its range
+ * radix_tree_split_prepare() - build what replaces an entry: one of order 0
+ * radix_tree_split_publish() - put it in place, by one store
  * @root: tree
- * @iter: the entry; receives the new place
- * @index: page inside the range
+ * @iter: the entry (publish: @old)
+ * @index: page inside its range
  * @entry: the new word
+ * @ret_iter: receives the new place
+ * @ret_chain: receives the nodes built, for publish
  *
  * The other pages of the range become absent.  Tags of the old slot fall.
  *
  * Context: shared; only the caller may change the slot (it holds its lock).
- * Return: 0, or -ENOMEM with the tree as it was.
+ * Return: (prepare) 0, or -ENOMEM with the tree as it was.
  */
 int radix_tree_split_prepare(struct radix_tree_root *root,
 			     const struct radix_tree_iter *iter,

@@ -21,7 +21,7 @@ void *dax_zalloc(size_t size);
 void *dax_zalloc_apart(size_t size);
 void dax_free(void *ptr);
 
-/* One zeroed / uninitialised 4 KiB page aligned to 4 KiB. */
+/* One uninitialised 4 KiB page aligned to 4 KiB; dax_free() it. */
 void *dax_alloc_page(void);
 
 /*

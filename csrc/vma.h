@@ -2,9 +2,11 @@
 /*
  * vma.h -- one mmap of a file range, its page table behind a table of calls
  *
- * The fault path sees page tables only through dax_vm_ops.  Unless said
- * otherwise a call is made with the entry lock of the pages held, or with the
- * file's invalidate_lock held exclusively, so no two calls meet on one leaf.
+ * The fault path sees page tables only through dax_vm_ops.  Every call is
+ * made with invalidate_lock held.  insert_*, finish_cow, pmd_state and zap hold
+ * the entry lock of the pages too, or invalidate_lock exclusively, so no two of
+ * them meet on one 4 KiB leaf.  pte_alloc, pmd_alloc and split_huge_pmd hold no
+ * entry lock: they may meet others on a pmd slot.
  *
  * Kernel: struct vm_area_struct, vm_insert_mixed(), vm_insert_mixed_mkwrite(),
  * vmf_insert_pfn_pmd(), unmap_mapping_range() (v4.14 and the fixes named in

@@ -23,7 +23,7 @@ enum dax_wake_mode {
 };
 
 struct exceptional_entry_key {
-	const void *owner;	/* the mapping, or a page of the comparator */
+	const void *owner;	/* the mapping */
 	dax_pgoff_t entry_start;
 };
 

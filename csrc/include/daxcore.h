@@ -100,7 +100,8 @@ DAX_API void dax_device_put(struct dax_device *dev);
 /**
  * dax_device_kill() - declare the device dead (kernel: kill_dax)
  *
- * Waits until calls in progress on its files have finished.  Afterwards
+ * Waits until calls in progress on any file of the process have finished (a
+ * block map may point into any device).  Afterwards
  * faults that need the device end in SIGBUS with -ENXIO, reads and writes
  * return -ENXIO.  Zero pages go on working.  Cannot be undone.
  *

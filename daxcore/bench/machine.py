@@ -237,8 +237,6 @@ def _missing(report, uffd_hint):
             "transparent huge pages are off: 2 MiB pages of real memory need "
             f"echo madvise > {_HUGE}/enabled"
         )
-    if not report["flush_instructions"]:
-        yield "no cache flush instruction known for this CPU: msync is used"
     if not report["dax_nodes"]:
         yield (
             "no /dev/dax node: files and memory devices work; for a node, "
