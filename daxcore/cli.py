@@ -2,6 +2,7 @@
 """The ``daxcore`` command."""
 
 import contextlib
+import importlib.util
 import json
 import sys
 
@@ -173,6 +174,8 @@ def _bench(settings, json_path, plot_path):
     from .bench import report
     from .bench.runner import run
 
+    if plot_path:
+        _need_matplotlib()  # before the minutes, not after
     with _progress() as progress:
         outcome = run(settings, progress)
     data = report.to_dict(outcome)
@@ -183,6 +186,15 @@ def _bench(settings, json_path, plot_path):
     _write_json(data, json_path)
     if plot_path:
         _plot(report, data, plot_path)
+    if not data["results"]:
+        raise click.ClickException("no contender could run")
+
+
+def _need_matplotlib():
+    if importlib.util.find_spec("matplotlib") is None:
+        raise click.ClickException(
+            "--plot needs matplotlib: pip install 'daxcore[plot]'"
+        )
 
 
 def _console(json_path):
@@ -229,10 +241,6 @@ def _write_json(data, path):
 def _plot(report, data, path):
     try:
         report.plot(data, path)
-    except ImportError:
-        raise click.ClickException(
-            "--plot needs matplotlib: pip install 'daxcore[plot]'"
-        ) from None
     except (OSError, ValueError) as error:
         raise click.ClickException(f"--plot {path}: {error}") from None
 

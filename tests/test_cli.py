@@ -101,6 +101,24 @@ def test_bench_json_file(tmp_path):
     assert data["ratios"] == {}
 
 
+def test_bench_plot_without_matplotlib(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    path = tmp_path / "out.png"
+    result = run("bench", "hole-read", *SMALL, "--no-kernel", "--plot", str(path))
+    assert result.exit_code == 1
+    assert "needs matplotlib" in result.output
+    assert "ns/page" not in result.output  # nothing was measured in vain
+
+
+def test_bench_with_no_contender():
+    result = run(
+        "bench", "hole-read", "--size", "100TiB", "--policy", "page-cache",
+        "--no-kernel",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert "no contender could run" in result.output
+
+
 def test_bench_plot(tmp_path):
     pytest.importorskip("matplotlib", reason="pip install 'daxcore[plot]'")
     path = tmp_path / "out.png"
