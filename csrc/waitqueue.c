@@ -130,6 +130,21 @@ unsigned int wait_count(struct exceptional_entry_key key)
 	return count;
 }
 
+unsigned int wait_count_owner(const void *owner)
+{
+	unsigned int count = 0;
+
+	for (unsigned int i = 0; i < DAX_WAIT_TABLE_ENTRIES; i++) {
+		struct wait_queue_head *head = &wait_table[i];
+
+		mutex_lock(&head->lock);
+		for (struct wait_entry *w = head->first; w; w = w->next)
+			count += !owner || w->key.owner == owner;
+		mutex_unlock(&head->lock);
+	}
+	return count;
+}
+
 void waitqueue_fork_child(void)
 {
 	for (unsigned int i = 0; i < DAX_WAIT_TABLE_ENTRIES; i++) {

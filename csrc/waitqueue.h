@@ -53,8 +53,10 @@ unsigned int wake_up_key(struct exceptional_entry_key key,
 /* In a forked child: nobody waits, no bucket is locked. */
 void waitqueue_fork_child(void);
 
-/* Waiters of @key / bucket number of @key: for tests and invariants. */
+/* For tests and invariants: waiters of @key, of all keys of @owner (NULL: of
+ * everybody), bucket number of @key. */
 unsigned int wait_count(struct exceptional_entry_key key);
+unsigned int wait_count_owner(const void *owner);
 unsigned int wait_bucket(struct exceptional_entry_key key);
 
 #endif

@@ -3,11 +3,16 @@
  * invariants.h -- what must hold of a file whenever nobody is inside it
  *
  *	check_invariants(mapping)	after every operation, no thread inside
+ *	check_bytes(mapping)		the same, reads what the leaves show
+ *	check_after_fsync(mapping, first, last)
+ *					after an fsync of these pages
+ *	check_wait_table()		nobody in the process waits
  *	check_tree_exact(root)		after an exclusive operation over all of
  *					the tree: no empty node, no stale tag
  *
  * The tree is walked node by node, not with the calls under test.  Reports
- * through CHECK.  The marks in the code:
+ * through CHECK.  The marks in the code (docs/testing.md has all of them; I13,
+ * I14 and I16 speak of instants and are checked by tests with hooks):
  *
  *	I1  a slot is empty, a node, a page, or one of data, zero, empty
  *	I2  zero and empty entries have no frame and are never dirty
@@ -17,17 +22,24 @@
  *	I6  nothing is locked, nobody waits
  *	I7  a zero leaf has a zero entry, and is never writable or dirty
  *	I8  a writable or dirty leaf has a dirty data entry
+ *	I9  after fsync: nothing dirty, no leaf that can be stored through
  *	I10 data entries show the blocks the block map says
  *	I11 no entry and no leaf behind the end of the file
+ *	I12 a leaf that shows the file shows what pread returns
+ *	I15 private copies are in private mappings only, and all are counted
  *	I17 TOWRITE only together with DIRTY
+ *	I18 nobody waits, for entries that are there or not
  */
 #ifndef INVARIANTS_H
 #define INVARIANTS_H
+
+#include <string.h>
 
 #include "entry_lock.h"
 #include "frames.h"
 #include "iomap.h"
 #include "policy.h"
+#include "rw.h"
 #include "tap.h"
 #include "vma_soft.h"
 
@@ -38,6 +50,9 @@ struct invariants {
 	struct dax_mapping *mapping;	/* NULL: a tree alone */
 	struct radix_tree_root *root;
 	bool exact;
+	bool bytes;		/* read what leaves show */
+	bool synced;		/* fsync of pages [first, last] just returned */
+	dax_pgoff_t first, last;
 	bool cut;		/* a vma was too long to be looked at whole */
 	uint64_t nodes;
 	uint64_t entries;	/* exceptional */
@@ -56,8 +71,8 @@ static inline bool inv_tag(const struct radix_tree_node *node, unsigned int tag,
 static inline bool inv_any_tag(const struct radix_tree_node *node,
 			       unsigned int tag)
 {
-	for (unsigned int i = 0; i < RADIX_TREE_MAP_SIZE; i++)
-		if (inv_tag(node, tag, i))
+	for (unsigned int i = 0; i < RADIX_TREE_TAG_LONGS; i++)
+		if (node->tags[tag][i])
 			return true;
 	return false;
 }
@@ -84,7 +99,15 @@ static inline void inv_no_tags(const struct radix_tree_node *node,
 	CHECK(!inv_tag(node, DAX_PAGECACHE_TAG_TOWRITE, offset));
 }
 
-/* ---- entries: I1, I2, I3, I6, I11, I17 -------------------------------------- */
+/* Does fsync's range touch 2^@order pages from @index on? */
+static inline bool inv_synced(const struct invariants *inv, dax_pgoff_t index,
+			      unsigned int order)
+{
+	return inv->synced && index <= inv->last &&
+	       index + ((dax_pgoff_t)1 << order) > inv->first;
+}
+
+/* ---- entries: I1, I2, I3, I6, I9, I11, I17 ---------------------------------- */
 
 static inline void inv_word(void *entry, unsigned int order)
 {
@@ -113,12 +136,12 @@ static inline void inv_file_entry(struct invariants *inv,
 	}
 	if (!data)
 		inv_no_tags(node, offset);				/* I2 */
+	if (inv_synced(inv, index, node->shift))
+		inv_no_tags(node, offset);				/* I9 */
 	CHECK(!inv_tag(node, DAX_PAGECACHE_TAG_TOWRITE, offset) ||
 	      inv_tag(node, DAX_PAGECACHE_TAG_DIRTY, offset));		/* I17 */
 	CHECK(index + ((dax_pgoff_t)1 << node->shift) <=
 	      mapping_max_pgoff(mapping));				/* I11 */
-	EQ(wait_count((struct exceptional_entry_key){			/* I6 */
-		.owner = mapping, .entry_start = index }), 0);
 }
 
 static inline void inv_entry(struct invariants *inv,
@@ -195,7 +218,7 @@ static inline void check_tree(struct radix_tree_root *root)
 	inv_tree(&inv);
 }
 
-/* ---- leaves: I7, I8, I11 ------------------------------------------------------ */
+/* ---- leaves: I7, I8, I9, I11, I12, I15 ---------------------------------------- */
 
 /* The entry that covers a page, by a walk of our own. */
 static inline void *inv_find(struct radix_tree_root *root, dax_pgoff_t pgoff,
@@ -225,9 +248,36 @@ static inline void inv_private_copy(struct invariants *inv,
 				    const struct dax_vma *vma, uint64_t leaf)
 {
 	inv->cow_pages++;
-	CHECK(!vma_is_shared(vma));
+	CHECK(!vma_is_shared(vma));					/* I15 */
 	CHECK(!(leaf & LEAF_HUGE));
 	CHECK(leaf >> DAX_PAGE_SHIFT & DAX_PFN_HOST);
+}
+
+/* Page @pgoff as a load finds it in frame @pfn, against pread. */
+static inline void inv_page_bytes(struct dax_mapping *mapping,
+				  dax_pgoff_t pgoff, dax_pfn_t pfn)
+{
+	dax_loff_t pos = (dax_loff_t)(pgoff << DAX_PAGE_SHIFT);
+	dax_loff_t left = i_size_read(mapping) - pos;
+	size_t n = left < DAX_PAGE_SIZE ? (size_t)left : DAX_PAGE_SIZE;
+	char page[DAX_PAGE_SIZE];
+
+	EQ(mapping_pread(mapping, page, n, pos), n);
+	CHECK(!memcmp(page, pfn_to_kaddr(pfn), n));			/* I12 */
+}
+
+/* Every page of a leaf that lies in the mapping and in the file. */
+static inline void inv_leaf_bytes(struct dax_mapping *mapping,
+				  const struct dax_vma *vma, dax_pgoff_t pgoff,
+				  uint64_t leaf)
+{
+	dax_pgoff_t nr = leaf & LEAF_HUGE ? DAX_PMD_NR_PAGES : 1;
+	dax_pfn_t pfn = leaf >> DAX_PAGE_SHIFT;
+
+	for (dax_pgoff_t i = 0; i < nr; i++)
+		if (vma_covers(vma, pgoff + i) &&
+		    pgoff + i < mapping_max_pgoff(mapping))
+			inv_page_bytes(mapping, pgoff + i, pfn + i);
 }
 
 /* A leaf that shows the file: what its entry must be. */
@@ -245,6 +295,7 @@ static inline void inv_file_leaf(struct invariants *inv,
 	if (!entry)
 		return;
 	CHECK(vma_is_shared(vma) || !written);
+	CHECK(!written || !inv_synced(inv, pgoff, huge ? DAX_PMD_ORDER : 0)); /* I9 */
 	if (pfn == DAX_ZERO_PFN || pfn == DAX_HUGE_ZERO_PFN) {
 		CHECK(radix_tree_exceptional_entry(entry) &&
 		      dax_is_zero_entry(entry));			/* I7 */
@@ -280,6 +331,8 @@ static inline void inv_leaf(struct invariants *inv, struct dax_vma *vma,
 		inv_private_copy(inv, vma, leaf);
 	else
 		inv_file_leaf(inv, vma, pgoff, leaf);
+	if (inv->bytes && !(leaf & LEAF_ANON))
+		inv_leaf_bytes(inv->mapping, vma, pgoff, leaf);
 }
 
 /* First page of the next 2 MiB of address space. */
@@ -304,6 +357,14 @@ static inline void inv_vma(struct invariants *inv, struct dax_vma *vma)
 			inv_leaf(inv, vma, p);
 		p = state == VMA_PMD_TABLE ? p + 1 : inv_next_pmd(vma, p);
 	}
+}
+
+static inline void inv_vmas(struct invariants *inv)
+{
+	struct dax_vma *vma = inv->mapping->i_mmap;
+
+	for (; vma; vma = vma->i_mmap_next)
+		inv_vma(inv, vma);
 }
 
 /* ---- the block map: I10 ----------------------------------------------------------- */
@@ -358,6 +419,14 @@ static inline void check_block_map(struct dax_mapping *mapping)
 	}
 }
 
+/* ---- who waits: I18 ---------------------------------------------------------- */
+
+/* Whole table, all files of the process. */
+static inline void check_wait_table(void)
+{
+	EQ(wait_count_owner(NULL), 0);
+}
+
 /* ---- all together -------------------------------------------------------------------- */
 
 /* All but the block map, for files whose block map is not to be asked. */
@@ -370,10 +439,33 @@ static inline void check_tree_and_leaves(struct dax_mapping *mapping)
 	EQ(mapping_nrexceptional(mapping), inv.entries);		/* I3 */
 	EQ(bytes, inv.pages << DAX_PAGE_SHIFT);
 	EQ(mapping->nr_waiters, 0);					/* I6 */
-	for (struct dax_vma *vma = mapping->i_mmap; vma; vma = vma->i_mmap_next)
-		inv_vma(&inv, vma);
+	EQ(wait_count_owner(mapping), 0);				/* I18 */
+	inv_vmas(&inv);
 	if (!inv.cut)
-		EQ(mapping->cow_bytes, inv.cow_pages << DAX_PAGE_SHIFT);
+		EQ(mapping->cow_bytes,					/* I15 */
+		   inv.cow_pages << DAX_PAGE_SHIFT);
+}
+
+/* What loads find, leaf by leaf; a page without a leaf is faulted in from the
+ * block map that pread asks. */
+static inline void check_bytes(struct dax_mapping *mapping)
+{
+	struct invariants inv = { .mapping = mapping, .root = &mapping->i_pages,
+				  .bytes = true };
+
+	inv_vmas(&inv);
+}
+
+/* Pages [first, last] are clean, and no store can change that unseen; that they
+ * hold the right bytes is check_bytes() and check_block_map(). */
+static inline void check_after_fsync(struct dax_mapping *mapping,
+				     dax_pgoff_t first, dax_pgoff_t last)
+{
+	struct invariants inv = { .mapping = mapping, .root = &mapping->i_pages,
+				  .synced = true, .first = first, .last = last };
+
+	inv_tree(&inv);
+	inv_vmas(&inv);
 }
 
 static inline void check_invariants(struct dax_mapping *mapping)
@@ -383,7 +475,7 @@ static inline void check_invariants(struct dax_mapping *mapping)
 	check_tree_and_leaves(mapping);
 	check_block_map(mapping);
 	if (tap_bad != bad)
-		printf("# an invariant of the file does not hold\n");
+		TAP_PRINTF("# an invariant of the file does not hold\n");
 }
 
 #endif

@@ -16,6 +16,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#ifndef TAP_PRINTF
+#define TAP_PRINTF printf
+#endif
+
 static int tap_run, tap_planned, tap_failed, tap_bad;
 
 static inline void plan(int n)
@@ -49,7 +53,7 @@ static inline int done(void)
 	do {								\
 		if (!(x)) {						\
 			tap_bad++;					\
-			printf("# %s:%d: %s\n", __FILE__, __LINE__, #x);\
+			TAP_PRINTF("# %s:%d: %s\n", __FILE__, __LINE__, #x); \
 		}							\
 	} while (0)
 
@@ -58,8 +62,9 @@ static inline int done(void)
 		int64_t tap_a = (int64_t)(a), tap_b = (int64_t)(b);	\
 		if (tap_a != tap_b) {					\
 			tap_bad++;					\
-			printf("# %s:%d: %s is %" PRId64 ", not %s = %" PRId64 \
-			       "\n", __FILE__, __LINE__, #a, tap_a, #b, tap_b); \
+			TAP_PRINTF("# %s:%d: %s is %" PRId64 ", not %s = %"	\
+				   PRId64 "\n", __FILE__, __LINE__, #a, tap_a,	\
+				   #b, tap_b);				\
 		}							\
 	} while (0)
 
@@ -67,7 +72,8 @@ static inline int done(void)
 #define MUST(x)								\
 	do {								\
 		if (!(x)) {						\
-			printf("Bail out! %s:%d: %s\n", __FILE__, __LINE__, #x); \
+			TAP_PRINTF("Bail out! %s:%d: %s\n", __FILE__,	\
+				   __LINE__, #x);			\
 			exit(1);					\
 		}							\
 	} while (0)

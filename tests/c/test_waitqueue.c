@@ -65,7 +65,11 @@ static void collision(void)
 	CHECK(!is_woken(&first));
 	EQ(wait_count(a), 1);
 	EQ(wait_count(b), 0);
+	EQ(wait_count_owner(&owner_a), 1);
+	EQ(wait_count_owner(&owner_b), 0);
+	EQ(wait_count_owner(NULL), 1);
 	EQ(wake_up_key(a, WAKE_ALL), 1);
+	EQ(wait_count_owner(NULL), 0);
 	CHECK(finish_wait(&first) && finish_wait(&second));
 }
 

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Run one state machine: ``run.py tree``, ``run.py files POLICY PAGES BLOCKS``.
+
+The process must have been started with the library of ``make model-lib`` in
+LD_PRELOAD.  The last line of the output is what happened, as JSON.
+DAXCORE_HYPOTHESIS=expensive runs twenty times as much, from another seed
+each time.
+"""
+
+import json
+import os
+import sys
+import time
+
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+from library import LIBRARY
+
+EXPENSIVE = os.environ.get("DAXCORE_HYPOTHESIS") == "expensive"
+STEPS = 100  # of one sequence
+SEQUENCES = {"tree": 250, "files": 150}
+SETTINGS = settings(
+    stateful_step_count=STEPS,
+    derandomize=not EXPENSIVE,  # a red run repeats
+    database=None,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def machine(kind, *names):
+    if kind == "tree":
+        from tree import TreeMachine
+
+        return TreeMachine
+    from files import file_machine
+
+    return file_machine(*names)
+
+
+def main(*arguments):
+    chosen = machine(*arguments)
+    start = time.monotonic()
+    nr = SEQUENCES[arguments[0]] * (20 if EXPENSIVE else 1)
+    run_state_machine_as_test(chosen, settings=settings(SETTINGS, max_examples=nr))
+    summary = {
+        "tree_shift": LIBRARY.tree_shift(),
+        "steps": sum(chosen.ran.values()),
+        "ran": chosen.ran,
+        "stats": {name: n for name, n in chosen.stats.items() if n},
+        "missing": sorted(chosen.missing()),
+        "seconds": round(time.monotonic() - start, 1),
+    }
+    print(json.dumps(summary))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
