@@ -46,9 +46,7 @@ class Device:
         overwrite: bool = False,
     ) -> Self: ...
     @classmethod
-    def memory(
-        cls, size: SupportsIndex, emulate_pmem: bool = False
-    ) -> Self: ...
+    def memory(cls, size: SupportsIndex, emulate_pmem: bool = False) -> Self: ...
     def create_file(
         self,
         size: SupportsIndex,
