@@ -3,7 +3,7 @@
  * invariants.h -- what must hold of a file whenever nobody is inside it
  *
  *	check_invariants(mapping)	after every operation, no thread inside
- *	check_bytes(mapping)		the same, reads what the leaves show
+ *	check_leaf_bytes(mapping)		the same, reads what the leaves show
  *	check_after_fsync(mapping, first, last)
  *					after an fsync of these pages
  *	check_wait_table()		nobody in the process waits
@@ -448,7 +448,7 @@ static inline void check_tree_and_leaves(struct dax_mapping *mapping)
 
 /* What loads find, leaf by leaf; a page without a leaf is faulted in from the
  * block map that pread asks. */
-static inline void check_bytes(struct dax_mapping *mapping)
+static inline void check_leaf_bytes(struct dax_mapping *mapping)
 {
 	struct invariants inv = { .mapping = mapping, .root = &mapping->i_pages,
 				  .bytes = true };
@@ -457,7 +457,7 @@ static inline void check_bytes(struct dax_mapping *mapping)
 }
 
 /* Pages [first, last] are clean, and no store can change that unseen; that they
- * hold the right bytes is check_bytes() and check_block_map(). */
+ * hold the right bytes is check_leaf_bytes() and check_block_map(). */
 static inline void check_after_fsync(struct dax_mapping *mapping,
 				     dax_pgoff_t first, dax_pgoff_t last)
 {

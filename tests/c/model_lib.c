@@ -104,7 +104,7 @@ int model_check(struct dax_mapping *mapping)
 {
 	begin_check();
 	check_invariants(mapping);
-	check_bytes(mapping);
+	check_leaf_bytes(mapping);
 	check_wait_table();
 	return tap_bad;
 }

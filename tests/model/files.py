@@ -72,6 +72,13 @@ def step(present=True, **strategies):
     return decorate
 
 
+def fast_directory():
+    """Where fsync costs nothing, if there is room; else the usual place."""
+    shm = Path("/dev/shm")
+    room = shm.is_dir() and shutil.disk_usage(shm).free > 4 * DEVICE_SIZE
+    return shm if room and os.access(shm, os.W_OK) else None
+
+
 class View:
     """A mapping, with the pages it has copied."""
 
@@ -246,7 +253,7 @@ class FileMachine(RuleBasedStateMachine):
         return ["auto", "pte"] if self.pages == "pmd" else ["pte"]
 
     def new_path(self):
-        self.directory = tempfile.mkdtemp(prefix="daxcore-model-")
+        self.directory = tempfile.mkdtemp(prefix="daxcore-model-", dir=fast_directory())
         return Path(self.directory, "file")
 
     def create(self, size, backing):
