@@ -62,6 +62,13 @@ MODEL_API uint64_t model_tree_delete_range(struct radix_tree_root *root,
 					   uint64_t first, uint64_t last,
 					   uint64_t keep_every);
 MODEL_API void model_tree_prune(struct radix_tree_root *root);
+MODEL_API int model_tree_split_range(struct radix_tree_root *root,
+				     uint64_t index, uint64_t first,
+				     uint64_t last, int discard);
+MODEL_API unsigned int model_tree_gang(struct radix_tree_root *root,
+				       uint64_t index, uint64_t last, int tag,
+				       int clear, uint64_t *indices,
+				       unsigned int nr);
 
 /* ---- reports ------------------------------------------------------------------ */
 
@@ -245,8 +252,11 @@ int model_tree_split(struct radix_tree_root *root, uint64_t index,
 	int ret = radix_tree_split_prepare(root, &old, index,
 					   (void *)(uintptr_t)entry, &iter, &chain);
 
-	if (!ret)
+	if (!ret) {
 		radix_tree_split_publish(&old, chain);
+		MUST(!radix_tree_tag_get(&old, DAX_PAGECACHE_TAG_DIRTY));
+		MUST(!radix_tree_tag_get(&old, DAX_PAGECACHE_TAG_TOWRITE));
+	}
 	fill_place(place, &iter);
 	return ret;
 }
@@ -315,4 +325,49 @@ uint64_t model_tree_delete_range(struct radix_tree_root *root, uint64_t first,
 void model_tree_prune(struct radix_tree_root *root)
 {
 	radix_tree_prune(root);
+}
+
+/* Each page's word is the next after the page's before it. */
+static void *next_word(const struct radix_tree_iter *old, dax_pgoff_t index)
+{
+	return (char *)old->entry + ((index - old->index) << 3);
+}
+
+/* Pages [first, last] of the entry at @index go, or with @discard nothing. */
+int model_tree_split_range(struct radix_tree_root *root, uint64_t index,
+			   uint64_t first, uint64_t last, int discard)
+{
+	struct radix_tree_iter old = entry_at(root, index);
+	struct radix_tree_node *top;
+
+	top = radix_tree_split_range_prepare(root, &old, first, last, next_word);
+	if (!top)
+		return -ENOMEM;
+	if (discard)
+		radix_tree_split_range_discard(root, top);
+	else
+		radix_tree_split_range_publish(&old, top);
+	return 0;
+}
+
+enum { GANG_MAX = 64 };
+
+/* Where the next @nr entries with a tag stand; with @clear it falls, and is
+ * settled in upper levels up to there.  How many they are. */
+unsigned int model_tree_gang(struct radix_tree_root *root, uint64_t index,
+			     uint64_t last, int tag, int clear,
+			     uint64_t *indices, unsigned int nr)
+{
+	struct radix_tree_iter iter[GANG_MAX];
+	enum radix_tree_tag which = (enum radix_tree_tag)tag;
+
+	MUST(nr <= GANG_MAX);
+	nr = radix_tree_gang_lookup_tag(root, index, last, which, iter, nr);
+	for (unsigned int i = 0; i < nr; i++)
+		indices[i] = iter[i].index;
+	if (clear && nr) {
+		radix_tree_gang_tag_clear(iter, nr, which);
+		radix_tree_settle_tags(root, index, last, which);
+	}
+	return nr;
 }

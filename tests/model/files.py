@@ -33,6 +33,7 @@ DEVICE_SIZE = 48 * MIB
 HOST_FRAME = 1 << 51  # of a private copy
 LONGEST = 3 * PAGE
 MAX_VIEWS = 5
+PMD_PAGES = 2 * MIB // PAGE
 REFUSED = object()  # what a call returns that had no memory
 
 EDGES = [n * MIB + d for n in range(6) for d in (-PAGE, -1, 0, 1, PAGE)]
@@ -123,6 +124,7 @@ class View:
         """The model's side of a store."""
         if self.shared:
             self.twin.bytes.store(pos, data)
+            self.twin.unsynced.update(n for n, _, _ in pieces(pos, data))
             return
         for n, within, piece in pieces(pos, data):
             self.copy_page(n)
@@ -151,6 +153,7 @@ class Twin:
         self.file = file
         self.address = file.c_address
         self.bytes = contents
+        self.unsynced = set()  # pages stored to through a mapping since the last fsync
         self.views = []
 
     def map(self, first, nr_pages, **how):
@@ -169,6 +172,20 @@ class Twin:
         assert self.file.stats()["cow_bytes"] == PAGE * copied
         for view in self.views:
             view.check_copies()
+
+    def forget(self, first, last):
+        """Pages that are gone, or synced."""
+        self.unsynced = {n for n in self.unsynced if not first <= n <= last}
+
+    def check_dirty(self):
+        """What was stored is DIRTY until it is synced, whatever becomes of the
+        entries around it."""
+        rows = self.file.entries()
+        dirty = set()
+        for row in rows[rows["dirty"]]:
+            first = int(row["index"])
+            dirty.update(range(first, first + (1 << int(row["order"]))))
+        assert self.unsynced <= dirty, sorted(self.unsynced - dirty)
 
     def changed_pages(self):
         """Every page that may hold something, or that something was said of."""
@@ -431,7 +448,7 @@ class FileMachine(RuleBasedStateMachine):
             pos = min(pos, twin.bytes.size - 2 * MIB)
             pos = max(0, pos - pos % (2 * MIB))
             twin.file.punch_hole(pos, 2 * MIB)
-            twin.bytes.zero(pos, 2 * MIB)
+            self.punched(twin, pos, 2 * MIB)
         with twin.file.mmap(0, self.limit + 2 * MIB, pages=self.pages) as m:
             result = m.fault(pos // PAGE, write=write)
         first = pos - pos % (2 * MIB) if self.pages == "pmd" else pos
@@ -500,15 +517,20 @@ class FileMachine(RuleBasedStateMachine):
             twin.tail_may_be_zero()
             return
         twin.bytes.resize(size)
+        twin.forget(twin.bytes.nr_pages, 1 << 52)
         for view in twin.views:
             view.drop_copies(twin.bytes.nr_pages, 1 << 52)
+
+    def punched(self, twin, pos, length):
+        twin.bytes.zero(pos, length)
+        twin.forget(-(-pos // PAGE), (pos + length) // PAGE - 1)
 
     @step(which=WHICH, where=WHERE, length=RANGES, oom=OOM)
     def punch_hole(self, which, where, length, oom):
         twin, pos = self.begin("punch_hole", which, where)
         self.touched = (pos, length)
         if self.attempt(oom, twin.file.punch_hole, pos, length) is not REFUSED:
-            twin.bytes.zero(pos, length)
+            self.punched(twin, pos, length)
 
     @step(which=WHICH, where=WHERE, length=RANGES, oom=OOM)
     def fallocate(self, which, where, length, oom):
@@ -536,6 +558,7 @@ class FileMachine(RuleBasedStateMachine):
 
     def fsync_twin(self, twin):
         twin.file.fsync()
+        twin.unsynced.clear()
         LIBRARY.holds(LIBRARY.check_after_fsync(twin.address, 0, 1 << 52))
         self.check_medium(twin)
 
@@ -572,6 +595,8 @@ class FileMachine(RuleBasedStateMachine):
             twin.file.writeback(pos, length)
             first, last = pos // PAGE, (pos + length - 1) // PAGE
             LIBRARY.holds(LIBRARY.check_after_fsync(twin.address, first, last))
+            # 2 MiB entries that reach out of the range are written whole
+            twin.forget(first // PMD_PAGES * PMD_PAGES, last | (PMD_PAGES - 1))
 
     @step(hasattr(File, "clone"), which=WHICH, shared=st.booleans(), oom=OOM)
     def clone(self, which, shared, oom):
@@ -582,6 +607,7 @@ class FileMachine(RuleBasedStateMachine):
             type(self).stats.update(other.file.stats())
             other.close()
         file = self.attempt(oom, twin.file.clone)
+        twin.unsynced.clear()  # it may have been synced for that
         if file is REFUSED:
             return
         copy = Twin(file, twin.bytes.copy())
@@ -607,6 +633,7 @@ class FileMachine(RuleBasedStateMachine):
             twin.check(self.nr_checks * 32 * PAGE % (AREA + PAGE), 32 * PAGE)
             twin.check(self.base + self.nr_checks * 32 * PAGE % AREA, 32 * PAGE)
             twin.check_private()
+            twin.check_dirty()
         self.check_blocks()
         self.sound = True
 

@@ -44,6 +44,11 @@ CALLS = {
     "tree_nodes": (c_uint64, [c_void_p]),
     "tree_delete_range": (c_uint64, [c_void_p, c_uint64, c_uint64, c_uint64]),
     "tree_prune": (None, [c_void_p]),
+    "tree_split_range": (c_int, [c_void_p, c_uint64, c_uint64, c_uint64, c_int]),
+    "tree_gang": (
+        c_uint,
+        [c_void_p, c_uint64, c_uint64, c_int, c_int, c_void_p, c_uint],
+    ),
 }
 
 

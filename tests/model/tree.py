@@ -26,9 +26,10 @@ INDICES = st.one_of(
     st.integers(0, 3 << 18),
     st.sampled_from([1 << 36, (1 << INDEX_BITS) - 1, 1 << INDEX_BITS]),
 )
-WORDS = st.integers(1, (1 << 61) - 1).map(lambda n: n << 3 | 2)
+WORDS = st.integers(1, 1 << 60).map(lambda n: n << 3 | 2)
 # None, mostly; else which allocation from now on fails
 OOM = st.sampled_from([None] * 8 + [1, 2, 3])
+OFTEN_OOM = st.sampled_from([None, None, 1, 1, 2])
 
 
 class TreeMachine(RuleBasedStateMachine):
@@ -37,7 +38,7 @@ class TreeMachine(RuleBasedStateMachine):
     ran = Counter()
     stats = Counter()
 
-    @initialize(maxindex=st.one_of(INDICES, st.just(1 << 20)))
+    @initialize(maxindex=st.one_of(INDICES, st.sampled_from([0, 1 << 20])))
     def new(self, maxindex):
         self.entries = {}  # first page: [order, word, set of tags]
         self.husks = set()  # pages where a node without entries may stand
@@ -123,13 +124,17 @@ class TreeMachine(RuleBasedStateMachine):
         self.entries[first] = [order, word, set()]
         return "insert"
 
-    @rule(first=INDICES, nr=st.integers(2, 60), order=st.sampled_from([0, 0, 9]))
-    def insert_run(self, first, nr, order):
+    @rule(first=INDICES, nr=st.integers(2, 60), order=st.sampled_from([0, 0, 9]),
+          tags=st.sampled_from([(), (0,), (0, 1)]))  # fmt: skip
+    def insert_run(self, first, nr, order, tags):
         """Neighbours, until something is in the way."""
         for n in range(nr):
             index = (first >> order << order) + (n << order)
             if self.insert_one(index, order, (index + 1) << 3 | 2) != "insert":
                 break
+            for tag in tags:
+                LIBRARY.tree_set_tag(self.tree, index, tag, True)
+            self.entries[index][2].update(tags)
         self.did("insert run")
 
     @rule(n=st.integers(0, 1 << 16), order=st.sampled_from([9, 18]), word=WORDS)
@@ -181,6 +186,54 @@ class TreeMachine(RuleBasedStateMachine):
         self.left_husk(page)  # tags above may be stale
         self.did("split")
 
+    @rule(n=st.integers(0, 1 << 16), start=st.integers(-3, 511),
+          length=st.integers(1, 511), discard=st.booleans(), oom=OOM)  # fmt: skip
+    def split_range(self, n, start, length, discard, oom):
+        """Some pages of a 2 MiB entry go, the others get entries of their own."""
+        large = [index for index, row in sorted(self.entries.items()) if row[0] == 9]
+        if not large:
+            return
+        index = large[n % len(large)]
+        first = max(0, index + start)
+        last = max(index, first + length - 1)
+        if first <= index and last >= index + 511:
+            return
+        if oom:
+            LIBRARY.fail_nth(oom)
+        ret = LIBRARY.tree_split_range(self.tree, index, first, last, discard)
+        if self.expect_oom(ret, oom) or discard:
+            self.did("split range, given up")
+            return
+        assert ret == 0
+        _, word, tags = self.entries.pop(index)
+        for page in range(index, index + 512):
+            if not first <= page <= last:
+                next_word = word + ((page - index) << 3)
+                self.entries[page] = [0, next_word, set(tags)]
+        self.left_husk(index)
+        self.did("split range")
+
+    @rule(
+        first=INDICES,
+        length=INDICES,
+        tag=st.sampled_from(TAGS),
+        nr=st.integers(1, 20),
+        clear=st.booleans(),
+        everywhere=st.booleans(),
+    )
+    def gang(self, first, length, tag, nr, clear, everywhere):
+        """The next entries with a tag, which may fall for all of them."""
+        first, last = (0, self.maxindex) if everywhere else (first, first + length)
+        found = (ctypes.c_uint64 * nr)()
+        nr = LIBRARY.tree_gang(self.tree, first, last, tag, clear, found, nr)
+        rows = [i for i in self.inside(first, last) if tag in self.entries[i][2]]
+        assert found[:nr] == rows[: len(found)]
+        if clear and nr:
+            for index in rows[: len(found)]:
+                self.entries[index][2].discard(tag)
+            self.exact = False
+        self.did("gang clear" if clear and nr else "gang lookup")
+
     @rule(n=st.integers(0, 1 << 20), tag=st.sampled_from(TAGS), on=st.booleans())
     def set_tag(self, n, tag, on):
         index = self.pick(n)
@@ -231,7 +284,7 @@ class TreeMachine(RuleBasedStateMachine):
             assert [place.order, place.entry] == self.entries[rows[0]][:2]
         self.did("next" if tag < 0 else "next tagged")
 
-    @rule(prune=st.booleans(), maxindex=INDICES, oom=OOM)
+    @rule(prune=st.booleans(), maxindex=INDICES, oom=OFTEN_OOM)
     def exclusive(self, prune, maxindex, oom):
         if prune:
             LIBRARY.tree_prune(self.tree)
@@ -307,4 +360,5 @@ class TreeMachine(RuleBasedStateMachine):
             "delete", "split", "split, out of memory", "tag set", "tag clear",
             "walk", "lookup", "next", "next tagged", "extend",
             "extend, out of memory", "delete range", "prune",
+            "split range", "split range, given up", "gang lookup", "gang clear",
         } - set(cls.ran)  # fmt: skip
