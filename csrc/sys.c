@@ -16,6 +16,7 @@
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -139,6 +140,11 @@ void sys_nohugepage(void *addr, size_t size)
 	madvise(addr, size, MADV_NOHUGEPAGE);
 }
 
+void sys_discard(void *addr, size_t size)
+{
+	madvise(addr, size, MADV_DONTNEED);
+}
+
 int sys_populate_write(void *addr, size_t size)
 {
 	volatile char *page = addr;
@@ -173,6 +179,18 @@ uint64_t sys_clock_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+uint32_t sys_gettid(void)
+{
+	return (uint32_t)syscall(SYS_gettid);
+}
+
+uint16_t sys_cpu(void)
+{
+	int cpu = sched_getcpu();
+
+	return cpu < 0 ? 0 : (uint16_t)cpu;
 }
 
 /* ---- files ------------------------------------------------------------- */

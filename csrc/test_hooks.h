@@ -25,6 +25,7 @@ enum dax_test_point {
 	DAX_TEST_DOWNGRADE,		/* PMD unmapped, node not published */
 	DAX_TEST_INVALIDATE_LOCKED,	/* delete holds the entry */
 	DAX_TEST_RWSEM_READ,		/* reader announced, state not read */
+	DAX_TEST_TRACE_COPIED,		/* event copied, not yet known to be whole */
 	DAX_TEST_NR_POINTS
 };
 
