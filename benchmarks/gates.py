@@ -24,6 +24,7 @@ HEAVY_ROUNDS = 7  # with page-cache pages: a second each
 LIGHT_ROUNDS = 31
 PYTHON_ROUNDS = 63
 TREE_ROUNDS = 31
+TRACE_ROUNDS = 63
 LOOKUPS = 1 << 20
 LOCKS = 1 << 18
 
@@ -238,6 +239,32 @@ def python_gate(device):
     )
 
 
+def trace_gate():
+    """Point 8: the fault with its trace sites, off, against one without them.
+
+    Both are built here, alike but for the sites.
+    """
+    with (
+        closing(native.Engine("traced")) as traced,
+        closing(native.Engine("untraced")) as untraced,
+    ):
+        ns = interleaved(
+            {
+                "traced": lambda: traced.hole_read_ns(PAGES),
+                "untraced": lambda: untraced.hole_read_ns(PAGES),
+            },
+            TRACE_ROUNDS,
+        )
+    yield Gate(
+        "8",
+        "trace sites that are off, per fault",
+        ns["traced"] - ns["untraced"],
+        1.0,
+        unit="ns",
+        detail=f"{ns['traced']:.2f} - {ns['untraced']:.2f} ns per page",
+    )
+
+
 def measure():
     """All gates, in the order of their points."""
     with daxcore.Device.memory(64 << 20) as device:
@@ -248,6 +275,7 @@ def measure():
             *count_gates(device),
             *tree_gates(),
             *python_gate(device),
+            *trace_gate(),
         ]
     return sorted(gates, key=lambda gate: gate.point)
 
