@@ -127,21 +127,14 @@ _EXTENT_COLUMNS = {
     "itemsize": sizeof(dax_extent),
 }
 
-# Rows of struct dax_trace_event as numpy reads them.
-_TRACE_COLUMNS = {
-    "names": [
-        "time", "thread", "cpu", "event", "ino", "write", "shared", "address",
-        "vm_start", "vm_end", "pgoff", "max_pgoff", "nr_pages", "pfn",
-        "radix_entry", "result", "error", "reason",
-    ],
-    "formats": [
-        "u8", "u4", "u2", "u2", "u8", "?", "?", "u8",
-        "u8", "u8", "u8", "u8", "u4", "u8",
-        "u8", "u4", "i4", "u2",
-    ],
-    "offsets": [0, 76, 90, 88, 8, 94, 95, 16, 24, 32, 40, 48, 72, 64, 56, 80, 84, 92],
-    "itemsize": sizeof(dax_trace_event),
-}
+# Rows of struct dax_trace_event: in the order of memory, as numpy.save wants it.
+_TRACE_COLUMNS = [
+    ("time", "u8"), ("ino", "u8"), ("address", "u8"), ("vm_start", "u8"),
+    ("vm_end", "u8"), ("pgoff", "u8"), ("max_pgoff", "u8"), ("radix_entry", "u8"),
+    ("pfn", "u8"), ("nr_pages", "u4"), ("thread", "u4"), ("result", "u4"),
+    ("error", "i4"), ("event", "u2"), ("cpu", "u2"), ("reason", "u2"),
+    ("write", "?"), ("shared", "?"),
+]
 
 
 def version():
@@ -1105,7 +1098,7 @@ cdef class File:
             self._drop()
 
 
-cdef object _table(list chunks, dict columns):
+cdef object _table(list chunks, object columns):
     import numpy as np
 
     return np.frombuffer(bytearray().join(chunks), dtype=np.dtype(columns))
@@ -1850,11 +1843,7 @@ cdef class Trace:
 
             ======================= ===========================================
             ``time`` u8             nanoseconds of CLOCK_MONOTONIC
-            ``thread`` u4           gettid(2)
-            ``cpu`` u2
-            ``event`` u2            :class:`TraceEvent`
             ``ino`` u8              :attr:`File.ino`
-            ``write``, ``shared`` ? the access, the mapping
             ``address`` u8          of the page, in the mapping
             ``vm_start``,           ``dax_pmd_fault`` and ``_done``: the
             ``vm_end`` u8           mapping
@@ -1862,13 +1851,17 @@ cdef class Trace:
             ``max_pgoff`` u8        ``dax_pmd_fault`` and ``_done``: pages of
                                     the file; ``dax_writeback_range`` and
                                     ``_done``: the last page
-            ``nr_pages`` u4         pages inserted, or written back
-            ``pfn`` u8              frame inserted
             ``radix_entry`` u8      word inserted into the tree
+            ``pfn`` u8              frame inserted
+            ``nr_pages`` u4         pages inserted, or written back
+            ``thread`` u4           gettid(2)
             ``result`` u4           :class:`FaultResult`
             ``error`` i4            -errno behind SIGBUS or OOM
+            ``event`` u2            :class:`TraceEvent`
+            ``cpu`` u2
             ``reason`` u2           why a 2 MiB fault fell back, as counted in
                                     :meth:`File.stats`
+            ``write``, ``shared`` ? the access, the mapping
             ======================= ===========================================
 
             What an event does not have is 0.

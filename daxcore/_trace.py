@@ -304,6 +304,10 @@ def trace_until_exit(folder):
             stacklevel=3,
         )
         return
+    # Imported at exit, numpy would make Python forget that it was interrupted
+    # and has to end by SIGINT.
+    import numpy  # noqa: F401
+
     recording = trace(int(os.environ.get("DAXCORE_TRACE_EVENTS", 65536)))
     recording.__enter__()
     atexit.register(_write, recording, folder, os.getpid())
