@@ -46,6 +46,7 @@ struct dax_trace {
 	uint64_t ino;			/* 0: all files */
 	uint64_t nr_events;
 	uint64_t start, stop;		/* ns; stop: UINT64_MAX while it runs */
+	uint64_t horizon;		/* of the reading under way, 0: none */
 	uint64_t overwritten;		/* found while reading */
 	uint64_t dropped, dropped_before;	/* events that got no ring */
 };
@@ -146,7 +147,7 @@ static void ring_copy(const struct ring *ring, uint64_t i,
 	memcpy(event, word, sizeof(word));
 }
 
-/* The next event of @trace; false: no more.  Lock held. */
+/* The next event of @trace up to its horizon; false: no more.  Lock held. */
 static bool ring_get(struct ring *ring, struct dax_trace *trace,
 		     struct dax_trace_event *event)
 {
@@ -166,6 +167,8 @@ static bool ring_get(struct ring *ring, struct dax_trace *trace,
 		if (*cursor >= ring_first(ring, smp_load_acquire(&ring->head)))
 			break;
 	}
+	if (event->time > trace->horizon)
+		return false;
 	++*cursor;
 	return true;
 }
@@ -417,6 +420,8 @@ static bool is_mine(const struct dax_trace *trace,
 	       event->time >= trace->start && event->time <= trace->stop;
 }
 
+/* What is recorded from now on is left to the next reading, or threads that
+ * record faster than this one reads would keep it for ever. */
 int64_t trace_read(struct dax_trace *trace, struct dax_trace_event *buf,
 		   size_t nr)
 {
@@ -426,9 +431,13 @@ int64_t trace_read(struct dax_trace *trace, struct dax_trace_event *buf,
 		return dax_error(-ESTALE, "the trace was started before fork(): a child "
 				 "starts its own");
 	mutex_lock(&lock);
+	if (!trace->horizon)
+		trace->horizon = sys_clock_ns();
 	for (struct ring *ring = rings; ring; ring = ring->next)
 		while (filled < nr && ring_get(ring, trace, &buf[filled]))
 			filled += is_mine(trace, &buf[filled]);
+	if (filled < nr)
+		trace->horizon = 0;
 	mutex_unlock(&lock);
 	return (int64_t)filled;
 }

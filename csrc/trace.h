@@ -48,14 +48,15 @@ enum {
 	X(WRITEBACK_RANGE_DONE, dax_writeback_range_done)		\
 	X(WRITEBACK_ONE, dax_writeback_one)
 
-/* One word to look at: traces that run, and tools attached to a probe. */
+/* One word to look at: traces that run, and tools attached to a probe.  Alone
+ * in its lines: every fault reads it. */
 union trace_switch {
 	struct {
 		_Atomic uint16_t semaphore;	/* of all probes, see usdt.h */
 		_Atomic uint16_t traces;	/* guarded by the lock of trace.c */
 	};
 	_Atomic uint32_t any;
-};
+} __aligned(FALSE_SHARING);
 
 /* Hidden here too: the load needs no address from a table then. */
 extern union trace_switch trace_switch __attribute__((visibility("hidden")));

@@ -1788,20 +1788,19 @@ cdef class Trace:
         """Take what was recorded since the last call.  Lock held."""
         cdef dax_trace *trace = self._trace
         cdef size_t rows = 512
-        cdef int64_t nr = 1
+        cdef int64_t nr = rows
         cdef dax_trace_event *buf
 
         if trace is NULL or self._pid != getpid():
             return 0
-        while nr:
+        while <size_t>nr == rows:
+            rows = min(2 * rows, <size_t>MAX_ROWS)
             chunk = bytearray(rows * sizeof(dax_trace_event))
             buf = <dax_trace_event *>PyByteArray_AsString(chunk)
             with nogil:
                 nr = dax_trace_read(trace, buf, rows)
             check(nr)
-            if nr:
-                self._chunks.append(chunk[: nr * sizeof(dax_trace_event)])
-            rows = min(2 * rows, <size_t>MAX_ROWS)
+            self._chunks.append(chunk[: nr * sizeof(dax_trace_event)])
         self._lost = dax_trace_lost(trace)
         return 0
 

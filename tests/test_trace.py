@@ -461,9 +461,9 @@ def test_chrome_of_halves():
     """A beginning or an end alone is an instant; threads are kept apart."""
     from daxcore._trace import chrome
 
-    rows = made_up_events()[[1, 0, 0, 1, 12, 13, 2]]
+    rows = made_up_events()[[1, 0, 0, 1, 12, 13, 2, 1]]
     rows["time"] = np.arange(len(rows)) * 1000
-    rows["thread"] = [1, 1, 2, 1, 2, 2, 1]
+    rows["thread"] = [1, 1, 2, 1, 2, 2, 1, 1]
     found = [(e["name"], e["ph"], e["tid"]) for e in chrome(rows, {})["traceEvents"]]
     assert found == [
         ("dax_pte_fault_done", "i", 1),
@@ -471,6 +471,7 @@ def test_chrome_of_halves():
         ("dax_pte_fault", "i", 2),
         ("dax_writeback_range", "X", 2),
         ("dax_pmd_fault", "i", 1),
+        ("dax_pte_fault_done", "i", 1),
     ]
 
 
@@ -574,6 +575,33 @@ def test_command_with_a_module_and_a_fork(tmp_path):
     done = trace_command("--", "-m", "forks", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "5 events of 1 process, 0 lost" in done.stderr
+
+
+def test_a_forked_child_writes_nothing_at_its_exit(tmp_path):
+    (tmp_path / "forks.py").write_text(
+        "import os, daxcore\nif os.fork(): os.wait(); os._exit(3)\n"
+    )
+    done = trace_command("--", "-m", "forks", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "no process of the command" in done.stderr
+
+
+def test_processes_are_merged_in_order_of_time(tmp_path):
+    from daxcore._trace_command import gather, summary
+
+    for pid, first in ((1, 5000), (2, 0)):
+        rows = made_up_events()[:3]
+        rows["time"] = first + np.arange(3)
+        rows["thread"] = pid
+        np.save(tmp_path / f"{pid}.npy", rows)
+        facts = {"pid": pid, "lost": pid, "threads": {str(pid): f"name {pid}"}}
+        (tmp_path / f"{pid}.json").write_text(json.dumps(facts))
+    np.save(tmp_path / "3.npy", rows)  # not finished
+    found = gather(tmp_path)
+    assert found.events["time"].tolist() == [0, 1, 2, 5000, 5001, 5002]
+    assert found.threads == {1: "name 1", 2: "name 2"}
+    assert found.processes == {1: 1, 2: 2}
+    assert "6 events of 2 processes, 3 lost: dax_pte_fault 2" in summary(found)
 
 
 @pytest.mark.parametrize(

@@ -464,10 +464,12 @@ DAX_API void dax_trace_stop(struct dax_trace *trace);
  * @nr: events @buf can take
  *
  * Threads that record are not stopped; no event is ever half of one and half
- * of another.  Events of threads that have ended are kept.
+ * of another.  Events of threads that have ended are kept.  What is recorded
+ * after the first call is left for later, until a call returns fewer than @nr:
+ * then all that there was has been read.
  *
  * Context: any; GIL: no.
- * Return: events read, 0: there are no more; -ESTALE (after fork).
+ * Return: events read, 0 to @nr; -ESTALE (after fork).
  * Since: 0.2
  */
 DAX_API int64_t dax_trace_read(struct dax_trace *trace,

@@ -13,6 +13,7 @@
 #include "fixture.h"
 #include "fs_dax.h"
 #include "oom.h"
+#include "policy.h"
 
 enum { INO = 1000000, OTHER = 1000001 };	/* files nobody has */
 
@@ -143,7 +144,9 @@ static void cursor(void)
 	EQ(trace_read(trace, got, 4), 4);
 	EQ(got[0].pgoff, 4);
 	EQ(trace_read(trace, got, 0), 0);
-	expect(trace, 8, 4);
+	/* 10 and 11 came after the first helping. */
+	expect(trace, 8, 2);
+	expect(trace, 10, 2);
 	expect(trace, 0, 0);
 	trace_free(trace);
 }
@@ -224,15 +227,19 @@ static void overtake(enum dax_test_point point)
 static void overtaken(dax_pgoff_t nr, dax_pgoff_t first, uint64_t lost)
 {
 	struct dax_trace *trace = start(INO, 15);
+	int64_t read;
 
 	record(INO, 85, 15);
 	overtaking = nr;
 	dax_test.yield = overtake;
-	EQ(trace_read(trace, got, 1), 1);
+	read = trace_read(trace, got, 1);
 	dax_test.yield = NULL;
+	if (!read)	/* all that there was is gone: what came is for later */
+		EQ(trace_read(trace, got, 1), 1);
 	EQ(got[0].pgoff, first);
 	EQ(trace_lost(trace), lost);
-	EQ(trace_read(trace, got, 4096), 100 + nr - first - 1);
+	read = trace_read(trace, got, 4096);
+	EQ(read + trace_read(trace, got, 4096), 100 + nr - first - 1);
 	trace_free(trace);
 }
 
@@ -670,6 +677,16 @@ static void pmd_insert_fallback(void)
 	dax_device_put(dev);
 }
 
+/* The second step of a write to a page whose entry has gone meanwhile. */
+static void mkwrite(struct dax_vma *vma, dax_pgoff_t pgoff)
+{
+	struct dax_vm_fault vmf = { .vma = vma, .pgoff = pgoff, .write = true };
+
+	MUST(!mapping_lock_shared(vma->mapping, &vmf.area));
+	EQ(vma->mapping->policy->pfn_mkwrite(&vmf) & DAX_VM_FAULT_ERROR, 0);
+	mapping_unlock_shared(vma->mapping, vmf.area);
+}
+
 /* The second fault of a write, and one that finds nothing. */
 static void page_cache_events(void)
 {
@@ -690,6 +707,11 @@ static void page_cache_events(void)
 	next(DAX_TRACE_PTE_FAULT_DONE);
 	expect_fault(DAX_TRACE_PFN_MKWRITE, 0, true, DAX_VM_FAULT_NOPAGE);
 	no_more();
+
+	mkwrite(vma, 5);
+	read_events();
+	expect_fault(DAX_TRACE_PFN_MKWRITE_NO_ENTRY, 5, true, DAX_VM_FAULT_NOPAGE);
+	next(DAX_TRACE_PTE_FAULT);
 	dax_trace_free(trace);
 	dax_vma_put(vma);
 	dax_mapping_put(file);
