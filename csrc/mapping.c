@@ -57,9 +57,14 @@ __attribute__((constructor)) static void mapping_init(void)
 	sys_at_fork(fork_prepare, fork_parent, fork_child);
 }
 
-bool mapping_is_stale(const struct dax_mapping *mapping)
+static bool is_stale(const struct dax_mapping *mapping)
 {
 	return READ_ONCE(mapping->invalidate_lock.state) == PERCPU_RWSEM_STALE;
+}
+
+bool mapping_is_stale(const struct dax_mapping *mapping)
+{
+	return is_stale(mapping);
 }
 
 static int stale_error(void)
@@ -229,7 +234,7 @@ void mapping_put(struct dax_mapping *mapping)
 {
 	if (atomic_fetch_sub_explicit(&mapping->refs, 1,
 				      memory_order_acq_rel) == 1 &&
-	    !mapping_is_stale(mapping))
+	    !is_stale(mapping))
 		mapping_free(mapping);
 }
 
@@ -306,7 +311,7 @@ static int i_rwsem_lock(struct dax_mapping *mapping,
 
 	if (!area)
 		return mapping_lock_error(-ENOMEM);
-	if (mapping_is_stale(mapping))
+	if (is_stale(mapping))
 		return stale_error();
 	if (area->i_rwsem_held || READ_ONCE(area->reading))
 		return mapping_lock_error(-EDEADLK);
@@ -330,7 +335,7 @@ int i_rwsem_lock_exclusive(struct dax_mapping *mapping)
 void i_rwsem_unlock(struct dax_mapping *mapping)
 {
 	this_percpu(&mapping->percpu)->i_rwsem_held = 0;
-	if (!mapping_is_stale(mapping))	/* a child's lock is not the one we took */
+	if (!is_stale(mapping))	/* a child's lock is not the one we took */
 		pthread_rwlock_unlock(&mapping->i_rwsem);
 }
 
