@@ -98,8 +98,8 @@ def test_fault_count_gates(gates):
 
 def test_trace_gate(gates, monkeypatch):
     """Both engines run; the figure is judged where the machine is idle."""
-    monkeypatch.setattr(gates, "PAGES", 1024)
-    monkeypatch.setattr(gates, "TRACE_ROUNDS", 3)
+    monkeypatch.setattr(gates, "TRACE_PAGES", 1024)
+    monkeypatch.setattr(gates, "TRACE_ROUNDS", 4)
     [gate] = gates.trace_gate()
     assert gate.unit == "ns" and gate.bar == 1.0
     assert abs(gate.measured) < 1000
