@@ -26,6 +26,8 @@ LIGHT_ROUNDS = 31
 PYTHON_ROUNDS = 63
 TREE_ROUNDS = 31
 WRITEBACK_ROUNDS = 15
+TRACE_PAGES = 32768
+TRACE_ROUNDS = 400  # even: as often first as second
 LOOKUPS = 1 << 20
 LOCKS = 1 << 18
 
@@ -308,6 +310,33 @@ def python_gate(device):
     )
 
 
+def trace_gate():
+    """Point 8: the fault with its trace sites, off, against one without them.
+
+    Both are built here, alike but for the sites.  Medians of differences of
+    short rounds that follow each other: what disturbs one disturbs the other.
+    """
+    with (
+        closing(native.Engine("traced")) as traced,
+        closing(native.Engine("untraced")) as untraced,
+    ):
+        rounds = []
+        for i in range(TRACE_ROUNDS + 1):
+            turn = (traced, untraced) if i % 2 else (untraced, traced)
+            ns = {engine: engine.hole_read_ns(TRACE_PAGES) for engine in turn}
+            rounds.append((ns[traced], ns[untraced]))
+    del rounds[0]  # warms up
+    with_sites, without = map(statistics.median, zip(*rounds, strict=True))
+    yield Gate(
+        "11",
+        "trace sites that are off, per fault",
+        statistics.median(a - b for a, b in rounds),
+        1.0,
+        unit="ns",
+        detail=f"medians {with_sites:.2f} and {without:.2f} ns per page",
+    )
+
+
 def measure():
     """All gates, in the order of their points."""
     with daxcore.Device.memory(64 << 20) as device:
@@ -321,6 +350,7 @@ def measure():
             *writeback_gates(),
             *rw_gates(device),
             *truncate_gates(device),
+            *trace_gate(),
         ]
     return sorted(gates, key=lambda gate: int(gate.point))
 

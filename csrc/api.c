@@ -16,6 +16,7 @@
 #include "invalidate.h"
 #include "page_cache.h"
 #include "rw.h"
+#include "trace.h"
 #include "vma_soft.h"
 #include "writeback.h"
 
@@ -170,6 +171,11 @@ unsigned int dax_mapping_policy(const struct dax_mapping *mapping)
 struct dax_device *dax_mapping_device(const struct dax_mapping *mapping)
 {
 	return mapping->dax_dev;
+}
+
+uint64_t dax_mapping_ino(const struct dax_mapping *mapping)
+{
+	return mapping_ino(mapping);
 }
 
 ssize_t dax_mapping_pread(struct dax_mapping *mapping, void *buf, size_t len,
@@ -420,4 +426,42 @@ int dax_vma_pagemap(struct dax_vma *vma, dax_pgoff_t pgoff, dax_pfn_t *pfns,
 {
 	clear_errormsg();
 	return vma_pagemap(vma, pgoff, pfns, nr_pages);
+}
+
+/* ---- trace events ------------------------------------------------------------------ */
+
+int dax_trace_start(struct dax_trace **ret_trace, struct dax_mapping *mapping,
+		    size_t nr_events)
+{
+	clear_errormsg();
+	if (mapping && mapping_is_stale(mapping))
+		return mapping_lock_error(-ESTALE);
+	return trace_start(ret_trace, mapping ? mapping_ino(mapping) : 0, nr_events);
+}
+
+void dax_trace_stop(struct dax_trace *trace)
+{
+	trace_stop(trace);
+}
+
+int64_t dax_trace_read(struct dax_trace *trace, struct dax_trace_event *buf,
+		       size_t nr)
+{
+	clear_errormsg();
+	return trace_read(trace, buf, nr);
+}
+
+uint64_t dax_trace_lost(struct dax_trace *trace)
+{
+	return trace_lost(trace);
+}
+
+void dax_trace_free(struct dax_trace *trace)
+{
+	trace_free(trace);
+}
+
+const char *dax_trace_event_name(int event)
+{
+	return trace_event_name(event);
 }

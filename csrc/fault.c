@@ -20,6 +20,7 @@
 #include "copy_mc.h"
 #include "errormsg.h"
 #include "frames.h"
+#include "fs_dax.h"
 #include "iomap.h"
 #include "zero_page.h"
 
@@ -73,8 +74,8 @@ __cold int block_lost(const struct dax_vm_fault *vmf)
 }
 
 /* Zero-page policy: a hole shows the common zero page, whatever the file. */
-static __always_inline_fn dax_vm_fault_t load_hole(struct dax_vm_fault *vmf,
-						   struct dax_slot *slot)
+static __always_inline_fn dax_vm_fault_t __load_hole(struct dax_vm_fault *vmf,
+						     struct dax_slot *slot)
 {
 	/* A zero entry never replaces a block, and a read tags nothing. */
 	if (unlikely(dax_is_data_entry(slot->iter.entry)))
@@ -84,6 +85,16 @@ static __always_inline_fn dax_vm_fault_t load_hole(struct dax_vm_fault *vmf,
 	percpu_inc(vmf->area, DAX_STAT_LOAD_HOLE);
 	return vmf_inserted(vmf, vmf->vma->vm_ops->insert_mixed(vmf, DAX_ZERO_PFN,
 								false));
+}
+
+static __always_inline_fn dax_vm_fault_t load_hole(struct dax_vm_fault *vmf,
+						   struct dax_slot *slot)
+{
+	dax_vm_fault_t fault;
+
+	fault = __load_hole(vmf, slot);
+	trace_dax_load_hole(vmf, fault);
+	return fault;
 }
 
 static int zero_page_policy_init(struct dax_mapping *mapping,
@@ -156,6 +167,7 @@ static dax_vm_fault_t insert_mapping(struct dax_vm_fault *vmf,
 		return vmf_error(vmf, ret);
 	insert_mapping_entry(vmf, slot, pfn, 0);
 	percpu_inc(vmf->area, DAX_STAT_INSERT_MAPPING);
+	trace_dax_insert_mapping(vmf, pfn, slot->iter.entry);
 	return vmf_inserted(vmf, vmf->vma->vm_ops->insert_mixed(vmf, pfn, mkwrite));
 }
 
@@ -280,7 +292,7 @@ static dax_vm_fault_t past_end(struct dax_vm_fault *vmf)
 }
 
 static __always_inline_fn dax_vm_fault_t
-iomap_pte_fault(struct dax_vm_fault *vmf)
+__iomap_pte_fault(struct dax_vm_fault *vmf)
 {
 	struct dax_mapping *mapping = vmf->vma->mapping;
 	struct dax_slot slot;
@@ -296,6 +308,17 @@ iomap_pte_fault(struct dax_vm_fault *vmf)
 		return vmf_error(vmf, ret);
 	fault = pte_fault_locked(vmf, &slot);
 	put_locked_mapping_entry(&slot);
+	return fault;
+}
+
+static __always_inline_fn dax_vm_fault_t
+iomap_pte_fault(struct dax_vm_fault *vmf)
+{
+	dax_vm_fault_t fault;
+
+	trace_dax_pte_fault(vmf, 0);
+	fault = __iomap_pte_fault(vmf);
+	trace_dax_pte_fault_done(vmf, fault);
 	return fault;
 }
 
@@ -364,21 +387,33 @@ static dax_vm_fault_t pmd_insert_mapping(struct dax_vm_fault *vmf,
 					 dax_loff_t pos)
 {
 	dax_vm_fault_t major = 0;
-	dax_pfn_t pfn;
+	dax_pfn_t pfn = 0;
 	int reason = pmd_frame(iomap, pos, &pfn);
 
 	if (!reason && vmf->write && prepare_store(iomap, pos, DAX_PMD_SIZE))
 		reason = DAX_FALLBACK_INSERT_MAPPING;
-	if (reason)
-		return fallback(vmf, reason);
+	if (reason) {
+		fallback(vmf, reason);
+		trace_dax_pmd_insert_mapping_fallback(vmf, pfn, NULL);
+		return DAX_VM_FAULT_FALLBACK;
+	}
 	if (iomap->flags & DAX_IOMAP_F_NEW) {
 		percpu_inc(vmf->area, DAX_STAT_MAJOR_FAULT);
 		major = DAX_VM_FAULT_MAJOR;
 	}
 	insert_mapping_entry(vmf, slot, pfn, DAX_PMD);
 	percpu_inc(vmf->area, DAX_STAT_PMD_INSERT_MAPPING);
+	trace_dax_pmd_insert_mapping(vmf, pfn, slot->iter.entry);
 	return major | vmf_inserted(vmf, vmf->vma->vm_ops->insert_pfn_pmd(vmf, pfn,
 									  vmf->write));
+}
+
+static dax_vm_fault_t pmd_load_hole_fallback(struct dax_vm_fault *vmf,
+					     int reason, dax_pfn_t pfn)
+{
+	fallback(vmf, reason);
+	trace_dax_pmd_load_hole_fallback(vmf, pfn, NULL);
+	return DAX_VM_FAULT_FALLBACK;
 }
 
 /* The page table first: a zero entry whose leaf found no place would stand in
@@ -387,14 +422,17 @@ static dax_vm_fault_t pmd_load_hole(struct dax_vm_fault *vmf,
 				    struct dax_slot *slot)
 {
 	if (unlikely(!huge_zero_page_present()))
-		return fallback(vmf, DAX_FALLBACK_NO_HUGE_ZERO);
+		return pmd_load_hole_fallback(vmf, DAX_FALLBACK_NO_HUGE_ZERO, 0);
 	if (unlikely(dax_is_data_entry(slot->iter.entry)))
-		return fallback(vmf, DAX_FALLBACK_INSERT_HOLE);
+		return pmd_load_hole_fallback(vmf, DAX_FALLBACK_INSERT_HOLE,
+					      DAX_HUGE_ZERO_PFN);
 	if (unlikely(vmf->vma->vm_ops->insert_pfn_pmd(vmf, DAX_HUGE_ZERO_PFN,
 						      false)))
-		return fallback(vmf, DAX_FALLBACK_PMD_OCCUPIED);
+		return pmd_load_hole_fallback(vmf, DAX_FALLBACK_PMD_OCCUPIED,
+					      DAX_HUGE_ZERO_PFN);
 	insert_mapping_entry(vmf, slot, 0, DAX_PMD | DAX_ZERO_PAGE);
 	percpu_inc(vmf->area, DAX_STAT_PMD_LOAD_HOLE);
+	trace_dax_pmd_load_hole(vmf, DAX_HUGE_ZERO_PFN, slot->iter.entry);
 	return DAX_VM_FAULT_NOPAGE;
 }
 
@@ -471,12 +509,14 @@ static dax_vm_fault_t pmd_fault(struct dax_vm_fault *vmf)
 	dax_vm_fault_t fault;
 
 	percpu_inc(vmf->area, DAX_STAT_PMD_FAULT);
+	trace_dax_pmd_fault(vmf, 0);
 	fault = iomap_pmd_fault(vmf);
 	if (fault & DAX_VM_FAULT_FALLBACK) {
 		vmf->vma->vm_ops->split_huge_pmd(vmf->vma, vmf->pgoff);
 		percpu_inc(vmf->area, DAX_STAT_PMD_FAULT_FALLBACK);
 		percpu_inc(vmf->area, DAX_STAT_FALLBACK + (unsigned int)vmf->reason);
 	}
+	trace_dax_pmd_fault_done(vmf, fault);
 	return fault;
 }
 

@@ -57,9 +57,14 @@ __attribute__((constructor)) static void mapping_init(void)
 	sys_at_fork(fork_prepare, fork_parent, fork_child);
 }
 
-static bool is_stale(struct dax_mapping *mapping)
+static bool is_stale(const struct dax_mapping *mapping)
 {
 	return READ_ONCE(mapping->invalidate_lock.state) == PERCPU_RWSEM_STALE;
+}
+
+bool mapping_is_stale(const struct dax_mapping *mapping)
+{
+	return is_stale(mapping);
 }
 
 static int stale_error(void)

@@ -70,6 +70,9 @@ int mapping_new(struct dax_mapping **ret_mapping, struct dax_device *dev,
 void mapping_get(struct dax_mapping *mapping);
 void mapping_put(struct dax_mapping *mapping);
 
+/* Was it made before fork()?  Then it is the parent's. */
+bool mapping_is_stale(const struct dax_mapping *mapping);
+
 /* invalidate_lock shared and the thread's area, as one step; _nested: inside
  * i_rwsem. */
 int mapping_lock_shared(struct dax_mapping *mapping,
@@ -132,6 +135,12 @@ static inline dax_pgoff_t mapping_maxindex(dax_loff_t size)
 
 /* Before a frame of @dev is used: hold it.  0 or -ENOMEM. */
 int mapping_meet_device(struct dax_mapping *mapping, struct dax_device *dev);
+
+/* Number of the file: above 0, never given twice in a process. */
+static inline uint64_t mapping_ino(const struct dax_mapping *mapping)
+{
+	return mapping->percpu.id;
+}
 
 /* Entries in the tree, page pointers excluded (kernel: nrexceptional). */
 uint64_t mapping_nrexceptional(struct dax_mapping *mapping);

@@ -25,6 +25,7 @@
 #include "errormsg.h"
 #include "fault.h"
 #include "frames.h"
+#include "fs_dax.h"
 
 /* Pages of a cold pool are set up 16 MiB at a time. */
 enum { POOL_CHUNK_PAGES = 4096 };
@@ -286,8 +287,7 @@ static int add_page(struct dax_slot *slot)
 	return 0;
 }
 
-static dax_vm_fault_t page_cache_load_hole(struct dax_vm_fault *vmf,
-					   struct dax_slot *slot)
+static dax_vm_fault_t __load_hole(struct dax_vm_fault *vmf, struct dax_slot *slot)
 {
 	struct page *page;
 	int ret = 0;
@@ -307,6 +307,15 @@ static dax_vm_fault_t page_cache_load_hole(struct dax_vm_fault *vmf,
 		atomic_fetch_add_explicit(&page->mapcount, 1, memory_order_relaxed);
 	percpu_inc(vmf->area, DAX_STAT_LOAD_HOLE);
 	return DAX_VM_FAULT_NOPAGE;
+}
+
+static dax_vm_fault_t page_cache_load_hole(struct dax_vm_fault *vmf,
+					   struct dax_slot *slot)
+{
+	dax_vm_fault_t fault = __load_hole(vmf, slot);
+
+	trace_dax_load_hole(vmf, fault);
+	return fault;
 }
 
 /* A data entry: tag it, then let the leaf be written.  Entry locked. */
@@ -339,11 +348,14 @@ static dax_vm_fault_t pfn_mkwrite(struct dax_vm_fault *vmf)
 		if (!entry || !radix_tree_exceptional_entry(entry) ||
 		    !dax_is_data_entry(entry)) {
 			put_unlocked_mapping_entry(&slot);
+			if (!entry)
+				trace_dax_pfn_mkwrite_no_entry(vmf, DAX_VM_FAULT_NOPAGE);
 			return iomap_fault(vmf, 0);
 		}
 	} while (!lock_slot(&slot));
 	fault = finish_mkwrite(vmf, &slot);
 	put_locked_mapping_entry(&slot);
+	trace_dax_pfn_mkwrite(vmf, fault);
 	return fault;
 }
 

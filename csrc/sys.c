@@ -140,6 +140,11 @@ void sys_nohugepage(void *addr, size_t size)
 	madvise(addr, size, MADV_NOHUGEPAGE);
 }
 
+void sys_discard(void *addr, size_t size)
+{
+	madvise(addr, size, MADV_DONTNEED);
+}
+
 int sys_populate_write(void *addr, size_t size)
 {
 	volatile char *page = addr;
@@ -179,6 +184,18 @@ uint64_t sys_clock_ns(void)
 void sys_yield(void)
 {
 	sched_yield();
+}
+
+uint32_t sys_gettid(void)
+{
+	return (uint32_t)syscall(SYS_gettid);
+}
+
+uint16_t sys_cpu(void)
+{
+	int cpu = sched_getcpu();
+
+	return cpu < 0 ? 0 : (uint16_t)cpu;
 }
 
 /* ---- files ------------------------------------------------------------- */

@@ -34,6 +34,9 @@ void sys_unreserve(void *addr, size_t size);
 /* Read-only zeroes that cost no memory, aligned to @align; NULL on failure. */
 void *sys_reserve_readonly(size_t size, size_t align);
 void sys_nohugepage(void *addr, size_t size);
+
+/* Give the memory back; the address space reads as zeroes again. */
+void sys_discard(void *addr, size_t size);
 int sys_populate_write(void *addr, size_t size);
 
 /* Bytes that can be allocated without swapping; UINT64_MAX if unknown. */
@@ -41,6 +44,10 @@ uint64_t sys_available_memory(void);
 
 uint64_t sys_clock_ns(void);
 void sys_yield(void);
+
+/* The calling thread, as gettid(2) numbers it, and the CPU it is on. */
+uint32_t sys_gettid(void);
+uint16_t sys_cpu(void);
 
 /* What an open file is. */
 enum sys_file_kind { SYS_FILE_REGULAR, SYS_FILE_CHAR, SYS_FILE_DIR, SYS_FILE_OTHER };

@@ -17,6 +17,9 @@ from ._core import (
     File,
     IomapType,
     Mmap,
+    Trace,
+    TraceEvent,
+    trace,
     version,
 )
 from ._errors import (
@@ -42,9 +45,12 @@ __all__ = [
     "Mmap",
     "NotSupportedError",
     "PoisonError",
+    "Trace",
+    "TraceEvent",
     "__version__",
     "get_include",
     "get_library_dir",
+    "trace",
 ]
 
 __version__ = version()
@@ -70,3 +76,9 @@ def __getattr__(name):
 
 def __dir__():
     return sorted(set(globals()) | _SUBMODULES)
+
+
+if os.environ.get("DAXCORE_TRACE"):  # set by `daxcore trace`
+    from ._trace import trace_until_exit
+
+    trace_until_exit(os.environ["DAXCORE_TRACE"])

@@ -11,6 +11,7 @@ from daxcore.libdaxcore cimport (
     dax_fault_info,
     dax_loff_t,
     dax_mapping,
+    dax_trace,
     dax_vma,
 )
 
@@ -71,3 +72,20 @@ cdef class Mmap:
     cdef int64_t _touch_loop(
             self, uint64_t pgoff, const uint64_t *pgoffs, uint64_t npages,
             bint write, uint64_t *latencies, size_t room) except -1
+
+
+cdef class Trace:
+    cdef object __weakref__
+    cdef dax_trace *_trace  # NULL: not started yet, or stopped
+    cdef int _pid
+    cdef object _lock  # held while the pointer is used
+    cdef File _file
+    cdef size_t _nr_events
+    cdef bint _started
+    cdef list _chunks
+    cdef uint64_t _lost
+    cdef dict _threads
+
+    cdef int _collect(self) except -1
+    cdef object _merge(self)
+    cdef int _stop(self) except -1

@@ -13,6 +13,7 @@ Loops over pages are the library's.
 import enum
 import errno
 import os
+from _thread import allocate_lock
 
 cimport cython
 from cpython.buffer cimport (
@@ -56,6 +57,7 @@ cdef enum:
     CHUNK_BYTES = 1 << 28
     CHUNK_PAGES = 1 << 20
     MAX_ROWS = 1 << 16
+    MAX_TRACE_EVENTS = 1 << 24
 
 cdef uint64_t MAX_FILE_SIZE = INT64_MAX - DAX_PAGE_SIZE + 1
 
@@ -89,6 +91,13 @@ IomapType = enum.IntEnum(
     module="daxcore",
 )
 IomapType.__doc__ = "What a block map says of a range: column type of extents()."
+
+TraceEvent = enum.IntEnum(
+    "TraceEvent",
+    {dax_trace_event_name(i).decode(): i for i in range(DAX_NR_TRACE_EVENTS)},
+    module="daxcore",
+)
+TraceEvent.__doc__ = "The kernel's fs_dax trace events: column event of a trace."
 
 cdef dict _POLICIES = {
     "zero-page": DAX_POLICY_ZERO_PAGE,
@@ -124,6 +133,15 @@ _EXTENT_COLUMNS = {
     "offsets": [0, 8, 16, 24],
     "itemsize": sizeof(dax_extent),
 }
+
+# Rows of struct dax_trace_event: in the order of memory, as numpy.save wants it.
+_TRACE_COLUMNS = [
+    ("time", "u8"), ("ino", "u8"), ("address", "u8"), ("vm_start", "u8"),
+    ("vm_end", "u8"), ("pgoff", "u8"), ("max_pgoff", "u8"), ("radix_entry", "u8"),
+    ("pfn", "u8"), ("nr_pages", "u4"), ("thread", "u4"), ("result", "u4"),
+    ("error", "i4"), ("event", "u2"), ("cpu", "u2"), ("reason", "u2"),
+    ("write", "?"), ("shared", "?"),
+]
 
 
 def version():
@@ -1134,6 +1152,37 @@ cdef class File:
         nr = min(nr, <size_t>256)
         return {dax_stat_name(i).decode(): values[i] for i in range(nr)}
 
+    def trace(self, events=65536):
+        """Record the trace events of the file while a ``with`` block runs.
+
+        Parameters
+        ----------
+        events : int
+            Events kept for each thread, 1 to 2**24; when there are more the
+            oldest go.  96 bytes each, taken when they are written.
+
+        Returns
+        -------
+        Trace
+
+        Notes
+        -----
+        All threads that use the file are traced.
+
+        Examples
+        --------
+        >>> import daxcore
+        >>> with daxcore.Device.memory(1 << 20) as dev:
+        ...     with dev.create_file(4096) as file, file.mmap(pages="pte") as m:
+        ...         with file.trace() as trace:
+        ...             m.fault(0)
+        <FaultResult.NOPAGE: 256>
+        >>> [daxcore.TraceEvent(n).name for n in trace.events()["event"]]
+        ['dax_pte_fault', 'dax_load_hole', 'dax_pte_fault_done']
+        """
+        self._ensure_open()
+        return _new_trace(self, events)
+
     def close(self):
         """Close the file; closing twice is closing once.
 
@@ -1147,6 +1196,12 @@ cdef class File:
         """Size in bytes."""
         self._ensure_open()
         return dax_mapping_size(self._mapping)
+
+    @property
+    def ino(self):
+        """Number of the file, its own in the process: ``ino`` of trace events."""
+        self._ensure_open()
+        return dax_mapping_ino(self._mapping)
 
     @property
     def closed(self):
@@ -1182,7 +1237,7 @@ cdef class File:
             self._drop()
 
 
-cdef object _table(list chunks, dict columns):
+cdef object _table(list chunks, object columns):
     import numpy as np
 
     return np.frombuffer(bytearray().join(chunks), dtype=np.dtype(columns))
@@ -1791,3 +1846,240 @@ cdef object _page_array(object pgoffs):
     if array.size and array.dtype.kind == "i" and array.min() < 0:
         raise ValueError(f"pgoffs must not be negative, holds {array.min()}")
     return np.ascontiguousarray(array, dtype=np.uint64).reshape(-1)
+
+
+# ---- trace events --------------------------------------------------------
+
+
+cdef Trace _new_trace(File file, object events):
+    cdef Trace self = Trace.__new__(Trace)
+
+    self._nr_events = _bounded(events, "events", MAX_TRACE_EVENTS)
+    if self._nr_events == 0:
+        raise ValueError("events must be greater than 0, is 0")
+    self._file = file
+    self._lock = allocate_lock()
+    self._chunks = []
+    self._threads = {}
+    return self
+
+
+def trace(events=65536):
+    """Record the trace events of all files while a ``with`` block runs.
+
+    Parameters
+    ----------
+    events : int
+        As in :meth:`File.trace`.
+
+    Returns
+    -------
+    Trace
+
+    Notes
+    -----
+    Files made within the block are traced too.
+    """
+    return _new_trace(None, events)
+
+
+cdef class Trace:
+    """The fs_dax trace events of one file or of all, as the kernel has them.
+
+    Made by :meth:`File.trace` or :func:`daxcore.trace`; a context manager that
+    records from its beginning to its end, once.  Events may be looked at
+    within the block and after it, also when the file is closed.  A forked
+    child has none of its parent's events.
+    """
+
+    def __init__(self):
+        raise TypeError("use File.trace() or daxcore.trace()")
+
+    def __enter__(self):
+        cdef dax_mapping *mapping = NULL
+        cdef dax_trace *trace = NULL
+        cdef int ret
+
+        with self._lock:
+            if self._started:
+                raise ValueError("Trace was started already; make another")
+            if self._file is not None:
+                mapping = self._file._hold()
+            try:
+                with nogil:
+                    ret = dax_trace_start(&trace, mapping, self._nr_events)
+                check(ret)
+            finally:
+                if mapping is not NULL:
+                    with nogil:
+                        dax_mapping_put(mapping)
+            self._trace = trace
+            self._started = True
+            self._pid = getpid()
+            self._file = None
+        return self
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        with self._lock:
+            self._stop()
+
+    cdef int _collect(self) except -1:
+        """Take what was recorded since the last call.  Lock held."""
+        cdef dax_trace *trace = self._trace
+        cdef size_t rows = 512
+        cdef int64_t nr = rows
+        cdef dax_trace_event *buf
+
+        if trace is NULL or self._pid != getpid():
+            return 0
+        while <size_t>nr == rows:
+            rows = min(2 * rows, <size_t>MAX_ROWS)
+            chunk = bytearray(rows * sizeof(dax_trace_event))
+            buf = <dax_trace_event *>PyByteArray_AsString(chunk)
+            with nogil:
+                nr = dax_trace_read(trace, buf, rows)
+            check(nr)
+            self._chunks.append(chunk[: nr * sizeof(dax_trace_event)])
+        self._lost = dax_trace_lost(trace)
+        return 0
+
+    cdef object _merge(self):
+        """Take what there is; all of it as one table.  Lock held."""
+        self._collect()
+        self._chunks[:] = [bytearray().join(self._chunks)]
+        table = _table(self._chunks, _TRACE_COLUMNS)
+        for thread in set(table["thread"].tolist()) - self._threads.keys():
+            self._threads[thread] = _comm(thread)
+        return table
+
+    cdef int _stop(self) except -1:
+        """Record no more, and take the rest.  Lock held."""
+        cdef dax_trace *trace = self._trace
+
+        if trace is NULL:
+            return 0
+        try:
+            with nogil:
+                dax_trace_stop(trace)
+            if self._pid == getpid():
+                self._merge()
+            else:
+                self._chunks.clear()
+        finally:
+            self._trace = NULL
+            with nogil:
+                dax_trace_free(trace)
+        return 0
+
+    def events(self):
+        """Return the events recorded so far.
+
+        Returns
+        -------
+        ndarray, structured, shape (events,)
+            In order of time, with columns
+
+            ======================= ===========================================
+            ``time`` u8             nanoseconds of CLOCK_MONOTONIC
+            ``ino`` u8              :attr:`File.ino`
+            ``address`` u8          of the page, in the mapping
+            ``vm_start``,           ``dax_pmd_fault`` and ``_done``: the
+            ``vm_end`` u8           mapping
+            ``pgoff`` u8            page of the file; writeback: the first
+            ``max_pgoff`` u8        ``dax_pmd_fault`` and ``_done``: pages of
+                                    the file; ``dax_writeback_range`` and
+                                    ``_done``: the last page
+            ``radix_entry`` u8      word inserted into the tree
+            ``pfn`` u8              frame inserted
+            ``nr_pages`` u4         pages inserted, or written back
+            ``thread`` u4           gettid(2)
+            ``result`` u4           :class:`FaultResult`
+            ``error`` i4            -errno behind SIGBUS or OOM
+            ``event`` u2            :class:`TraceEvent`
+            ``cpu`` u2
+            ``reason`` u2           why a 2 MiB fault fell back, as counted in
+                                    :meth:`File.stats`
+            ``write``, ``shared`` ? the access, the mapping
+            ======================= ===========================================
+
+            What an event does not have is 0.
+
+        Notes
+        -----
+        GIL released.  Threads that record are not held up.
+        Source: include/trace/events/fs_dax.h (v4.14).
+        """
+        with self._lock:
+            table = self._merge()
+        return table[table["time"].argsort(kind="stable")]
+
+    @property
+    def threads(self):
+        """Names of the threads in the events so far: a dict by gettid(2).
+
+        A thread that ended while it was traced has the process's name.
+        """
+        with self._lock:
+            self._merge()
+            return dict(self._threads)
+
+    @property
+    def lost(self):
+        """Events overwritten before they were read, or that found no memory.
+
+        When several traces run, those of all the files traced.
+        """
+        with self._lock:
+            self._collect()
+        return self._lost
+
+    def text(self):
+        """Return the events as lines of text in the form of ftrace.
+
+        Returns
+        -------
+        str
+            A header of lines that begin with ``#``, then one line per event,
+            in order of time: thread, CPU, seconds, name, and the arguments as
+            the kernel prints them.
+        """
+        from ._trace import text
+
+        return text(self.events(), self.threads, self.lost)
+
+    def chrome(self):
+        """Return the events as chrome://tracing and Perfetto read them.
+
+        Returns
+        -------
+        dict
+            To be written with :func:`json.dump`.  A fault and its ``_done``
+            are one slice, all others are instants.
+        """
+        from ._trace import chrome
+
+        return chrome(self.events(), self.threads, self.lost)
+
+    def __repr__(self):
+        state = "new" if not self._started else "ended"
+        if self._trace is not NULL:
+            state = "running"
+        return f"<daxcore.Trace {state}>"
+
+    def __reduce__(self):
+        raise _unpicklable(self, "pickle its events()")
+
+    def __dealloc__(self):
+        with nogil:
+            dax_trace_free(self._trace)
+
+
+cdef object _comm(object thread):
+    """Name of a thread; of the process, if the thread has ended."""
+    for path in (f"/proc/self/task/{thread}/comm", "/proc/self/comm"):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                return file.read().rstrip("\n")
+        except OSError:
+            pass
+    return "?"

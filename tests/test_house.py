@@ -10,11 +10,11 @@ import pytest
 from conftest import ROOT
 
 FLOORS = {
-    0: "types compiler libc test_hooks",
+    0: "types compiler libc test_hooks usdt",
     1: "sys page stats trace histogram errormsg",
     2: "radix_tree waitqueue entry percpu copy_mc",
     3: "device frames blocks persist flush flush_x86 flush_generic zero_page vma",
-    4: "mapping entry_lock policy iomap",
+    4: "mapping entry_lock policy iomap fs_dax",
     5: "fault page_cache rw writeback invalidate",
     6: "vma_soft vma_real uffd extent_map sparse_file",
     7: "version api",
@@ -26,11 +26,13 @@ INSIDE = {
     "persist": {"device", "flush"},
     "frames": {"zero_page"},
     "entry_lock": {"mapping", "policy"},
+    "fs_dax": {"mapping"},
     "iomap": {"mapping"},
     "mapping": {"policy"},
     "policy": {"entry_lock"},
     "page_cache": {"fault"},
     "rw": {"invalidate"},
+    "trace": {"errormsg", "sys"},
     "vma_real": {"uffd"},
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}

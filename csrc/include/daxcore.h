@@ -187,6 +187,11 @@ DAX_API dax_loff_t dax_mapping_size(const struct dax_mapping *mapping);
 DAX_API unsigned int dax_mapping_policy(const struct dax_mapping *mapping);
 DAX_API struct dax_device *dax_mapping_device(const struct dax_mapping *mapping);
 
+/* Number of the file, above 0, never given twice in a process and the
+ * processes forked from it: ino of its trace events.
+ * Context: any.  Since: 0.2 */
+DAX_API uint64_t dax_mapping_ino(const struct dax_mapping *mapping);
+
 /**
  * dax_mapping_pread() - read bytes through the block map, without faults
  * @mapping: file
@@ -492,6 +497,75 @@ DAX_API int dax_vma_dontneed(struct dax_vma *vma, uint64_t offset,
  */
 DAX_API int dax_vma_pagemap(struct dax_vma *vma, dax_pgoff_t pgoff,
 			    dax_pfn_t *pfns, uint64_t nr_pages);
+
+/* ---- trace events ----------------------------------------------------- */
+
+/**
+ * dax_trace_start() - record the fs_dax events of one file or of all
+ * @ret_trace: receives the trace
+ * @mapping: file, or NULL: all files of the process, those to come too
+ * @nr_events: events kept per thread: rounded up to a power of two;
+ *	0: 65536; at most 2^24
+ *
+ * Every thread has a ring of its own, made at its first event and shared by
+ * all traces that run; when it is full the oldest events go.  A ring takes 96
+ * bytes per event, and memory only for what was written.  The trace holds no
+ * reference to @mapping.
+ *
+ * Context: any; GIL: no.
+ * Return: 0; -EINVAL (@nr_events too large), -EBUSY (64 traces exist already),
+ * -ENOMEM, -ESTALE (@mapping was made before fork()).
+ * Since: 0.2
+ */
+DAX_API int dax_trace_start(struct dax_trace **ret_trace,
+			    struct dax_mapping *mapping, size_t nr_events);
+
+/**
+ * dax_trace_stop() - record no more; stopping twice is stopping once
+ *
+ * What other threads are just about to record may be missing.
+ *
+ * Context: any; GIL: no.  Since: 0.2
+ */
+DAX_API void dax_trace_stop(struct dax_trace *trace);
+
+/**
+ * dax_trace_read() - take the events that were not read yet
+ * @trace: running or stopped
+ * @buf: receives events, thread by thread; those of one thread are in order,
+ *	those of several are to be sorted by time
+ * @nr: events @buf can take
+ *
+ * Threads that record are not stopped; no event is ever half of one and half
+ * of another.  Events of threads that have ended are kept.  What is recorded
+ * after the first call is left for later, until a call returns fewer than @nr:
+ * then all that there was has been read.
+ *
+ * Context: any; GIL: no.
+ * Return: events read, 0 to @nr; -ESTALE (after fork).
+ * Since: 0.2
+ */
+DAX_API int64_t dax_trace_read(struct dax_trace *trace,
+			       struct dax_trace_event *buf, size_t nr);
+
+/**
+ * dax_trace_lost() - events that were gone before they were read
+ *
+ * Overwritten in full rings, whichever of the files traced at that time they
+ * were of, or dropped for want of memory for a ring.
+ *
+ * Context: any; GIL: no.  Return: events since dax_trace_start(); 0 after
+ * fork.  Since: 0.2
+ */
+DAX_API uint64_t dax_trace_lost(struct dax_trace *trace);
+
+/* Stop the trace and free it; NULL is allowed.  Context: any; GIL: no; no
+ * other call on @trace may be in progress.  Since: 0.2 */
+DAX_API void dax_trace_free(struct dax_trace *trace);
+
+/* Name of an event, "dax_pte_fault" for 0, NULL if unknown.  Context: any.
+ * Since: 0.2 */
+DAX_API const char *dax_trace_event_name(int event);
 
 #ifdef __cplusplus
 }

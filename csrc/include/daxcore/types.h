@@ -28,6 +28,7 @@ struct dax_mapping;
 struct dax_vma;
 struct dax_iomap;
 struct dax_iomap_ops;
+struct dax_trace;
 
 /* Page geometry.  Fixed: the engine's page is 4 KiB whatever the base page
  * of the machine; 2 MiB is the PMD size and 1 GiB the PUD size of x86-64. */
@@ -152,6 +153,26 @@ enum dax_vma_pages {
 	DAX_PAGES_PMD = 2	/* 2 MiB only: a fallback is an error */
 };
 
+/* Trace events, under the kernel's names (dax_trace_event_name()). */
+enum dax_trace_event_id {
+	DAX_TRACE_PTE_FAULT,
+	DAX_TRACE_PTE_FAULT_DONE,
+	DAX_TRACE_PMD_FAULT,
+	DAX_TRACE_PMD_FAULT_DONE,
+	DAX_TRACE_LOAD_HOLE,
+	DAX_TRACE_INSERT_MAPPING,
+	DAX_TRACE_PMD_LOAD_HOLE,
+	DAX_TRACE_PMD_LOAD_HOLE_FALLBACK,
+	DAX_TRACE_PMD_INSERT_MAPPING,
+	DAX_TRACE_PMD_INSERT_MAPPING_FALLBACK,
+	DAX_TRACE_PFN_MKWRITE,		/* page-cache policy only */
+	DAX_TRACE_PFN_MKWRITE_NO_ENTRY,	/* the same */
+	DAX_TRACE_WRITEBACK_RANGE,
+	DAX_TRACE_WRITEBACK_RANGE_DONE,
+	DAX_TRACE_WRITEBACK_ONE,
+	DAX_NR_TRACE_EVENTS
+};
+
 /* One block map answer. */
 struct dax_iomap {
 	uint64_t addr;		/* byte offset on the device, MAPPED only */
@@ -253,6 +274,34 @@ struct dax_extent {
 	uint64_t device_offset;	/* bytes on the device; 0 for a hole */
 	uint32_t type;		/* enum dax_iomap_type */
 	uint32_t flags;		/* enum dax_iomap_extent_flags */
+};
+
+/*
+ * One row of dax_trace_read().  What an event does not have is 0; the names
+ * are those of the kernel's events.
+ */
+struct dax_trace_event {
+	uint64_t time;		/* ns of CLOCK_MONOTONIC */
+	uint64_t ino;		/* the file: dax_mapping_ino() */
+	uint64_t address;	/* of the page, as its vma counts */
+	uint64_t vm_start;	/* addresses; dax_pmd_fault and _done only */
+	uint64_t vm_end;
+	dax_pgoff_t pgoff;	/* page of the file; writeback: the first */
+	dax_pgoff_t max_pgoff;	/* dax_pmd_fault and _done: pages of the file;
+				 * dax_writeback_range and _done: the last page
+				 * (end_index) */
+	dax_entry_t radix_entry;	/* the word that went into the tree */
+	dax_pfn_t pfn;		/* of the frame mapped, a zero page's too */
+	uint32_t nr_pages;	/* dax_pmd_insert_mapping: of the frame;
+				 * dax_writeback_one: of the entry (pglen) */
+	uint32_t thread;	/* gettid(2) */
+	dax_vm_fault_t result;	/* *_done, dax_load_hole, dax_pfn_mkwrite */
+	int32_t error;		/* -errno behind SIGBUS or OOM */
+	uint16_t event;		/* enum dax_trace_event_id */
+	uint16_t cpu;
+	uint16_t reason;	/* enum dax_fallback_reason behind FALLBACK */
+	uint8_t write;		/* the access is a store */
+	uint8_t shared;		/* the vma is shared */
 };
 
 #endif
