@@ -251,7 +251,7 @@ int64_t dax_mapping_extents(struct dax_mapping *mapping, dax_loff_t *pos,
 
 static uint64_t gauge(struct dax_mapping *mapping, enum dax_gauge i)
 {
-	bool built_in = mapping->ops == &extent_map_ops;
+	bool built_in = extent_map_is(READ_ONCE(mapping->ops));
 	uint64_t pages = mapping->policy->bytes ? mapping->policy->bytes(mapping) : 0;
 
 	switch (i) {

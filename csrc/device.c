@@ -85,6 +85,8 @@ static int device_map(struct dax_device *dev, bool stained)
 	ret = blocks_init(&dev->blocks, dev->size >> DAX_PAGE_SHIFT, stained);
 	if (ret)
 		goto err_unregister;
+	dev->blocks.pfn_base = dev->pfn_base;
+	frames_set_owner(dev->pfn_base, dev->size >> DAX_PAGE_SHIFT, &dev->blocks);
 	return 0;
 
 err_unregister:
@@ -295,8 +297,8 @@ void device_put(struct dax_device *dev)
 {
 	if (atomic_fetch_sub_explicit(&dev->refs, 1, memory_order_acq_rel) != 1)
 		return;
-	blocks_fini(&dev->blocks);
 	frames_unregister(dev->pfn_base, dev->size >> DAX_PAGE_SHIFT);
+	blocks_fini(&dev->blocks);
 	sys_unreserve(dev->window, dev->size);
 	device_free(dev);
 }

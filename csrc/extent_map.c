@@ -4,12 +4,20 @@
  *
  *   page of the file --> radix tree --> word: block << 3 | UNWRITTEN | 10
  *
+ * A word owns its block, alone or with words of other files and pages
+ * (frames.h counts them).  A store to a block with several owners is given
+ * another one: begin() copies the bytes and switches the word, end() leaves
+ * the old block, which is pinned in between, so that leaves and entries that
+ * still show it can go first.
+ *
  * Owns: the tree and the blocks named in it.
  * Locks: map->lock for every change; a fault or read that finds its block
- *        takes none.  Words are removed only with no fault and no read in
- *        progress (i_rwsem and invalidate_lock exclusive).
+ *        takes none.  Words are removed, and owners added to a block, only with
+ *        no fault and no read in progress (i_rwsem and invalidate_lock
+ *        exclusive, of both files).
  * Kernel: the shape of fs/ext2/inode.c, ext2_get_blocks(), with unwritten
- *        extents as ext4 has them.
+ *        extents as ext4 has them; xfs_reflink_allocate_cow() and
+ *        xfs_reflink_end_cow() (6.0).
  */
 #include "extent_map.h"
 
@@ -34,7 +42,13 @@ struct extent_map {
 	struct radix_tree_root tree;
 	uint64_t goal;			/* block after the last one taken */
 	_Atomic uint64_t nr_blocks;
+	bool cloned;			/* may share blocks; set with no fault
+					 * and no read in progress */
 };
+
+/* The table of a file that may share blocks: only there has end() something to
+ * do, and only there is it called. */
+static const struct dax_iomap_ops extent_map_shared_ops;
 
 static void *make_word(uint64_t block, uint64_t flags)
 {
@@ -56,6 +70,12 @@ static bool word_unwritten(const void *word)
 	return word_bits(word) & WORD_UNWRITTEN;
 }
 
+static bool word_shared(struct extent_map *map, const void *word)
+{
+	return map->cloned &&
+	       frame_is_shared(&map->dev->blocks.frames, word_block(word));
+}
+
 /* ---- asking ------------------------------------------------------------------ */
 
 /* Pages from @page to @last that continue the extent that begins with @word. */
@@ -74,6 +94,23 @@ extent_run(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
 		run++;
 	}
 	return run;
+}
+
+/* The same, all of them shared or none. */
+static __attribute__((noinline)) uint64_t
+owned_run(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
+	  const void *word)
+{
+	uint64_t run = extent_run(map, page, last, word), same = 1;
+	bool shared = word_shared(map, word);
+
+	if (!map->cloned)
+		return run;
+	while (same < run &&
+	       frame_is_shared(&map->dev->blocks.frames,
+			       word_block(word) + same) == shared)
+		same++;
+	return same;
 }
 
 /* Pages from @page to @last that are holes; @page was one when it was looked
@@ -111,6 +148,18 @@ static __always_inline_fn void look_up(struct extent_map *map, dax_pgoff_t page,
 		run = word ? extent_run(map, page, last, word)
 			   : hole_run(map, page, last);
 	fill_iomap(iomap, page, run, word);
+}
+
+/* The same; the extent ends where blocks begin or cease to be shared.  Return:
+ * is it shared? */
+static bool look_up_owned(struct extent_map *map, dax_pgoff_t page,
+			  dax_pgoff_t last, struct dax_iomap *iomap)
+{
+	const void *word = radix_tree_lookup(&map->tree, page);
+
+	fill_iomap(iomap, page, word ? owned_run(map, page, last, word)
+				     : hole_run(map, page, last), word);
+	return word && word_shared(map, word);
 }
 
 /* ---- allocating (map->lock held) ------------------------------------------------ */
@@ -250,26 +299,162 @@ static int fill_pmd(struct extent_map *map, dax_pgoff_t page, uint64_t block)
 	return dax_error(-ENOMEM, "no memory for the block map");
 }
 
+/* @nr words, from that of @page on, name other blocks. */
+static void switch_words(struct extent_map *map, dax_pgoff_t page,
+			 uint64_t block, uint64_t nr)
+{
+	for (uint64_t i = 0; i < nr; i++) {
+		struct radix_tree_iter iter;
+
+		radix_tree_walk(&map->tree, page + i, 0, &iter);
+		smp_store_release(iter.slot, make_word(block + i, 0));
+	}
+}
+
 /* Blocks that were set aside become data: zero first, then say so. */
 static int convert_unwritten(struct extent_map *map, dax_pgoff_t page,
 			     dax_pgoff_t last, const void *word)
 {
-	uint64_t run = extent_run(map, page, last, word);
+	uint64_t run = owned_run(map, page, last, word);
 	int ret;
 
 	ret = device_prepare_store(map->dev, word_block(word) << DAX_PAGE_SHIFT,
 				   run << DAX_PAGE_SHIFT);
 	if (!ret)
 		ret = zero_blocks(map, word_block(word), run);
-	if (ret)
-		return ret;
-	for (uint64_t i = 0; i < run; i++) {
-		struct radix_tree_iter iter;
+	if (!ret)
+		switch_words(map, page, word_block(word), run);
+	return ret;
+}
 
-		radix_tree_walk(&map->tree, page + i, 0, &iter);
-		smp_store_release(iter.slot, make_word(word_block(word) + i, 0));
+/* ---- unsharing (map->lock held) -------------------------------------------------- */
+
+/* What begin() hands to end(): the blocks that are to be left. */
+enum { OLD_NR_BITS = 10, OLD_MAX_NR = DAX_PMD_NR_PAGES };
+
+static void *make_old(uint64_t block, uint64_t nr)
+{
+	return (void *)(uintptr_t)(block << OLD_NR_BITS | nr);
+}
+
+static uint64_t old_block(const void *old)
+{
+	return (uint64_t)(uintptr_t)old >> OLD_NR_BITS;
+}
+
+static uint64_t old_nr(const void *old)
+{
+	return (uint64_t)(uintptr_t)old & ((1 << OLD_NR_BITS) - 1);
+}
+
+/* Bytes from some blocks of the device to others. */
+static int copy_blocks(struct extent_map *map, uint64_t to, uint64_t from,
+		       uint64_t nr)
+{
+	char *window = map->dev->window;
+
+	return copy_mc(window + (to << DAX_PAGE_SHIFT),
+		       window + (from << DAX_PAGE_SHIFT), nr << DAX_PAGE_SHIFT);
+}
+
+/* Give blocks just taken the bytes that the file has there. */
+static int fill_blocks(struct extent_map *map, uint64_t to, const void *word,
+		       uint64_t nr)
+{
+	if (word_unwritten(word))
+		return zero_blocks(map, to, nr);
+	return copy_blocks(map, to, word_block(word), nr);
+}
+
+/*
+ * Copies of @nr blocks, from that of @page on, take their place; those of
+ * before stay pinned until end().
+ */
+static int replace_blocks(struct extent_map *map, dax_pgoff_t page,
+			  const void *word, uint64_t block, uint64_t nr,
+			  struct dax_iomap *iomap)
+{
+	int ret = fill_blocks(map, block, word, nr);
+
+	if (ret) {
+		blocks_free(&map->dev->blocks, block, nr);
+		return ret;
 	}
+	blocks_pin(&map->dev->blocks, word_block(word), nr);
+	switch_words(map, page, block, nr);
+	iomap->private_data = make_old(word_block(word), nr);
 	return 0;
+}
+
+static int unshare(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
+		   const void *word, struct dax_iomap *iomap)
+{
+	uint64_t run = owned_run(map, page, last, word);
+	uint64_t block = 0, nr = 0;
+	int ret;
+
+	ret = take_blocks(map, page, run < OLD_MAX_NR ? run : OLD_MAX_NR, &block,
+			  &nr);
+	if (!ret)
+		ret = replace_blocks(map, page, word, block, nr, iomap);
+	if (!ret)
+		fill_iomap(iomap, page, nr, make_word(block, 0));
+	return ret;
+}
+
+/* The same for 2 MiB at once, if all of it is shared and lies together. */
+static int unshare_pmd(struct extent_map *map, dax_pgoff_t page,
+		       dax_pgoff_t last, struct dax_iomap *iomap)
+{
+	const void *word = radix_tree_lookup(&map->tree, page);
+	uint64_t block = 0;
+	int ret;
+
+	if (owned_run(map, page, last, word) < DAX_PMD_NR_PAGES ||
+	    !take_pmd(map, &block))
+		return 0;
+	ret = prepare_blocks(map, block, DAX_PMD_NR_PAGES);
+	if (!ret)
+		ret = replace_blocks(map, page, word, block, DAX_PMD_NR_PAGES, iomap);
+	return ret;
+}
+
+/* Nobody shows the old blocks any more, or nobody ever did. */
+static int extent_map_end(struct dax_mapping *mapping, void *private_data,
+			  dax_loff_t pos, uint64_t length, int64_t written,
+			  unsigned int flags, struct dax_iomap *iomap)
+{
+	struct extent_map *map = private_data;
+	const void *old = iomap->private_data;
+
+	(void)mapping;
+	(void)pos;
+	(void)length;
+	(void)written;
+	(void)flags;
+	if (!old)
+		return 0;
+	dax_test_yield(DAX_TEST_UNSHARED);
+	blocks_free(&map->dev->blocks, old_block(old), old_nr(old));
+	blocks_unpin(&map->dev->blocks, old_block(old), old_nr(old));
+	return 0;
+}
+
+/* ---- a write ------------------------------------------------------------------------ */
+
+/* map->lock held: make the page a block of the file's own. */
+static int own_block(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
+		     const void *word, struct dax_iomap *iomap)
+{
+	int ret;
+
+	if (word && word_shared(map, word))
+		return unshare(map, page, last, word, iomap);
+	ret = word ? convert_unwritten(map, page, last, word)
+		   : fill_hole(map, page, last);
+	if (!ret)
+		look_up_owned(map, page, last, iomap);
+	return ret;
 }
 
 /* Fewer blocks than asked for may come of it: the caller asks again. */
@@ -281,15 +466,34 @@ static int allocate(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
 
 	mutex_lock(&map->lock);
 	word = radix_tree_lookup(&map->tree, page);
-	if (!word)
-		ret = fill_hole(map, page, last);
-	else if (word_unwritten(word))
-		ret = convert_unwritten(map, page, last, word);
-	if (!ret) {
-		look_up(map, page, last, iomap);
-		if (!word || word_unwritten(word))
+	if (word && !word_unwritten(word) && !word_shared(map, word)) {
+		look_up_owned(map, page, last, iomap);	/* somebody was quicker */
+	} else {
+		ret = own_block(map, page, last, word, iomap);
+		if (!ret)
 			iomap->flags |= DAX_IOMAP_F_NEW;
 	}
+	mutex_unlock(&map->lock);
+	return ret;
+}
+
+/* The same for a whole 2 MiB; it may leave all as it is. */
+static int own_pmd(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
+		   struct dax_iomap *iomap)
+{
+	const void *word;
+	uint64_t block;
+	int ret = 0;
+
+	mutex_lock(&map->lock);
+	word = radix_tree_lookup(&map->tree, page);
+	if (word && word_shared(map, word))
+		ret = unshare_pmd(map, page, last, iomap);
+	else if (word && word_unwritten(word))
+		ret = convert_unwritten(map, page, last, word);
+	else if (!word && hole_run(map, page, last) == DAX_PMD_NR_PAGES &&
+		 take_pmd(map, &block))
+		ret = fill_pmd(map, page, block);
 	mutex_unlock(&map->lock);
 	return ret;
 }
@@ -301,24 +505,13 @@ static int allocate(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
 static int allocate_pmd(struct extent_map *map, dax_pgoff_t page,
 			dax_pgoff_t last, struct dax_iomap *iomap)
 {
-	bool whole = iomap->length == DAX_PMD_SIZE;
-	uint64_t block;
-	int ret = 0;
+	int ret = iomap->length == DAX_PMD_SIZE ? own_pmd(map, page, last, iomap) : 0;
+	bool shared = look_up_owned(map, page, last, iomap);
 
-	if (iomap->type == DAX_IOMAP_UNWRITTEN && whole)
-		return allocate(map, page, last, iomap);
-	if (iomap->type == DAX_IOMAP_HOLE && whole) {
-		mutex_lock(&map->lock);
-		if (hole_run(map, page, last) == DAX_PMD_NR_PAGES &&
-		    !radix_tree_lookup(&map->tree, page) && take_pmd(map, &block))
-			ret = fill_pmd(map, page, block);
-		mutex_unlock(&map->lock);
-		look_up(map, page, last, iomap);
-		if (iomap->type == DAX_IOMAP_MAPPED)
-			iomap->flags |= DAX_IOMAP_F_NEW;
-	}
-	if (iomap->type != DAX_IOMAP_MAPPED)
+	if (shared || iomap->type != DAX_IOMAP_MAPPED)
 		iomap->length = DAX_PAGE_SIZE;
+	else
+		iomap->flags |= DAX_IOMAP_F_NEW;
 	return ret;
 }
 
@@ -326,8 +519,18 @@ static __attribute__((noinline)) int
 begin_slow(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
 	   unsigned int flags, struct dax_iomap *iomap)
 {
-	look_up(map, page, last, iomap);
-	if (!(flags & DAX_IOMAP_WRITE) || iomap->type == DAX_IOMAP_MAPPED)
+	bool shared = false;
+
+	if (flags & (DAX_IOMAP_WRITE | DAX_IOMAP_REPORT))
+		shared = look_up_owned(map, page, last, iomap);
+	else
+		look_up(map, page, last, iomap);
+	if (!(flags & DAX_IOMAP_WRITE)) {
+		if (shared)
+			iomap->flags |= DAX_IOMAP_F_SHARED;
+		return 0;
+	}
+	if (iomap->type == DAX_IOMAP_MAPPED && !shared)
 		return 0;
 	if (flags & DAX_IOMAP_FAULT && page != last)
 		return allocate_pmd(map, page, last, iomap);
@@ -343,7 +546,7 @@ static int extent_map_begin(struct dax_mapping *mapping, void *private_data,
 	dax_pgoff_t last = ((dax_pgoff_t)pos + length - 1) >> DAX_PAGE_SHIFT;
 
 	(void)mapping;
-	if (unlikely(flags & DAX_IOMAP_WRITE || page != last))
+	if (unlikely(flags & (DAX_IOMAP_WRITE | DAX_IOMAP_REPORT) || page != last))
 		return begin_slow(map, page, last, flags, iomap);
 	fill_iomap(iomap, page, 1, radix_tree_lookup(&map->tree, page));
 	return 0;
@@ -467,6 +670,114 @@ static int extent_map_fallocate(struct dax_mapping *mapping, void *private_data,
 	return ret;
 }
 
+/* ---- sharing (no fault, read or write in progress in either file) -------------------------- */
+
+struct remap {
+	struct extent_map *to, *from;
+	dax_pgoff_t to_first;
+	dax_pgoff_t first, last;	/* of @from */
+};
+
+/* The word of a file that shares a block gets one like it. */
+static void *shared_word(struct extent_map *map, const void *word, uint64_t flags)
+{
+	frame_share(&map->dev->blocks.frames, word_block(word));
+	return make_word(word_block(word),
+			 (word_unwritten(word) ? WORD_UNWRITTEN : 0) | flags);
+}
+
+/* Words for the holes of @to, fresh, so that nothing can fail any more. */
+static int share_into_holes(struct remap *remap)
+{
+	struct extent_map *to = remap->to;
+	struct radix_tree_iter iter, place;
+	dax_pgoff_t page = remap->first;
+
+	while (page <= remap->last &&
+	       radix_tree_next(&remap->from->tree, page, remap->last, &iter)) {
+		dax_pgoff_t target = remap->to_first + (iter.index - remap->first);
+		int ret = radix_tree_insert(&to->tree, target, 0,
+					    make_word(0, 0), &place);
+
+		page = iter.index + 1;
+		if (ret == -EEXIST)
+			continue;
+		if (ret)
+			return dax_error(-ENOMEM, "no memory for the block map");
+		smp_store_release(place.slot, shared_word(to, iter.entry, WORD_FRESH));
+		atomic_fetch_add_explicit(&to->nr_blocks, 1, memory_order_relaxed);
+	}
+	return 0;
+}
+
+/* What stands in @to: settle what is fresh; else it gives way. */
+static bool give_way(const struct radix_tree_iter *iter, void *arg)
+{
+	struct remap *remap = arg;
+	struct extent_map *to = remap->to;
+	const void *word;
+
+	if (word_bits(iter->entry) & WORD_FRESH) {
+		WRITE_ONCE(*iter->slot, make_word(word_block(iter->entry),
+						  word_bits(iter->entry) & WORD_UNWRITTEN));
+		return false;
+	}
+	word = radix_tree_lookup(&remap->from->tree,
+				 remap->first + (iter->index - remap->to_first));
+	if (!word)
+		return free_word(iter, to);
+	WRITE_ONCE(*iter->slot, shared_word(to, word, 0));
+	blocks_free(&to->dev->blocks, word_block(iter->entry), 1);
+	return false;
+}
+
+static int remap_pages(struct remap *remap)
+{
+	struct extent_map *to = remap->to;
+	dax_pgoff_t last = remap->to_first + (remap->last - remap->first);
+	int ret = 0;
+
+	mutex_lock(&to->lock);
+	if (radix_tree_extend(&to->tree, last))
+		ret = dax_error(-ENOMEM, "no memory for the block map");
+	if (!ret)
+		ret = share_into_holes(remap);
+	if (ret)
+		radix_tree_delete_range(&to->tree, remap->to_first, last, free_fresh,
+					to);
+	else
+		radix_tree_delete_range(&to->tree, remap->to_first, last, give_way,
+					remap);
+	mutex_unlock(&to->lock);
+	return ret;
+}
+
+static void may_share(struct dax_mapping *mapping, struct extent_map *map)
+{
+	map->cloned = true;
+	atomic_store_explicit(&mapping->ops, &extent_map_shared_ops,
+			      memory_order_release);
+}
+
+static int extent_map_remap(struct dax_mapping *mapping, void *private_data,
+			    dax_loff_t pos, struct dax_mapping *src,
+			    void *src_private_data, dax_loff_t src_pos,
+			    uint64_t len)
+{
+	struct remap remap = {
+		.to = private_data, .from = src_private_data,
+		.to_first = (dax_pgoff_t)pos >> DAX_PAGE_SHIFT,
+		.first = (dax_pgoff_t)src_pos >> DAX_PAGE_SHIFT,
+		.last = ((uint64_t)src_pos + len - 1) >> DAX_PAGE_SHIFT,
+	};
+
+	if (remap.to->dev != remap.from->dev)
+		return dax_error(-EXDEV, "the files lie on different devices");
+	may_share(mapping, remap.to);
+	may_share(src, remap.from);
+	return remap_pages(&remap);
+}
+
 /* ---- life -------------------------------------------------------------------------------- */
 
 int extent_map_new(struct extent_map **ret_map, struct dax_device *dev,
@@ -505,11 +816,28 @@ uint64_t extent_map_allocated(const struct extent_map *map)
 	return READ_ONCE(map->nr_blocks) << DAX_PAGE_SHIFT;
 }
 
+bool extent_map_is(const struct dax_iomap_ops *ops)
+{
+	return ops == &extent_map_ops || ops == &extent_map_shared_ops;
+}
+
 const struct dax_iomap_ops extent_map_ops = {
 	.struct_size = sizeof(struct dax_iomap_ops),
 	.iomap_begin = extent_map_begin,
 	.fallocate = extent_map_fallocate,
 	.punch = extent_map_punch,
 	.truncate = extent_map_truncate,
+	.remap = extent_map_remap,
+	.free = extent_map_free,
+};
+
+static const struct dax_iomap_ops extent_map_shared_ops = {
+	.struct_size = sizeof(struct dax_iomap_ops),
+	.iomap_begin = extent_map_begin,
+	.iomap_end = extent_map_end,
+	.fallocate = extent_map_fallocate,
+	.punch = extent_map_punch,
+	.truncate = extent_map_truncate,
+	.remap = extent_map_remap,
 	.free = extent_map_free,
 };

@@ -8,7 +8,9 @@
 /*
  * Remove the clean entries that cover a range of pages, with their leaves;
  * private copies stay.  Entries that are DIRTY stay; with @holes_only all that
- * have a block do.
+ * have a block do.  @pfn: the frame of page @first, those of the other pages
+ * follow it: then a data entry that shows another frame goes in any case, its
+ * tag no longer speaks of the file's bytes.  0: frames are not compared.
  *
  * Context: invalidate_lock shared; waits for entry locks.
  * Return: 0, or -EBUSY if one stayed that was looked at under its lock.
@@ -16,7 +18,24 @@
  */
 int invalidate_pages_range(struct dax_mapping *mapping,
 			   struct percpu_area *area, dax_pgoff_t first,
-			   dax_pgoff_t last, bool holes_only);
+			   dax_pgoff_t last, bool holes_only, dax_pfn_t pfn);
+
+/*
+ * Both locks exclusive, as truncate has them; _two: of two files, which may be
+ * one, in the order of their addresses.  Context: no lock held.
+ */
+int mapping_lock_both(struct dax_mapping *mapping);
+void mapping_unlock_both(struct dax_mapping *mapping);
+int mapping_lock_two(struct dax_mapping *a, struct dax_mapping *b);
+void mapping_unlock_two(struct dax_mapping *a, struct dax_mapping *b);
+
+/* Leaves first, then entries; a PMD entry that reaches out of the range goes
+ * whole.  Both locks exclusive. */
+void remove_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
+			  dax_pgoff_t last, bool even_cows);
+
+/* Can blocks of the file be changed?  0, -EROFS, -ENXIO, -EIO. */
+int mapping_check_writable(struct dax_mapping *mapping);
 
 /* Let the tree hold pages up to a new size.  Takes invalidate_lock exclusive
  * if that means growing it.  Context: i_rwsem exclusive.  0, -ENOMEM, -EDEADLK, -ESTALE. */
@@ -31,7 +50,8 @@ int mapping_fallocate(struct dax_mapping *mapping, dax_loff_t pos,
 
 /*
  * Zero what the block behind the last page holds past the end of the file, so
- * that it does not become data when the file grows.  i_rwsem exclusive.
+ * that it does not become data when the file grows; a shared block is left for
+ * one of the file's own first.  i_rwsem exclusive, invalidate_lock held.
  */
 int zero_tail(struct dax_mapping *mapping);
 

@@ -145,7 +145,7 @@ int mapping_new(struct dax_mapping **ret_mapping, struct dax_device *dev,
 	if (!mapping)
 		return dax_error(-ENOMEM, "no memory for a file");
 	mapping->dax_dev = dev;
-	mapping->ops = attr->ops;
+	atomic_init(&mapping->ops, attr->ops);
 	mapping->private_data = attr->private_data;
 	mapping->policy = policy;
 	atomic_init(&mapping->i_size, attr->size);

@@ -38,12 +38,13 @@ struct met_device {
 struct dax_mapping {
 	/* set once */
 	struct dax_device *dax_dev;	/* a reference */
-	const struct dax_iomap_ops *ops;
 	void *private_data;
 	const struct dax_policy *policy;
 	void *policy_data;
 
 	/* read by every fault, seldom written */
+	const struct dax_iomap_ops *_Atomic ops;	/* by its own operations, under
+					 * both locks exclusive */
 	_Atomic dax_loff_t i_size;	/* written under both locks exclusive,
 					 * grown under i_rwsem exclusive */
 	_Atomic uint32_t nr_waiters;	/* threads asleep for its entries */

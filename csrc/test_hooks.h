@@ -25,6 +25,10 @@ enum dax_test_point {
 	DAX_TEST_DOWNGRADE,		/* PMD unmapped, node not published */
 	DAX_TEST_INVALIDATE_LOCKED,	/* delete holds the entry */
 	DAX_TEST_RWSEM_READ,		/* reader announced, state not read */
+	DAX_TEST_UNSHARED,		/* the block map changed, the old block not left */
+	DAX_TEST_FRAME_SEEN,		/* a frame was found, it is not pinned yet */
+	DAX_TEST_FRAME_PINNED,		/* pinned, not looked at again */
+	DAX_TEST_BEFORE_PIN_WAIT,	/* about to sleep until a pin is dropped */
 	DAX_TEST_NR_POINTS
 };
 

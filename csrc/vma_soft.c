@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "blocks.h"
 #include "copy_mc.h"
 #include "errormsg.h"
 #include "fault.h"
@@ -27,7 +28,8 @@ enum {
 	/* Accesses that fault this often without getting their leaf report it
 	 * rather than spin: an embedder's block map contradicts itself. */
 	MAX_FAULTS_PER_ACCESS = 1000,
-	PREFETCH_DISTANCE = 12	/* pages: some 300 ns of work */
+	PREFETCH_DISTANCE = 12,	/* pages: some 300 ns of work */
+	LOAD_AGAIN = 1		/* not an errno */
 };
 
 #define NO_PAGE	UINT64_MAX
@@ -860,6 +862,41 @@ static int copy_page(struct access *access, uint64_t leaf, char *buf,
 	return copy_mc(buf, page + within, n);
 }
 
+/*
+ * A load of a block that the file may leave meanwhile (a store in another
+ * thread gets a copy of a shared block, with no wait for loads): pin it, then
+ * see whether the leaf still shows it.  LOAD_AGAIN: it does not.
+ */
+static __cold int load_pinned(struct access *access, uint64_t leaf, char *buf,
+			      size_t within, size_t n)
+{
+	struct vma_soft *soft = to_soft(access->vmf.vma);
+	dax_pgoff_t pgoff = access->vmf.pgoff;
+	dax_pfn_t pfn = leaf_page_pfn(soft, leaf, pgoff);
+	uint64_t now;
+	int ret = LOAD_AGAIN;
+
+	dax_test_yield(DAX_TEST_FRAME_SEEN);
+	pfn_pin(pfn);
+	dax_test_yield(DAX_TEST_FRAME_PINNED);
+	now = find_leaf(soft, pgoff);
+	if (now && leaf_page_pfn(soft, now, pgoff) == pfn)
+		ret = copy_page(access, now, buf, within, n);
+	pfn_unpin(pfn);
+	return ret;
+}
+
+/* A page that has its leaf. */
+static int copy_leaf(struct access *access, uint64_t leaf, char *buf,
+		     size_t within, size_t n)
+{
+	if (!access->write &&
+	    unlikely(pfn_may_move(leaf_page_pfn(to_soft(access->vmf.vma), leaf,
+						access->vmf.pgoff))))
+		return load_pinned(access, leaf, buf, within, n);
+	return copy_page(access, leaf, buf, within, n);
+}
+
 /* Bytes of one page; the lock is held from the leaf to the last byte. */
 static int copy_one(struct access *access, char *buf, size_t within, size_t n)
 {
@@ -870,9 +907,11 @@ static int copy_one(struct access *access, char *buf, size_t within, size_t n)
 	ret = mapping_relock_shared(mapping, access->vmf.area);
 	if (unlikely(ret))
 		return ret;
-	ret = touch_page(access, &leaf);
-	if (likely(!ret))
-		ret = copy_page(access, leaf, buf, within, n);
+	do {
+		ret = touch_page(access, &leaf);
+		if (likely(!ret))
+			ret = copy_leaf(access, leaf, buf, within, n);
+	} while (unlikely(ret == LOAD_AGAIN));
 	mapping_unlock_shared(mapping, access->vmf.area);
 	return ret;
 }

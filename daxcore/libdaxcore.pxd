@@ -143,6 +143,7 @@ cdef extern from "daxcore/types.h" nogil:
         int (*sync)(dax_mapping *mapping, void *private_data)
         int (*remap)(
                 dax_mapping *mapping, void *private_data, dax_loff_t pos,
+                dax_mapping *src, void *src_private_data, dax_loff_t src_pos,
                 uint64_t len)
         void (*free)(dax_mapping *mapping, void *private_data)
 

@@ -21,6 +21,7 @@ FLOORS = {
 }
 INSIDE = {
     "device": {"blocks", "flush", "frames", "persist"},
+    "blocks": {"frames"},
     "frames": {"zero_page"},
     "entry_lock": {"mapping", "policy"},
     "iomap": {"mapping"},

@@ -181,6 +181,16 @@ struct dax_iomap {
  * fallocate: allocate blocks for [pos, pos+len).  punch: free the whole pages
  *   of the range.  truncate: free all from the page of @size rounded up.
  *   These are called with no fault in progress in the file.
+ * remap: the bytes [pos, pos+len) are from now on those of [src_pos,
+ *   src_pos+len) of @src, whose table has the same remap; it may be the same
+ *   file.  Both positions are multiples of 4096, the end may lie in a page.
+ *   Whole or not at all.  Called with no fault, read or write in progress in
+ *   either file, and with no entry in the tree for a page of either range.
+ *
+ * A block map that shares blocks says so (DAX_IOMAP_F_SHARED) when asked with
+ * REPORT, and when asked with WRITE answers with a block of the file's own,
+ * NEW, that has the bytes already.  It keeps the old block from being used
+ * again until iomap_end: then no mapping shows it any more.
  */
 struct dax_iomap_ops {
 	size_t struct_size;	/* sizeof(struct dax_iomap_ops) */
@@ -198,7 +208,8 @@ struct dax_iomap_ops {
 			dax_loff_t size);
 	int (*sync)(struct dax_mapping *mapping, void *private_data);
 	int (*remap)(struct dax_mapping *mapping, void *private_data,
-		     dax_loff_t pos, uint64_t len);
+		     dax_loff_t pos, struct dax_mapping *src,
+		     void *src_private_data, dax_loff_t src_pos, uint64_t len);
 	void (*free)(struct dax_mapping *mapping, void *private_data);
 };
 
