@@ -22,6 +22,7 @@
 #include "entry_lock.h"
 #include "errormsg.h"
 #include "iomap.h"
+#include "layout.h"
 #include "policy.h"
 
 /* ---- beside faults ------------------------------------------------------------ */
@@ -273,62 +274,6 @@ int zero_tail(struct dax_mapping *mapping)
 
 /* ---- alone (both locks exclusive) -------------------------------------------------- */
 
-int mapping_lock_both(struct dax_mapping *mapping)
-{
-	int ret = i_rwsem_lock_exclusive(mapping);
-
-	if (ret)
-		return ret;
-	ret = mapping_lock_exclusive_nested(mapping);
-	if (ret)
-		i_rwsem_unlock(mapping);
-	return ret;
-}
-
-void mapping_unlock_both(struct dax_mapping *mapping)
-{
-	mapping_unlock_exclusive(mapping);
-	i_rwsem_unlock(mapping);
-}
-
-static int lock_in_order(struct dax_mapping *first, struct dax_mapping *second)
-{
-	int ret = i_rwsem_lock_exclusive(first);
-
-	if (ret)
-		return ret;
-	ret = i_rwsem_lock_exclusive(second);
-	if (ret)
-		goto err_first;
-	ret = mapping_lock_exclusive_nested(first);
-	if (ret)
-		goto err_second;
-	ret = mapping_lock_exclusive_nested(second);
-	if (!ret)
-		return 0;
-	mapping_unlock_exclusive(first);
-err_second:
-	i_rwsem_unlock(second);
-err_first:
-	i_rwsem_unlock(first);
-	return ret;
-}
-
-int mapping_lock_two(struct dax_mapping *a, struct dax_mapping *b)
-{
-	if (a == b)
-		return mapping_lock_both(a);
-	return (uintptr_t)a < (uintptr_t)b ? lock_in_order(a, b)
-					   : lock_in_order(b, a);
-}
-
-void mapping_unlock_two(struct dax_mapping *a, struct dax_mapping *b)
-{
-	mapping_unlock_both(a);
-	if (a != b)
-		mapping_unlock_both(b);
-}
-
 static bool delete_entry(const struct radix_tree_iter *iter, void *arg)
 {
 	struct dax_mapping *mapping = arg;
@@ -462,6 +407,7 @@ static int set_size(struct dax_mapping *mapping, dax_loff_t size)
 
 int mapping_truncate(struct dax_mapping *mapping, dax_loff_t size)
 {
+	struct layout_range behind = { .mapping = mapping, .end = UINT64_MAX };
 	int ret;
 
 	if (size < 0)
@@ -470,7 +416,8 @@ int mapping_truncate(struct dax_mapping *mapping, dax_loff_t size)
 		return dax_error(-EFBIG, "size %" PRId64 " is beyond 2^63-4096", size);
 	if (!mapping->ops->truncate)
 		return not_supported("truncate");
-	ret = mapping_lock_both(mapping);
+	behind.first = (dax_pgoff_t)page_end(size) >> DAX_PAGE_SHIFT;
+	ret = break_layouts(&behind, NULL, false);
 	if (ret)
 		return ret;
 	ret = set_size(mapping, size);
@@ -516,13 +463,17 @@ static int punch(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 int mapping_punch_hole(struct dax_mapping *mapping, dax_loff_t pos,
 		       uint64_t len)
 {
+	struct layout_range range = { .mapping = mapping };
 	int ret = check_end(pos, len);
 
 	if (ret)
 		return ret;
 	if (!mapping->ops->punch)
 		return not_supported("punch");
-	ret = mapping_lock_both(mapping);
+	/* Edges stay where they are; a page in between may be none. */
+	range.first = (dax_pgoff_t)page_end(pos) >> DAX_PAGE_SHIFT;
+	range.end = ((dax_pgoff_t)pos + len) >> DAX_PAGE_SHIFT;
+	ret = break_layouts(&range, NULL, false);
 	if (ret)
 		return ret;
 	ret = punch(mapping, pos, len);

@@ -20,15 +20,6 @@ int invalidate_pages_range(struct dax_mapping *mapping,
 			   struct percpu_area *area, dax_pgoff_t first,
 			   dax_pgoff_t last, bool holes_only, dax_pfn_t pfn);
 
-/*
- * Both locks exclusive, as truncate has them; _two: of two files, which may be
- * one, in the order of their addresses.  Context: no lock held.
- */
-int mapping_lock_both(struct dax_mapping *mapping);
-void mapping_unlock_both(struct dax_mapping *mapping);
-int mapping_lock_two(struct dax_mapping *a, struct dax_mapping *b);
-void mapping_unlock_two(struct dax_mapping *a, struct dax_mapping *b);
-
 /* Leaves first, then entries; a PMD entry that reaches out of the range goes
  * whole.  Both locks exclusive. */
 void remove_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,

@@ -4,11 +4,11 @@
  *
  * Locks, outer to inner (all of them: docs/locking.md):
  *   i_rwsem           shared: pread, extents; exclusive: pwrite, truncate,
- *                     punch, fallocate
- *   invalidate_lock   shared: faults, soft loads and stores, entries,
+ *                     punch, fallocate, clone, dedupe
+ *   invalidate_lock   shared: faults, soft loads and stores, pins, entries,
  *                     invalidation beside a pwrite; exclusive: truncate,
- *                     punch, fallocate, mmap, munmap, dontneed, growth of the
- *                     tree
+ *                     punch, fallocate, clone, dedupe, mmap, munmap, dontneed,
+ *                     growth of the tree
  *   entry locks       entry_lock.h, one at a time per thread
  * The first two refuse with -EDEADLK a thread that holds them already.
  */
@@ -103,6 +103,18 @@ void mapping_unlock_exclusive(struct dax_mapping *mapping);
 int i_rwsem_lock_shared(struct dax_mapping *mapping);
 int i_rwsem_lock_exclusive(struct dax_mapping *mapping);
 void i_rwsem_unlock(struct dax_mapping *mapping);
+
+/*
+ * Both locks exclusive, i_rwsem first; _two: of two files, which may be
+ * one, in the order of their addresses.  Context: no lock held.
+ */
+int mapping_lock_both(struct dax_mapping *mapping);
+void mapping_unlock_both(struct dax_mapping *mapping);
+int mapping_lock_two(struct dax_mapping *a, struct dax_mapping *b);
+void mapping_unlock_two(struct dax_mapping *a, struct dax_mapping *b);
+
+/* -ESTALE in a forked child, else 0. */
+int mapping_check_alive(struct dax_mapping *mapping);
 
 static inline dax_loff_t i_size_read(struct dax_mapping *mapping)
 {

@@ -66,7 +66,7 @@ static ssize_t read_extent(const struct dax_iomap *iomap, char *buf, size_t len,
 /* ---- reading what may move ------------------------------------------------------- */
 
 /* Bytes of one step of a read that may have to pin. */
-enum { READ_PIN_BYTES = 1 << 18 };
+enum { READ_PIN_BYTES = 1 << 18, HAVE_MOVED = 1 };
 
 /* Blocks that a read is inside of. */
 struct read_pin {
@@ -117,7 +117,7 @@ static bool may_move(const struct read_pin *pin)
 /*
  * Until unpin_read() the blocks behind [pos, pos + n) are not used again, even
  * if a fault gives the file others: it holds invalidate_lock, which a read
- * does not.  0; -EAGAIN: they have moved; or what the block map returned.
+ * does not.  0; HAVE_MOVED; or what the block map returned.
  */
 static int pin_read(struct dax_mapping *mapping, const struct dax_iomap *iomap,
 		    dax_loff_t pos, size_t n, struct read_pin *pin)
@@ -137,7 +137,7 @@ static int pin_read(struct dax_mapping *mapping, const struct dax_iomap *iomap,
 	blocks_pin(pin->blocks, pin->block, pin->nr);
 	dax_test_yield(DAX_TEST_FRAME_PINNED);
 	ret = same_answer(mapping, iomap, pos, n, &same);
-	return ret || same ? ret : -EAGAIN;
+	return ret || same ? ret : HAVE_MOVED;
 }
 
 static void unpin_read(const struct read_pin *pin)
@@ -153,12 +153,13 @@ static __cold ssize_t read_shared(struct dax_mapping *mapping,
 {
 	size_t n = iomap_left(iomap, pos, len < READ_PIN_BYTES ? len : READ_PIN_BYTES);
 	struct read_pin pin;
-	ssize_t ret = pin_read(mapping, iomap, pos, n, &pin);
+	ssize_t done = 0;
+	int ret = pin_read(mapping, iomap, pos, n, &pin);
 
 	if (!ret)
-		ret = read_extent(iomap, buf, n, pos);
+		done = read_extent(iomap, buf, n, pos);
 	unpin_read(&pin);
-	return ret == -EAGAIN ? 0 : ret;
+	return ret < 0 ? ret : done;
 }
 
 /* > 0 bytes done; 0: to be repeated; or -errno. */
@@ -179,8 +180,8 @@ static ssize_t read_once(struct dax_mapping *mapping, char *buf, size_t len,
 	return done < 0 || !ret ? done : ret;
 }
 
-static ssize_t read_locked(struct dax_mapping *mapping, char *buf, size_t len,
-			   dax_loff_t pos)
+ssize_t mapping_read_locked(struct dax_mapping *mapping, char *buf, size_t len,
+			    dax_loff_t pos)
 {
 	dax_loff_t size = i_size_read(mapping);
 	ssize_t ret = device_verify(mapping->dax_dev);
@@ -212,7 +213,7 @@ ssize_t mapping_pread(struct dax_mapping *mapping, void *buf, size_t len,
 	ret = i_rwsem_lock_shared(mapping);
 	if (ret)
 		return ret;
-	ret = read_locked(mapping, buf, len, pos);
+	ret = mapping_read_locked(mapping, buf, len, pos);
 	i_rwsem_unlock(mapping);
 	return ret;
 }

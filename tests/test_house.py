@@ -15,7 +15,7 @@ FLOORS = {
     2: "radix_tree waitqueue entry percpu copy_mc",
     3: "device frames blocks persist flush flush_x86 flush_generic zero_page vma",
     4: "mapping entry_lock policy iomap",
-    5: "fault page_cache rw writeback invalidate",
+    5: "fault page_cache rw writeback invalidate layout clone pin",
     6: "vma_soft vma_real uffd extent_map sparse_file",
     7: "version api",
 }
@@ -29,6 +29,9 @@ INSIDE = {
     "policy": {"entry_lock"},
     "page_cache": {"fault"},
     "rw": {"invalidate"},
+    "invalidate": {"layout"},
+    "clone": {"invalidate", "layout", "rw"},
+    "pin": {"fault"},
     "vma_real": {"uffd"},
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -257,6 +257,16 @@ struct dax_entry_info {
 	uint8_t reserved;
 };
 
+/* Bytes of a file where they are, from dax_pin_pages() to dax_unpin_pages(). */
+struct dax_pin {
+	struct dax_mapping *mapping;	/* a reference */
+	void *kaddr;		/* address of the first byte */
+	dax_pfn_t pfn;		/* frame of it; a zero frame for a hole */
+	dax_loff_t pos;		/* bytes in the file */
+	size_t len;		/* bytes from there; 0: nothing is pinned */
+	int write;		/* 1: may be stored to */
+};
+
 /* One row of dax_mapping_extents().  Holes are rows too. */
 struct dax_extent {
 	dax_loff_t offset;	/* bytes in the file */
