@@ -23,7 +23,6 @@ struct block_allocator {
 	uint64_t nr;
 	_Atomic uint64_t nr_free;
 	struct frame_table frames;	/* atomic words: not the lock's */
-	dax_pfn_t pfn_base;		/* frame of block 0; set once */
 };
 
 /* @stained: the device's present content is unknown.  0 or -ENOMEM. */
@@ -47,15 +46,6 @@ void blocks_free(struct block_allocator *blocks, uint64_t block, uint64_t nr);
 /* Pins of blocks: while there is one a block is not free, whoever leaves it. */
 void blocks_pin(struct block_allocator *blocks, uint64_t block, uint64_t nr);
 void blocks_unpin(struct block_allocator *blocks, uint64_t block, uint64_t nr);
-
-/* Owners and pins by frame number; @pfn is of a device. */
-bool pfn_is_shared(dax_pfn_t pfn);
-
-/* Is @pfn shared or pinned, so that its file may leave it while somebody is
- * still inside?  False for what is not of a device. */
-bool pfn_may_move(dax_pfn_t pfn);
-void pfn_pin(dax_pfn_t pfn);
-void pfn_unpin(dax_pfn_t pfn);
 
 bool blocks_is_stained(struct block_allocator *blocks, uint64_t block);
 void blocks_set_clean(struct block_allocator *blocks, uint64_t block);

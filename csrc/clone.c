@@ -23,6 +23,7 @@
 #include "iomap.h"
 #include "layout.h"
 #include "rw.h"
+#include "writeback.h"
 
 /* What is compared at once, of each file. */
 enum { COMPARE_BYTES = 1 << 16 };
@@ -135,40 +136,24 @@ static void unlock_range(const struct remap_range *range)
 	mapping_unlock_two(range->dst, range->src);
 }
 
-/*
- * Blocks are shared clean: a tag speaks of one file's bytes, and a DIRTY entry
- * has a block of its own.  Nothing holds stores back from the medium here, so
- * that the tags are all there is to it.
- */
-static void clean_before_sharing(struct dax_mapping *mapping, dax_pgoff_t first,
-				 dax_pgoff_t last)
-{
-	struct radix_tree_iter iter;
-
-	while (first <= last &&
-	       radix_tree_next_tagged(&mapping->i_pages, first, last,
-				      DAX_PAGECACHE_TAG_DIRTY, &iter)) {
-		radix_tree_tag_clear(&iter, DAX_PAGECACHE_TAG_TOWRITE);
-		radix_tree_tag_clear(&iter, DAX_PAGECACHE_TAG_DIRTY);
-		first = iter.index + ((dax_pgoff_t)1 << iter.order);
-	}
-}
-
-static void remove_entries(struct dax_mapping *mapping, dax_loff_t pos,
-			   uint64_t len)
+/* Blocks are shared clean: a tag speaks of one file's bytes, and a DIRTY entry
+ * has a block of its own. */
+static int remove_entries(struct dax_mapping *mapping, dax_loff_t pos,
+			  uint64_t len)
 {
 	dax_pgoff_t first = (dax_pgoff_t)pos >> DAX_PAGE_SHIFT;
 	dax_pgoff_t last = last_page(pos, len);
+	int ret = writeback_exclusive(mapping, first, last);
 
-	clean_before_sharing(mapping, first, last);
-	remove_mapping_pages(mapping, first, last, false);
+	return ret ? ret : remove_mapping_pages(mapping, first, last);
 }
 
 /* The next fault on a page of either range asks the block map. */
-static void remove_both(const struct remap_range *range)
+static int remove_both(const struct remap_range *range)
 {
-	remove_entries(range->src, range->src_pos, range->len);
-	remove_entries(range->dst, range->dst_pos, range->len);
+	int ret = remove_entries(range->src, range->src_pos, range->len);
+
+	return ret ? ret : remove_entries(range->dst, range->dst_pos, range->len);
 }
 
 static int remap(const struct remap_range *range)
@@ -201,8 +186,9 @@ static int clone_locked(const struct remap_range *range)
 
 	if (ret)
 		return ret;
-	remove_both(range);
-	ret = remap(range);
+	ret = remove_both(range);
+	if (!ret)
+		ret = remap(range);
 	if (!ret && end > i_size_read(range->dst))
 		smp_store_release(&range->dst->i_size, end);
 	return ret;
@@ -386,10 +372,10 @@ static int dedupe_locked(const struct remap_range *range)
 	if (ret)
 		return ret;
 	ret = compare_ranges(range, &compare);
-	if (!ret) {
-		remove_both(range);
+	if (!ret)
+		ret = remove_both(range);
+	if (!ret)
 		ret = share_ranges(range, &compare);
-	}
 	compare_fini(&compare);
 	return ret;
 }

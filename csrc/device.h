@@ -13,6 +13,7 @@
 
 #include "blocks.h"
 #include "daxcore/types.h"
+#include "persist.h"
 #include "sys.h"
 
 enum device_kind {
@@ -37,11 +38,21 @@ struct dax_device {
 	struct block_allocator blocks;
 	struct mutex lock;		/* guards the growth of the backing */
 	_Atomic uint64_t prepared;	/* backing of [0, prepared) is allocated */
+	const struct persist_ops *persist;
+	char durability[160];		/* what persist does, and why */
+
+	/* persist_file alone: a bit per page, */
+	_Atomic uint64_t *unsynced;	/* stored since the last sync began */
+	uint64_t *syncing;		/* what the last sync was to cover */
+	_Atomic uint64_t unsynced_words;	/* words of both ever used */
+	struct mutex sync_lock;		/* guards syncing and sync_failed */
+	int sync_failed;		/* -errno of the last sync */
 };
 
 int device_open(struct dax_device **ret_dev, const char *path, uint64_t size,
 		unsigned int flags);
 int device_memory(struct dax_device **ret_dev, uint64_t size);
+int device_emulate_pmem(struct dax_device **ret_dev, uint64_t size);
 void device_get(struct dax_device *dev);
 void device_put(struct dax_device *dev);
 
@@ -54,6 +65,11 @@ int64_t direct_access(struct dax_device *dev, dax_pgoff_t pgoff,
  * 0, -EROFS, -ENXIO, -ENOSPC, -EIO (the backing file shrank).
  */
 int device_prepare_store(struct dax_device *dev, uint64_t offset, uint64_t len);
+
+/* Owners and pins of frames of some device, by number: blocks.h. */
+bool pfn_is_shared(dax_pfn_t pfn);
+void pfn_pin(dax_pfn_t pfn, uint64_t nr);
+void pfn_unpin(dax_pfn_t pfn, uint64_t nr);
 
 /* Before touching the window at all: -EIO if the backing file shrank. */
 int device_verify(struct dax_device *dev);

@@ -187,6 +187,7 @@ void dax_forget_block(struct dax_slot *slot)
 	dax_pgoff_t last = slot->iter.index + ((dax_pgoff_t)1 << slot->iter.order) - 1;
 
 	unmap_mapping_pages(slot->mapping, slot->iter.index, last, false);
+	percpu_synchronize(&slot->mapping->percpu);
 	dax_test_yield(DAX_TEST_UNMAP_REPLACE);
 	radix_tree_tag_clear(&slot->iter, DAX_PAGECACHE_TAG_DIRTY);
 	radix_tree_tag_clear(&slot->iter, DAX_PAGECACHE_TAG_TOWRITE);

@@ -97,12 +97,21 @@ static inline void dax_replace_entry(struct dax_slot *slot, void *entry)
 	slot->iter.entry = entry;
 }
 
+/* The locked entry's bytes are about to be stored to; what a writeback flushed
+ * of it before is not all any more. */
+static inline void dax_tag_dirty(struct dax_slot *slot)
+{
+	radix_tree_tag_set(&slot->iter, DAX_PAGECACHE_TAG_DIRTY);
+	radix_tree_tag_clear(&slot->iter, DAX_PAGECACHE_TAG_TOWRITE);
+}
+
 /* The locked entry goes: empty its slot and wake everybody. */
 void dax_delete_locked_entry(struct dax_slot *slot);
 
 /*
  * The locked data entry shows a block that the file has left: its leaves go,
- * then it becomes EMPTY, locked as before, of the same size, with no tags.
+ * and whoever is inside by one of them leaves; then it becomes EMPTY, locked as
+ * before, of the same size, with no tags.
  */
 void dax_forget_block(struct dax_slot *slot);
 

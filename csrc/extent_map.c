@@ -24,7 +24,6 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "copy_mc.h"
 #include "errormsg.h"
 #include "iomap.h"
 
@@ -173,7 +172,9 @@ static int zero_blocks(struct extent_map *map, uint64_t block, uint64_t nr)
 	for (uint64_t i = block; !ret && i < block + nr; i++) {
 		if (!blocks_is_stained(blocks, i))
 			continue;
-		ret = zero_mc(map->dev->window + (i << DAX_PAGE_SHIFT), DAX_PAGE_SIZE);
+		ret = map->dev->persist->zero_nt(map->dev,
+						 map->dev->window + (i << DAX_PAGE_SHIFT),
+						 DAX_PAGE_SIZE);
 		if (!ret)
 			blocks_set_clean(blocks, i);
 	}
@@ -347,14 +348,20 @@ static uint64_t old_nr(const void *old)
 	return (uint64_t)(uintptr_t)old & ((1 << OLD_NR_BITS) - 1);
 }
 
-/* Bytes from some blocks of the device to others. */
+/* Bytes from some blocks of the device to others, durable like those of a
+ * write(2). */
 static int copy_blocks(struct extent_map *map, uint64_t to, uint64_t from,
 		       uint64_t nr)
 {
-	char *window = map->dev->window;
+	struct dax_device *dev = map->dev;
+	int ret = dev->persist->store_nt(dev, dev->window + (to << DAX_PAGE_SHIFT),
+					 dev->window + (from << DAX_PAGE_SHIFT),
+					 nr << DAX_PAGE_SHIFT);
 
-	return copy_mc(window + (to << DAX_PAGE_SHIFT),
-		       window + (from << DAX_PAGE_SHIFT), nr << DAX_PAGE_SHIFT);
+	dev->persist->fence(dev);
+	/* What could not be read is not the caller's memory here. */
+	return ret == -EFAULT ? dax_error(-EIO, "%s: a shared block cannot be read",
+					  dev->path) : ret;
 }
 
 /* Give blocks just taken the bytes that the file has there. */

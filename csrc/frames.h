@@ -36,13 +36,15 @@ enum {
 
 #define DAX_PFN_HOST	(UINT64_C(1) << 51)
 
-/* Base address of each range in use, and whose it is. */
+/* Base address of each range in use. */
 extern _Atomic(char *) frames_base[FRAMES_NR_RANGES];
-extern _Atomic(void *) frames_owner[FRAMES_NR_RANGES];
 
 /* Set by the first share of the process, for good.  As long as it is not, no
  * frame ever moves from under a reader. */
 extern _Atomic bool frames_ever_shared;
+
+/* Device of each range in use. */
+extern _Atomic(struct dax_device *) frames_device[FRAMES_NR_RANGES];
 
 static inline void *pfn_to_kaddr(dax_pfn_t pfn)
 {
@@ -65,17 +67,17 @@ static inline bool pfn_is_device(dax_pfn_t pfn)
 	return pfn >> FRAMES_RANGE_SHIFT && !(pfn & DAX_PFN_HOST);
 }
 
+/* Device of a frame that pfn_is_device(). */
+static inline struct dax_device *pfn_device(dax_pfn_t pfn)
+{
+	return smp_load_acquire(&frames_device[pfn >> FRAMES_RANGE_SHIFT]);
+}
+
 /* Give @nr_pages at @base a range.  0, or -ENFILE when all are in use. */
 int frames_register(void *base, uint64_t nr_pages, dax_pfn_t *ret_pfn);
+void frames_set_device(dax_pfn_t pfn, uint64_t nr_pages,
+		       struct dax_device *dev);
 void frames_unregister(dax_pfn_t pfn, uint64_t nr_pages);
-
-/* Say whose the frames are; NULL until then.  frames_unregister() forgets it. */
-void frames_set_owner(dax_pfn_t pfn, uint64_t nr_pages, void *owner);
-
-static inline void *pfn_owner(dax_pfn_t pfn)
-{
-	return smp_load_acquire(&frames_owner[pfn >> FRAMES_RANGE_SHIFT]);
-}
 
 /* ---- who needs a frame ----------------------------------------------------- */
 

@@ -20,10 +20,13 @@ int invalidate_pages_range(struct dax_mapping *mapping,
 			   struct percpu_area *area, dax_pgoff_t first,
 			   dax_pgoff_t last, bool holes_only, dax_pfn_t pfn);
 
-/* Leaves first, then entries; a PMD entry that reaches out of the range goes
- * whole.  Both locks exclusive. */
-void remove_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
-			  dax_pgoff_t last, bool even_cows);
+/*
+ * Leaves first, then entries; private copies stay.  A 2 MiB entry that reaches
+ * out of the range goes whole; if it is DIRTY its other pages get entries of
+ * their own.  Both locks exclusive.  0 or -ENOMEM.
+ */
+int remove_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
+			 dax_pgoff_t last);
 
 /* Can blocks of the file be changed?  0, -EROFS, -ENXIO, -EIO. */
 int mapping_check_writable(struct dax_mapping *mapping);

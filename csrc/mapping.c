@@ -395,19 +395,73 @@ void mapping_unlock_two(struct dax_mapping *a, struct dax_mapping *b)
 		mapping_unlock_both(b);
 }
 
+/* Is the calling thread inside a call on the file, that is in a block map? */
+static bool inside(struct dax_mapping *mapping)
+{
+	struct percpu_area *area = percpu_find_area(&mapping->percpu);
+
+	return percpu_is_writer(&mapping->invalidate_lock) ||
+	       (area && (READ_ONCE(area->reading) || area->i_rwsem_held));
+}
+
+int wb_lock(struct dax_mapping *mapping)
+{
+	if (!this_percpu(&mapping->percpu))
+		return mapping_lock_error(-ENOMEM);
+	if (is_stale(mapping))
+		return stale_error();
+	if (inside(mapping))
+		return mapping_lock_error(-EDEADLK);
+	mutex_lock(&mapping->wb_lock);
+	return 0;
+}
+
+void wb_unlock(struct dax_mapping *mapping)
+{
+	if (!is_stale(mapping))	/* a child's lock is not the one we took */
+		mutex_unlock(&mapping->wb_lock);
+}
+
 /* ---- page tables ------------------------------------------------------------ */
+
+/* The part of [*first, *last] that @vma maps; false: none. */
+static bool clip_to_vma(const struct dax_vma *vma, dax_pgoff_t *first,
+			dax_pgoff_t *last)
+{
+	dax_pgoff_t end = vma->vm_pgoff + vma->nr_pages - 1;
+
+	if (*first > end || *last < vma->vm_pgoff)
+		return false;
+	if (*first < vma->vm_pgoff)
+		*first = vma->vm_pgoff;
+	if (*last > end)
+		*last = end;
+	return true;
+}
 
 void unmap_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
 			 dax_pgoff_t last, bool even_cows)
 {
 	for (struct dax_vma *vma = mapping->i_mmap; vma; vma = vma->i_mmap_next) {
-		dax_pgoff_t end = vma->vm_pgoff + vma->nr_pages - 1;
+		dax_pgoff_t from = first, to = last;
 
-		if (first <= end && last >= vma->vm_pgoff)
-			vma->vm_ops->zap(vma,
-					 first > vma->vm_pgoff ? first : vma->vm_pgoff,
-					 last < end ? last : end, even_cows);
+		if (clip_to_vma(vma, &from, &to))
+			vma->vm_ops->zap(vma, from, to, even_cows);
 	}
+}
+
+bool mkclean_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
+			   dax_pgoff_t last)
+{
+	bool changed = false;
+
+	for (struct dax_vma *vma = mapping->i_mmap; vma; vma = vma->i_mmap_next) {
+		dax_pgoff_t from = first, to = last;
+
+		if (vma_is_shared(vma) && clip_to_vma(vma, &from, &to))
+			changed |= vma->vm_ops->mkclean(vma, from, to);
+	}
+	return changed;
 }
 
 /* ---- the device's death ------------------------------------------------------ */
@@ -435,15 +489,6 @@ static bool mapping_get_unless_zero(struct dax_mapping *mapping)
 		if (atomic_compare_exchange_weak(&mapping->refs, &old, old + 1))
 			return true;
 	return false;
-}
-
-/* Is the calling thread inside a call on the file, that is in a block map? */
-static bool inside(struct dax_mapping *mapping)
-{
-	struct percpu_area *area = percpu_find_area(&mapping->percpu);
-
-	return percpu_is_writer(&mapping->invalidate_lock) ||
-	       (area && (READ_ONCE(area->reading) || area->i_rwsem_held));
 }
 
 static bool inside_any(void)

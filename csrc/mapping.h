@@ -54,6 +54,8 @@ struct dax_mapping {
 	struct percpu percpu;
 
 	/* the rest */
+	struct mutex wb_lock;		/* one writeback at a time: writeback.c */
+	_Atomic uint32_t wb_err;	/* sequence << 12 | errno of the last failure */
 	_Atomic(struct met_device *) met_devices;
 	pthread_rwlock_t i_rwsem __aligned(FALSE_SHARING);
 	_Atomic unsigned int refs;
@@ -115,6 +117,9 @@ void mapping_unlock_two(struct dax_mapping *a, struct dax_mapping *b);
 
 /* -ESTALE in a forked child, else 0. */
 int mapping_check_alive(struct dax_mapping *mapping);
+/* The lock of writeback, outermost of all.  0, -EDEADLK, -ESTALE, -ENOMEM. */
+int wb_lock(struct dax_mapping *mapping);
+void wb_unlock(struct dax_mapping *mapping);
 
 static inline dax_loff_t i_size_read(struct dax_mapping *mapping)
 {
@@ -150,6 +155,15 @@ uint64_t mapping_nrexceptional(struct dax_mapping *mapping);
  */
 void unmap_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
 			 dax_pgoff_t last, bool even_cows);
+
+/*
+ * Write-protect and clean the leaves of a range of pages in every shared
+ * mapping of the file.  true: wait for stores in progress before trusting it.
+ * Context: invalidate_lock held, and the entry locks of the pages or
+ * invalidate_lock exclusively.  Kernel: pfn_mkclean_range() (v5.19).
+ */
+bool mkclean_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
+			   dax_pgoff_t last);
 
 /* Kill the device: later users get -ENXIO, present ones finish first. */
 int device_kill(struct dax_device *dev);

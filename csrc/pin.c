@@ -18,7 +18,6 @@
 #include <inttypes.h>
 #include <limits.h>
 
-#include "blocks.h"
 #include "errormsg.h"
 #include "fault.h"
 #include "frames.h"
@@ -89,12 +88,11 @@ enum { ELSEWHERE = 1 };
 static int pin_found(struct dax_pin *pin)
 {
 	uint64_t nr = pages_of(pin->pos, pin->len);
-	struct block_allocator *blocks = pfn_owner(pin->pfn);
 	struct dax_iomap now;
 	int ret;
 
 	dax_test_yield(DAX_TEST_FRAME_SEEN);
-	blocks_pin(blocks, pin->pfn - blocks->pfn_base, nr);
+	pfn_pin(pin->pfn, nr);
 	dax_test_yield(DAX_TEST_FRAME_PINNED);
 	ret = iomap_begin(pin->mapping, pin->pos, pin->len, 0, &now);
 	if (!ret) {
@@ -102,7 +100,7 @@ static int pin_found(struct dax_pin *pin)
 		iomap_end(pin->mapping, pin->pos, pin->len, 0, 0, &now);
 	}
 	if (ret)
-		blocks_unpin(blocks, pin->pfn - blocks->pfn_base, nr);
+		pfn_unpin(pin->pfn, nr);
 	return ret;
 }
 
@@ -180,7 +178,7 @@ static int dirty_page(struct dax_mapping *mapping, struct percpu_area *area,
 	if (!ret) {
 		ret = dirty_entry(&slot, ret_iomap, pos);
 		if (!ret && pin)
-			pfn_pin(iomap_pfn(ret_iomap, pos));
+			pfn_pin(iomap_pfn(ret_iomap, pos), 1);
 		iomap_end(mapping, pos, DAX_PAGE_SIZE, ret ? 0 : DAX_PAGE_SIZE, flags,
 			  ret_iomap);
 	}
@@ -203,7 +201,7 @@ static int pin_next(struct dax_pin *pin, struct percpu_area *area, uint64_t i)
 		pin->pfn = pfn;
 	if (pfn == pin->pfn + i)
 		return 0;
-	pfn_unpin(pfn);
+	pfn_unpin(pfn, 1);
 	return ELSEWHERE;
 }
 
@@ -303,7 +301,6 @@ static int dirty_again(const struct dax_pin *pin)
 
 int unpin_pages(struct dax_pin *pin, bool dirty)
 {
-	struct block_allocator *blocks;
 	int ret;
 
 	if (!pin->len)
@@ -314,9 +311,7 @@ int unpin_pages(struct dax_pin *pin, bool dirty)
 	if (ret && ret != -ENXIO)	/* a dead device has nothing to write back */
 		return ret;
 	if (pfn_is_device(pin->pfn)) {
-		blocks = pfn_owner(pin->pfn);
-		blocks_unpin(blocks, pin->pfn - blocks->pfn_base,
-			     pages_of(pin->pos, pin->len));
+		pfn_unpin(pin->pfn, pages_of(pin->pos, pin->len));
 		frames_count_buffer(-1);
 	}
 	pin->len = 0;

@@ -16,6 +16,7 @@
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -175,6 +176,11 @@ uint64_t sys_clock_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+void sys_yield(void)
+{
+	sched_yield();
+}
+
 /* ---- files ------------------------------------------------------------- */
 
 static int result(int ret)
@@ -251,15 +257,39 @@ int sys_allocate(int fd, uint64_t offset, uint64_t len)
 	return ret;
 }
 
-int sys_map_shared(void **ret_addr, int fd, uint64_t size, bool write)
+/* Headers may be older than the kernel. */
+enum { SYS_MAP_SHARED_VALIDATE = 0x03, SYS_MAP_SYNC = 0x80000 };
+
+static int map_window(void **ret_addr, int fd, uint64_t size, int prot, int flags)
 {
-	void *addr = mmap(NULL, size, PROT_READ | (write ? PROT_WRITE : 0),
-			  MAP_SHARED, fd, 0);
+	void *addr = mmap(NULL, size, prot, flags, fd, 0);
 
 	if (addr == MAP_FAILED)
 		return -errno;
 	*ret_addr = addr;
 	return 0;
+}
+
+int sys_map_shared(void **ret_addr, int fd, uint64_t size, bool write)
+{
+	return map_window(ret_addr, fd, size, PROT_READ | (write ? PROT_WRITE : 0),
+			  MAP_SHARED);
+}
+
+int sys_map_sync(void **ret_addr, int fd, uint64_t size)
+{
+	return map_window(ret_addr, fd, size, PROT_READ | PROT_WRITE,
+			  SYS_MAP_SHARED_VALIDATE | SYS_MAP_SYNC);
+}
+
+int sys_fdatasync(int fd)
+{
+	int ret;
+
+	do {
+		ret = result(fdatasync(fd));
+	} while (ret == -EINTR);
+	return ret;
 }
 
 int sys_lock_file(int fd)

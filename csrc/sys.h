@@ -40,6 +40,7 @@ int sys_populate_write(void *addr, size_t size);
 uint64_t sys_available_memory(void);
 
 uint64_t sys_clock_ns(void);
+void sys_yield(void);
 
 /* What an open file is. */
 enum sys_file_kind { SYS_FILE_REGULAR, SYS_FILE_CHAR, SYS_FILE_DIR, SYS_FILE_OTHER };
@@ -62,6 +63,9 @@ int sys_truncate(int fd, uint64_t size);
 int sys_seal_shrink(int fd);
 int sys_allocate(int fd, uint64_t offset, uint64_t len);
 int sys_map_shared(void **ret_addr, int fd, uint64_t size, bool write);
+/* The same with MAP_SYNC: only persistent memory grants it. */
+int sys_map_sync(void **ret_addr, int fd, uint64_t size);
+int sys_fdatasync(int fd);
 /* Whole-file lock, exclusive between open files: 0 or -EBUSY, -errno. */
 int sys_lock_file(int fd);
 /* Process that holds the lock on the file behind @fd, 0 if unknown. */

@@ -5,9 +5,9 @@
  * Owns: the page tables and the private copies in them.
  * Locks: a 4 KiB leaf changes under the entry lock of its page or under
  *        invalidate_lock exclusive; pmd slots (tables, huge leaves) change by
- *        compare-and-swap; tables are freed with the vma.  A load or store holds invalidate_lock shared
- *        from the look at the leaf to the last byte, which is what a TLB
- *        shootdown gives the kernel.
+ *        compare-and-swap; tables are freed with the vma.  A load or store
+ *        holds invalidate_lock shared throughout, and is "inside the frame"
+ *        (percpu.h) from its last look at the leaf to the last byte.
  * Kernel: mm/memory.c: insert_pfn(), zap_pte_range(), do_anonymous_page()
  *         (v4.14); the same-PFN check of insert_pfn() as merged there.
  */
@@ -16,7 +16,6 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "blocks.h"
 #include "copy_mc.h"
 #include "errormsg.h"
 #include "fault.h"
@@ -28,8 +27,7 @@ enum {
 	/* Accesses that fault this often without getting their leaf report it
 	 * rather than spin: an embedder's block map contradicts itself. */
 	MAX_FAULTS_PER_ACCESS = 1000,
-	PREFETCH_DISTANCE = 12,	/* pages: some 300 ns of work */
-	LOAD_AGAIN = 1		/* not an errno */
+	PREFETCH_DISTANCE = 12	/* pages: some 300 ns of work */
 };
 
 #define NO_PAGE	UINT64_MAX
@@ -363,6 +361,59 @@ static void soft_zap(struct dax_vma *vma, dax_pgoff_t first, dax_pgoff_t last,
 	}
 }
 
+/* ---- mkclean ---------------------------------------------------------------------- */
+
+static uint64_t cleaned(uint64_t leaf)
+{
+	return leaf & ~(uint64_t)(LEAF_WRITE | LEAF_DIRTY);
+}
+
+static bool mkclean_leaf(leaf_t *leaf)
+{
+	uint64_t old = READ_ONCE(*leaf);
+
+	if (old & LEAF_ANON || cleaned(old) == old)
+		return false;
+	smp_store_release(leaf, cleaned(old));
+	return true;
+}
+
+/* Pages [first, last] lie in one 2 MiB of address space. */
+static bool mkclean_pmd(struct vma_soft *soft, leaf_t *pmd, dax_pgoff_t first,
+			dax_pgoff_t last)
+{
+	uint64_t word = smp_load_acquire(pmd);
+	bool changed = false;
+
+	if (word & LEAF_TABLE) {
+		for (dax_pgoff_t pgoff = first; pgoff <= last; pgoff++)
+			changed |= mkclean_leaf(pte_of(soft, word, pgoff));
+		return changed;
+	}
+	while (cleaned(word) != word)
+		if (atomic_compare_exchange_weak(pmd, &word, cleaned(word)))
+			return true;
+	return false;
+}
+
+static bool soft_mkclean(struct dax_vma *vma, dax_pgoff_t first,
+			 dax_pgoff_t last)
+{
+	struct vma_soft *soft = to_soft(vma);
+	bool changed = false;
+
+	for (dax_pgoff_t pgoff = first;;) {
+		leaf_t *pmd = pmd_slot(soft, pgoff);
+		dax_pgoff_t end = range_end(vma, pgoff, DAX_PMD_ORDER, last);
+
+		if (pmd)
+			changed |= mkclean_pmd(soft, pmd, pgoff, end);
+		if (end == last)
+			return changed;
+		pgoff = end + 1;
+	}
+}
+
 static void soft_split_huge_pmd(struct dax_vma *vma, dax_pgoff_t pgoff)
 {
 	leaf_t *pmd = pmd_slot(to_soft(vma), pgoff);
@@ -412,6 +463,7 @@ static const struct dax_vm_ops vma_soft_ops = {
 	.pmd_state = soft_pmd_state,
 	.zap = soft_zap,
 	.split_huge_pmd = soft_split_huge_pmd,
+	.mkclean = soft_mkclean,
 	.free = soft_free,
 };
 
@@ -856,45 +908,30 @@ static int copy_page(struct access *access, uint64_t leaf, char *buf,
 	dax_pfn_t pfn = leaf_page_pfn(to_soft(access->vmf.vma), leaf,
 				      access->vmf.pgoff);
 	char *page = pfn_to_kaddr(pfn);
+	struct dax_device *dev;
 
-	if (access->write)
-		return copy_mc(page + within, buf, n);
-	return copy_mc(buf, page + within, n);
+	if (!access->write)
+		return copy_mc(buf, page + within, n);
+	if (pfn & DAX_PFN_HOST)
+		return move_mc(move_bytes, page + within, buf, n);
+	dev = pfn_device(pfn);
+	return dev->persist->store(dev, page + within, buf, n);
 }
 
-/*
- * A load of a block that the file may leave meanwhile (a store in another
- * thread gets a copy of a shared block, with no wait for loads): pin it, then
- * see whether the leaf still shows it.  LOAD_AGAIN: it does not.
- */
-static __cold int load_pinned(struct access *access, uint64_t leaf, char *buf,
-			      size_t within, size_t n)
+/* Move bytes if the leaf still allows it; 1: it does not any more. */
+static int copy_inside(struct access *access, char *buf, size_t within, size_t n)
 {
-	struct vma_soft *soft = to_soft(access->vmf.vma);
-	dax_pgoff_t pgoff = access->vmf.pgoff;
-	dax_pfn_t pfn = leaf_page_pfn(soft, leaf, pgoff);
-	uint64_t now;
-	int ret = LOAD_AGAIN;
+	int ret = 1;
+	uint64_t leaf;
 
-	dax_test_yield(DAX_TEST_FRAME_SEEN);
-	pfn_pin(pfn);
-	dax_test_yield(DAX_TEST_FRAME_PINNED);
-	now = find_leaf(soft, pgoff);
-	if (now && leaf_page_pfn(soft, now, pgoff) == pfn)
-		ret = copy_page(access, now, buf, within, n);
-	pfn_unpin(pfn);
+	percpu_access_begin(access->vmf.area);
+	leaf = leaf_after_fault(access);
+	if (likely(leaf_allows(leaf, access->write))) {
+		dax_test_yield(DAX_TEST_STORE_INSIDE);
+		ret = copy_page(access, leaf, buf, within, n);
+	}
+	percpu_access_end(access->vmf.area);
 	return ret;
-}
-
-/* A page that has its leaf. */
-static int copy_leaf(struct access *access, uint64_t leaf, char *buf,
-		     size_t within, size_t n)
-{
-	if (!access->write &&
-	    unlikely(pfn_may_move(leaf_page_pfn(to_soft(access->vmf.vma), leaf,
-						access->vmf.pgoff))))
-		return load_pinned(access, leaf, buf, within, n);
-	return copy_page(access, leaf, buf, within, n);
 }
 
 /* Bytes of one page; the lock is held from the leaf to the last byte. */
@@ -910,8 +947,8 @@ static int copy_one(struct access *access, char *buf, size_t within, size_t n)
 	do {
 		ret = touch_page(access, &leaf);
 		if (likely(!ret))
-			ret = copy_leaf(access, leaf, buf, within, n);
-	} while (unlikely(ret == LOAD_AGAIN));
+			ret = copy_inside(access, buf, within, n);
+	} while (unlikely(ret > 0));
 	mapping_unlock_shared(mapping, access->vmf.area);
 	return ret;
 }

@@ -22,6 +22,9 @@ FLOORS = {
 INSIDE = {
     "device": {"blocks", "flush", "frames", "persist"},
     "blocks": {"frames"},
+    "flush_generic": {"flush"},
+    "flush_x86": {"flush"},
+    "persist": {"device", "flush"},
     "frames": {"zero_page"},
     "entry_lock": {"mapping", "policy"},
     "iomap": {"mapping"},
@@ -30,7 +33,7 @@ INSIDE = {
     "page_cache": {"fault"},
     "rw": {"invalidate"},
     "invalidate": {"layout"},
-    "clone": {"invalidate", "layout", "rw"},
+    "clone": {"invalidate", "layout", "rw", "writeback"},
     "pin": {"fault"},
     "vma_real": {"uffd"},
 }

@@ -279,14 +279,14 @@ static void words_by_number(void)
 	struct dax_device *a = new_device(1 << 20), *b = new_device(1 << 20);
 	dax_pfn_t pfn = b->pfn_base + 5;
 
-	blocks_pin(&b->blocks, 5, 1);
-	CHECK(!pfn_may_move(pfn) || READ_ONCE(frames_ever_shared));
+	pfn_pin(pfn, 2);
+	CHECK(frame_is_pinned(&b->blocks.frames, 5) && frame_is_pinned(&b->blocks.frames, 6));
+	CHECK(!pfn_is_shared(pfn));
 	frame_share(&b->blocks.frames, 5);
-	CHECK(pfn_is_shared(pfn) && pfn_may_move(pfn));
-	CHECK(!pfn_is_shared(a->pfn_base + 5) && !pfn_may_move(pfn + 1));
-	CHECK(!pfn_may_move(DAX_ZERO_PFN) && !pfn_may_move(host_pfn(somewhere)));
-	pfn_unpin(pfn);
-	CHECK(!frame_is_pinned(&b->blocks.frames, 5));
+	CHECK(pfn_is_shared(pfn));
+	CHECK(!pfn_is_shared(a->pfn_base + 5) && !pfn_is_shared(pfn + 1));
+	pfn_unpin(pfn, 2);
+	CHECK(!frame_is_pinned(&b->blocks.frames, 5) && !frame_is_pinned(&b->blocks.frames, 6));
 	CHECK(!frame_leave(&b->blocks.frames, 5));
 	dax_device_put(a);
 	dax_device_put(b);
