@@ -15,8 +15,10 @@ from ._core import (
     Device,
     FaultResult,
     File,
+    IomapFlag,
     IomapType,
     Mmap,
+    Pin,
     version,
 )
 from ._errors import (
@@ -38,9 +40,11 @@ __all__ = [
     "FaultResult",
     "File",
     "ForkError",
+    "IomapFlag",
     "IomapType",
     "Mmap",
     "NotSupportedError",
+    "Pin",
     "PoisonError",
     "__version__",
     "get_include",
