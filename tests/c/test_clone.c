@@ -327,6 +327,39 @@ static void page_cache_policy(void)
 	close_device();
 }
 
+/* There a store to a mapped page does not ask the block map: but where the
+ * block is shared it must.  @pages: of the vma that reads first. */
+static void two_step_store(unsigned int pages)
+{
+	struct dax_mapping *a, *b;
+	struct dax_vma *first, *small;
+
+	open_device(8 * MIB);
+	a = keep(new_cached_file(dev, PMD, DAX_PAGE_POOL_COLD));
+	EQ(fill(a, 0, (size_t)PMD, 'a'), PMD);
+	b = clone_of(a);
+	EQ(dax_mapping_punch_hole(a, 7 * PAGE, PAGE), 0);	/* page 7 is b's own */
+	first = map_pages(b, PMD, RW | DAX_VM_SHARED, pages);
+	small = map_pages(b, PMD, RW | DAX_VM_SHARED, DAX_PAGES_PTE);
+	for (uint64_t page = 6; page < 9; page++) {
+		EQ(load(first, page * DAX_PAGE_SIZE), 'a');
+		EQ(load(small, page * DAX_PAGE_SIZE), 'a');
+		EQ(store(small, page * DAX_PAGE_SIZE, 'b'), 0);
+		check_all();
+		EQ(load(first, page * DAX_PAGE_SIZE), 'b');
+	}
+	EQ(get(a, 6 * PAGE) + get(a, 8 * PAGE), 2 * 'a');
+	dax_vma_put(small);
+	dax_vma_put(first);
+	close_device();
+}
+
+static void two_step_stores(void)
+{
+	two_step_store(DAX_PAGES_PTE);
+	two_step_store(DAX_PAGES_AUTO);
+}
+
 /* ---- 2 MiB ---------------------------------------------------------------------------- */
 
 static unsigned int order_at(struct dax_mapping *mapping, dax_pgoff_t page)
@@ -567,6 +600,7 @@ static void clone_range_without_memory(void)
 		EQ(dax_mapping_size(b), done ? 2 * PMD + 4 * PAGE : PMD + 20 * PAGE);
 		CHECK(all_bytes(b, 7 * PAGE, PAGE, done ? 'a' : 'x'));
 		CHECK(all_bytes(b, 5 * PAGE, 2 * PAGE, done ? 0 : 'x'));
+		CHECK(all_bytes(b, 8 * PAGE, 4 * PAGE, done ? 'a' : 0));
 		if (done)
 			break;
 	}
@@ -851,7 +885,7 @@ static void dedupe_broken(void)
 int main(void)
 {
 	tmpdir_make();
-	plan(24);
+	plan(25);
 	run("a clone shows the same, nothing is copied", shows_the_same);
 	run("clones of nothing", empty_and_holes);
 	run("extents end where sharing does", rows_by_sharing);
@@ -861,6 +895,7 @@ int main(void)
 	run("edges of punch and truncate are zeroed in a copy", edges);
 	run("a shared tail is zeroed in a copy when the file grows", growth_every_way);
 	run("page-cache policy", page_cache_policy);
+	run("page-cache policy, stores in two steps", two_step_stores);
 	run("2 MiB that are all shared", whole_pmd);
 	run("2 MiB of which there is no copy", no_room_for_pmd);
 	run("no DIRTY entry shares a block", no_dirty_entry_shares);
