@@ -89,8 +89,8 @@ static bool dirties_shared(const struct dax_slot *slot, bool write)
 	       any_shared(slot->iter.entry);
 }
 
-int settle_mapping_entry(struct dax_slot *slot, dax_pfn_t pfn,
-			 unsigned int order, bool write)
+__cold int settle_mapping_entry_slow(struct dax_slot *slot, dax_pfn_t pfn,
+				     unsigned int order, bool write)
 {
 	void *entry = slot->iter.entry;
 
@@ -182,7 +182,7 @@ static int prepare_store(const struct dax_iomap *iomap, dax_loff_t pos,
  * does not outlive the fault: the old one may be used again after iomap_end().
  * @err: what failed so far.
  */
-static int settled(struct dax_slot *slot, dax_pfn_t pfn, unsigned int order,
+static inline int settled(struct dax_slot *slot, dax_pfn_t pfn, unsigned int order,
 		   bool write, int err)
 {
 	int ret = settle_mapping_entry(slot, pfn, order, write);

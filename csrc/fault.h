@@ -49,8 +49,20 @@ void insert_mapping_entry(struct dax_vm_fault *vmf, struct dax_slot *slot,
  *
  * Return: 0, or -ENOMEM: the entry is EMPTY, of 2 MiB.
  */
-int settle_mapping_entry(struct dax_slot *slot, dax_pfn_t pfn,
-			 unsigned int order, bool write);
+int settle_mapping_entry_slow(struct dax_slot *slot, dax_pfn_t pfn,
+			      unsigned int order, bool write);
+
+/* The ordinary cases, inline: no block yet, or 4 KiB of the right one. */
+static inline int settle_mapping_entry(struct dax_slot *slot, dax_pfn_t pfn,
+				       unsigned int order, bool write)
+{
+	void *entry = slot->iter.entry;
+
+	if (likely(entry == dax_radix_locked_entry(pfn, 0) ||
+		   !dax_is_data_entry(entry)))
+		return 0;
+	return settle_mapping_entry_slow(slot, pfn, order, write);
+}
 
 /* The policy of the engine: holes show the common zero page. */
 extern const struct dax_policy zero_page_policy;

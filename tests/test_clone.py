@@ -311,6 +311,4 @@ class Clones(RuleBasedStateMachine):
 
 
 TestClones = Clones.TestCase
-TestClones.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None
-)
+TestClones.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
