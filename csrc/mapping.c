@@ -450,17 +450,36 @@ void unmap_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
 	}
 }
 
-bool mkclean_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
-			   dax_pgoff_t last)
+static bool mkclean_vma(struct dax_vma *vma, const struct radix_tree_iter *iter,
+			unsigned int nr)
 {
 	bool changed = false;
 
-	for (struct dax_vma *vma = mapping->i_mmap; vma; vma = vma->i_mmap_next) {
-		dax_pgoff_t from = first, to = last;
+	for (unsigned int i = 0; i < nr; i++) {
+		dax_pgoff_t from = iter[i].index;
+		dax_pgoff_t to = from + (((dax_pgoff_t)1 << iter[i].order) - 1);
 
-		if (vma_is_shared(vma) && clip_to_vma(vma, &from, &to))
+		if (clip_to_vma(vma, &from, &to))
 			changed |= vma->vm_ops->mkclean(vma, from, to);
 	}
+	return changed;
+}
+
+void prefetch_mapping_page(struct dax_mapping *mapping, dax_pgoff_t pgoff)
+{
+	for (struct dax_vma *vma = mapping->i_mmap; vma; vma = vma->i_mmap_next)
+		if (vma->vm_ops->prefetch && vma_covers(vma, pgoff))
+			vma->vm_ops->prefetch(vma, pgoff);
+}
+
+bool mkclean_mapping_entries(struct dax_mapping *mapping,
+			     const struct radix_tree_iter *iter, unsigned int nr)
+{
+	bool changed = false;
+
+	for (struct dax_vma *vma = mapping->i_mmap; vma; vma = vma->i_mmap_next)
+		if (vma_is_shared(vma))
+			changed |= mkclean_vma(vma, iter, nr);
 	return changed;
 }
 

@@ -157,13 +157,17 @@ void unmap_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
 			 dax_pgoff_t last, bool even_cows);
 
 /*
- * Write-protect and clean the leaves of a range of pages in every shared
+ * Write-protect and clean the leaves of all pages of entries in every shared
  * mapping of the file.  true: wait for stores in progress before trusting it.
- * Context: invalidate_lock held, and the entry locks of the pages or
+ * Context: invalidate_lock held, and the locks of the entries or
  * invalidate_lock exclusively.  Kernel: pfn_mkclean_range() (v5.19).
  */
-bool mkclean_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
-			   dax_pgoff_t last);
+bool mkclean_mapping_entries(struct dax_mapping *mapping,
+			     const struct radix_tree_iter *iter,
+			     unsigned int nr);
+
+/* The leaves of a page are looked at soon. */
+void prefetch_mapping_page(struct dax_mapping *mapping, dax_pgoff_t pgoff);
 
 /* Kill the device: later users get -ENXIO, present ones finish first. */
 int device_kill(struct dax_device *dev);

@@ -158,6 +158,12 @@ static inline void percpu_up_read(struct percpu_rwsem *sem,
 		percpu_up_read_slow(sem);
 }
 
+/* Does a writer wait for the readers to leave? */
+static inline bool percpu_rwsem_is_contended(const struct percpu_rwsem *sem)
+{
+	return READ_ONCE(sem->state) != PERCPU_RWSEM_READERS;
+}
+
 /* 0; -EDEADLK: the thread holds it, for reading or writing; -ESTALE.
  * Returns when every reader has left. */
 int percpu_down_write(struct percpu_rwsem *sem);

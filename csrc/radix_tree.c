@@ -573,6 +573,127 @@ bool radix_tree_next_tagged(struct radix_tree_root *root, dax_pgoff_t index,
 	return search(root, index, last, (int)tag, iter);
 }
 
+struct gang {
+	dax_pgoff_t index;
+	dax_pgoff_t last;
+	unsigned int tag;
+	struct radix_tree_iter *iter;
+	unsigned int nr;
+	unsigned int filled;
+};
+
+static void gang_add(struct gang *gang, struct radix_tree_node *node,
+		     unsigned int offset, dax_pgoff_t start)
+{
+	struct radix_tree_iter *iter = &gang->iter[gang->filled++];
+
+	iter->index = start;
+	iter->order = node->shift;
+	iter->node = node;
+	iter->slot = &node->slots[offset];
+	iter->entry = NULL;
+}
+
+/* On the lowest level the tag alone says that there is an entry. */
+static void gang_leaf(struct gang *gang, struct radix_tree_node *node,
+		      dax_pgoff_t base)
+{
+	unsigned int offset = gang->index > base ?
+				      (unsigned int)(gang->index - base) : 0;
+	uint64_t mask = ~UINT64_C(0) << (offset % 64);
+
+	for (unsigned int w = offset / 64; w < RADIX_TREE_TAG_LONGS; w++) {
+		uint64_t bits = atomic_load(&node->tags[gang->tag][w]) & mask;
+
+		for (; bits; bits &= bits - 1) {
+			unsigned int i = w * 64 + (unsigned int)__builtin_ctzll(bits);
+
+			if (gang->filled == gang->nr || base + i > gang->last)
+				return;
+			gang_add(gang, node, i, base + i);
+		}
+		mask = ~UINT64_C(0);
+	}
+}
+
+/* The child after the one at @offset: its header and its tags. */
+static void gang_prefetch(const struct radix_tree_node *node, unsigned int tag,
+			  unsigned int offset)
+{
+	unsigned int next = next_tagged_slot(node, tag, offset + 1);
+	void *entry = next < RADIX_TREE_MAP_SIZE ? READ_ONCE(node->slots[next]) : NULL;
+
+	if (!radix_tree_is_internal_node(entry))
+		return;
+	__builtin_prefetch(entry_to_node(entry));
+	__builtin_prefetch(&entry_to_node(entry)->tags[tag]);
+}
+
+static void gang_node(struct gang *gang, struct radix_tree_node *node,
+		      dax_pgoff_t base)
+{
+	unsigned int offset = gang->index > base ?
+			(unsigned int)((gang->index - base) >> node->shift) : 0;
+
+	if (!node->shift) {
+		gang_leaf(gang, node, base);
+		return;
+	}
+	for (; gang->filled < gang->nr; offset++) {
+		dax_pgoff_t start;
+		void *entry;
+
+		offset = next_tagged_slot(node, gang->tag, offset);
+		start = base + ((dax_pgoff_t)offset << node->shift);
+		if (offset >= RADIX_TREE_MAP_SIZE || start > gang->last)
+			return;
+		entry = smp_load_acquire(&node->slots[offset]);
+		if (radix_tree_is_internal_node(entry)) {
+			gang_prefetch(node, gang->tag, offset);
+			gang_node(gang, entry_to_node(entry), start);
+		} else {
+			gang_add(gang, node, offset, start);
+		}
+	}
+}
+
+unsigned int radix_tree_gang_lookup_tag(struct radix_tree_root *root,
+					dax_pgoff_t index, dax_pgoff_t last,
+					enum radix_tree_tag tag,
+					struct radix_tree_iter *iter,
+					unsigned int nr)
+{
+	uintptr_t rnode = smp_load_acquire(&root->rnode);
+	struct gang gang = {
+		.index = index, .last = last, .tag = tag, .iter = iter, .nr = nr,
+	};
+
+	if (!rnode_node(rnode) || index > last || index > rnode_maxindex(rnode))
+		return 0;
+	gang_node(&gang, rnode_node(rnode), 0);
+	return gang.filled;
+}
+
+/* One operation for those whose bits share a word. */
+void radix_tree_gang_tag_clear(const struct radix_tree_iter *iter,
+			       unsigned int nr, enum radix_tree_tag tag)
+{
+	for (unsigned int i = 0; i < nr;) {
+		struct radix_tree_node *node = iter[i].node;
+		unsigned int offset = slot_offset(&iter[i]), word = offset / 64;
+		uint64_t bits = 0;
+
+		do {
+			bits |= UINT64_C(1) << (offset % 64);
+			i++;
+			if (i == nr || iter[i].node != node)
+				break;
+			offset = slot_offset(&iter[i]);
+		} while (offset / 64 == word);
+		atomic_fetch_and(&node->tags[tag][word], ~bits);
+	}
+}
+
 /* ---- tags that speak of nothing any more ------------------------------------- */
 
 /*

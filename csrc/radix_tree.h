@@ -376,6 +376,28 @@ bool radix_tree_next_tagged(struct radix_tree_root *root, dax_pgoff_t index,
 			    dax_pgoff_t last, enum radix_tree_tag tag,
 			    struct radix_tree_iter *iter);
 
+/**
+ * radix_tree_gang_lookup_tag() - where the next tagged entries stand
+ * @root: tree
+ * @index: page to begin at
+ * @last: give up past this page
+ * @tag: tag
+ * @iter: receives the places, in ascending order; entry is not looked at
+ * @nr: room in @iter
+ *
+ * Context: as radix_tree_next_tagged().
+ * Return: places filled; fewer than @nr: there are no more up to @last.
+ */
+unsigned int radix_tree_gang_lookup_tag(struct radix_tree_root *root,
+					dax_pgoff_t index, dax_pgoff_t last,
+					enum radix_tree_tag tag,
+					struct radix_tree_iter *iter,
+					unsigned int nr);
+
+/* radix_tree_tag_clear() of entries in ascending order. */
+void radix_tree_gang_tag_clear(const struct radix_tree_iter *iter,
+			       unsigned int nr, enum radix_tree_tag tag);
+
 /* Tags of an entry.  Set climbs to the root; clear is of the entry alone in
  * shared use, upper levels fall in exclusive sections.  Context: the caller
  * owns the slot. */

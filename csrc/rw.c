@@ -395,7 +395,7 @@ static int zero_locked(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len
 	int ret = device_verify(mapping->dax_dev);
 
 	while (!ret && pos < end) {
-		bool mapped;
+		bool mapped = false;
 		ssize_t n = zero_extent_at(mapping, pos, (size_t)(end - pos), &mapped);
 
 		if (n > 0 && mapped)

@@ -65,6 +65,8 @@ struct dax_vm_ops {
 	 */
 	bool (*mkclean)(struct dax_vma *vma, dax_pgoff_t first,
 			dax_pgoff_t last);
+	/* The leaf of a page is looked at soon.  May be NULL. */
+	void (*prefetch)(struct dax_vma *vma, dax_pgoff_t pgoff);
 	void (*free)(struct dax_vma *vma);
 };
 

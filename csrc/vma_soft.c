@@ -400,8 +400,11 @@ static bool soft_mkclean(struct dax_vma *vma, dax_pgoff_t first,
 			 dax_pgoff_t last)
 {
 	struct vma_soft *soft = to_soft(vma);
+	leaf_t *pte = likely(first == last) ? pte_slot(soft, first) : NULL;
 	bool changed = false;
 
+	if (likely(pte))
+		return mkclean_leaf(pte);
 	for (dax_pgoff_t pgoff = first;;) {
 		leaf_t *pmd = pmd_slot(soft, pgoff);
 		dax_pgoff_t end = range_end(vma, pgoff, DAX_PMD_ORDER, last);
@@ -412,6 +415,14 @@ static bool soft_mkclean(struct dax_vma *vma, dax_pgoff_t first,
 			return changed;
 		pgoff = end + 1;
 	}
+}
+
+static void soft_prefetch(struct dax_vma *vma, dax_pgoff_t pgoff)
+{
+	leaf_t *pte = pte_slot(to_soft(vma), pgoff);
+
+	if (pte)
+		__builtin_prefetch(pte, 1);
 }
 
 static void soft_split_huge_pmd(struct dax_vma *vma, dax_pgoff_t pgoff)
@@ -464,6 +475,7 @@ static const struct dax_vm_ops vma_soft_ops = {
 	.zap = soft_zap,
 	.split_huge_pmd = soft_split_huge_pmd,
 	.mkclean = soft_mkclean,
+	.prefetch = soft_prefetch,
 	.free = soft_free,
 };
 
@@ -792,13 +804,9 @@ static __always_inline_fn int touch_page(struct access *access,
  * order, waiting for them is most of a fault.  invalidate_lock shared. */
 static inline void prefetch_page(struct access *access, dax_pgoff_t pgoff)
 {
-	leaf_t *pte;
-
 	if (!vma_covers(access->vmf.vma, pgoff))
 		return;
-	pte = pte_slot(to_soft(access->vmf.vma), pgoff);
-	if (pte)
-		__builtin_prefetch(pte, 1);
+	soft_prefetch(access->vmf.vma, pgoff);
 	radix_tree_prefetch(&access->vmf.vma->mapping->i_pages, pgoff);
 }
 

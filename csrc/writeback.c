@@ -11,7 +11,7 @@
  *
  * Owns: both tags of data entries, mapping->wb_err.
  * Locks: wb_lock, so that tags fall for one reason at a time; invalidate_lock
- *        shared, dropped between batches; a run of entry locks taken in
+ *        shared, dropped between batches if somebody wants it; a run of entry locks taken in
  *        ascending order, the first by waiting, the others by trying.  None but
  *        wb_lock is held while a medium is synced.
  * Kernel: fs/dax.c, dax_writeback_mapping_range(), dax_writeback_one() (v4.14);
@@ -33,22 +33,25 @@
 #include "iomap.h"
 
 /* Entries held at a time, for one grace period and one fence. */
-enum { WRITEBACK_BATCH = 256 };
-
-struct batch {
-	unsigned int nr;
-	struct radix_tree_iter iter[WRITEBACK_BATCH];	/* locked, DIRTY, data */
-};
+enum { WRITEBACK_BATCH = 512, LOOK_AHEAD = 16 };
 
 struct writeback {
 	struct dax_mapping *mapping;
 	struct percpu_area *area;
-	dax_pgoff_t next;	/* where the search goes on */
+	dax_pgoff_t next;	/* where writeback goes on */
 	dax_pgoff_t last;
 	bool done;		/* nothing is left up to last */
 	bool exclusive;		/* nobody else is there, nothing is synced */
 	uint64_t written;
-	struct batch batch;
+	/* Entries that are locked, DIRTY and data. */
+	struct radix_tree_iter *batch;
+	unsigned int nr;
+	/* What comes next, found while the batch before is worked on, so that
+	 * waiting for memory is done meanwhile.  Good while invalidate_lock is
+	 * held. */
+	struct radix_tree_iter *ahead;
+	unsigned int nr_ahead;
+	struct radix_tree_iter buf[2][WRITEBACK_BATCH];
 };
 
 static dax_pgoff_t entry_last(const struct radix_tree_iter *iter)
@@ -58,86 +61,114 @@ static dax_pgoff_t entry_last(const struct radix_tree_iter *iter)
 
 /* ---- a batch of locked entries ---------------------------------------------------- */
 
-/* Is the locked entry at @slot one to write back? */
-static bool is_dirty_data(const struct dax_slot *slot)
+/* Is the locked entry one to write back? */
+static bool is_dirty_data(const struct radix_tree_iter *iter)
 {
-	return radix_tree_tag_get(&slot->iter, DAX_PAGECACHE_TAG_DIRTY) &&
-	       radix_tree_exceptional_entry(slot->iter.entry) &&
-	       dax_is_data_entry(slot->iter.entry);
+	return radix_tree_tag_get(iter, DAX_PAGECACHE_TAG_DIRTY) &&
+	       radix_tree_exceptional_entry(iter->entry) &&
+	       dax_is_data_entry(iter->entry);
+}
+
+static void unlock_entry(struct writeback *wb, const struct radix_tree_iter *iter)
+{
+	dax_test_yield(DAX_TEST_BEFORE_UNLOCK);
+	unlock_mapping_entry(wb->mapping, iter);
+}
+
+static bool lock_trying(struct radix_tree_iter *iter)
+{
+	iter->entry = smp_load_acquire(iter->slot);
+	return radix_tree_exceptional_entry(iter->entry) &&
+	       !dax_is_locked(iter->entry) && cmpxchg_lock(iter);
 }
 
 /* Wait for the entry and lock it; false: it is gone. */
-static bool lock_waiting(struct dax_slot *slot)
+static bool lock_waiting(struct writeback *wb, struct radix_tree_iter *iter)
 {
-	do {
-		if (!get_unlocked_mapping_entry(slot) ||
-		    !radix_tree_exceptional_entry(slot->iter.entry)) {
-			put_unlocked_mapping_entry(slot);
-			return false;
-		}
-	} while (!lock_slot(slot));
-	return true;
-}
-
-static bool lock_trying(struct dax_slot *slot)
-{
-	return radix_tree_exceptional_entry(slot->iter.entry) &&
-	       !dax_is_locked(slot->iter.entry) && lock_slot(slot);
-}
-
-/* Take what the search found into the batch.  false: the batch ends here. */
-static bool batch_add(struct writeback *wb, const struct radix_tree_iter *found)
-{
-	struct batch *batch = &wb->batch;
 	struct dax_slot slot;
 
-	dax_slot_init(&slot, wb->mapping, wb->area, found->index);
-	slot.iter = *found;
-	percpu_inc(wb->area, DAX_STAT_WRITEBACK_VISIT);
-	if (!lock_trying(&slot)) {
-		if (batch->nr)
-			return false;	/* who waits holds no other entry */
-		if (!lock_waiting(&slot)) {
-			wb->next = entry_last(found) + 1;
-			return true;
+	dax_slot_init(&slot, wb->mapping, wb->area, iter->index);
+	do {
+		if (!get_unlocked_mapping_entry(&slot) ||
+		    !radix_tree_exceptional_entry(slot.iter.entry)) {
+			put_unlocked_mapping_entry(&slot);
+			return false;
 		}
-	}
-	wb->next = entry_last(&slot.iter) + 1;
-	if (is_dirty_data(&slot))
-		batch->iter[batch->nr++] = slot.iter;
-	else	/* another writeback flushed it, and we waited for that */
-		put_locked_mapping_entry(&slot);
+	} while (!lock_slot(&slot));
+	*iter = slot.iter;
 	return true;
 }
 
+/* In place, unless one before it was left out. */
+static void batch_take(struct writeback *wb, const struct radix_tree_iter *found)
+{
+	struct radix_tree_iter *place = &wb->batch[wb->nr++];
+
+	if (place != found)
+		*place = *found;
+}
+
+/* Lock what the search found.  false: the batch ends before it, since who waits
+ * holds no other entry. */
+static bool batch_add(struct writeback *wb, struct radix_tree_iter *found)
+{
+	bool mine = lock_trying(found);
+
+	if (!mine && wb->nr)
+		return false;
+	if (!mine)
+		mine = lock_waiting(wb, found);
+	wb->next = entry_last(found) + 1;
+	if (mine && likely(is_dirty_data(found)))
+		batch_take(wb, found);
+	else if (mine)	/* another writeback flushed it, and we waited for that */
+		unlock_entry(wb, found);
+	return true;
+}
+
+/* Find up to @nr more of what comes next, and have its words fetched. */
+static void look_ahead(struct writeback *wb, unsigned int nr)
+{
+	struct radix_tree_iter *iter = &wb->ahead[wb->nr_ahead];
+	dax_pgoff_t from = wb->nr_ahead ? entry_last(iter - 1) + 1 : wb->next;
+	unsigned int found;
+
+	if (nr > WRITEBACK_BATCH - wb->nr_ahead)
+		nr = WRITEBACK_BATCH - wb->nr_ahead;
+	found = radix_tree_gang_lookup_tag(&wb->mapping->i_pages, from, wb->last,
+					   DAX_PAGECACHE_TAG_DIRTY, iter, nr);
+	for (unsigned int i = 0; i < found; i++) {
+		__builtin_prefetch((void *)iter[i].slot, 1);
+		prefetch_mapping_page(wb->mapping, iter[i].index);
+	}
+	wb->nr_ahead += found;
+}
+
+/* What was found becomes the batch, in place. */
 static void batch_fill(struct writeback *wb)
 {
-	struct radix_tree_iter found;
+	unsigned int found, i;
 
-	wb->batch.nr = 0;
-	while (wb->batch.nr < WRITEBACK_BATCH) {
-		if (wb->next > wb->last ||
-		    !radix_tree_next_tagged(&wb->mapping->i_pages, wb->next, wb->last,
-					    DAX_PAGECACHE_TAG_DIRTY, &found)) {
-			wb->done = true;
-			return;
-		}
-		if (!batch_add(wb, &found))
-			return;
-	}
+	if (!wb->nr_ahead)
+		look_ahead(wb, WRITEBACK_BATCH);
+	found = wb->nr_ahead;
+	wb->batch = wb->ahead;
+	wb->ahead = wb->buf[wb->batch == wb->buf[0]];
+	wb->nr_ahead = 0;
+	wb->nr = 0;
+	for (i = 0; i < found; i++)
+		if (!batch_add(wb, &wb->batch[i]))
+			break;
+	percpu_add(wb->area, DAX_STAT_WRITEBACK_VISIT, i);
+	wb->done = !found;
 }
 
 /* From here on the next store to any page of the batch is a fault, which waits
  * for the entry; stores that were under way have come to their end. */
 static void batch_protect(struct writeback *wb)
 {
-	bool changed = false;
-
 	dax_test_yield(DAX_TEST_WRITEBACK_LOCKED);
-	for (unsigned int i = 0; i < wb->batch.nr; i++)
-		changed |= mkclean_mapping_pages(wb->mapping, wb->batch.iter[i].index,
-						 entry_last(&wb->batch.iter[i]));
-	if (changed)
+	if (mkclean_mapping_entries(wb->mapping, wb->batch, wb->nr))
 		percpu_synchronize(&wb->mapping->percpu);
 	dax_test_yield(DAX_TEST_WRITEBACK_PROTECTED);
 }
@@ -162,12 +193,14 @@ static int batch_flush(struct writeback *wb)
 	struct dax_device *dev = NULL;
 	int ret = 0;
 
-	for (unsigned int i = 0; !ret && i < wb->batch.nr; i++) {
-		struct radix_tree_iter *iter = &wb->batch.iter[i];
+	for (unsigned int i = 0; !ret && i < wb->nr; i++) {
+		struct radix_tree_iter *iter = &wb->batch[i];
 
 		if (dev && dev != entry_device(iter))
 			dev->persist->fence(dev);
 		dev = entry_device(iter);
+		if (i % LOOK_AHEAD == 0)
+			look_ahead(wb, LOOK_AHEAD);
 		ret = flush_entry(dev, iter);
 	}
 	if (dev)
@@ -176,34 +209,39 @@ static int batch_flush(struct writeback *wb)
 	return ret;
 }
 
-static void tag_clean(struct radix_tree_iter *iter)
+/* Entries flushed, of one device: clean at once, or when it has been synced. */
+static void tag_flushed(struct writeback *wb, const struct radix_tree_iter *iter,
+			unsigned int nr)
 {
-	radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_TOWRITE);
-	radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_DIRTY);
+	bool durable = entry_device(iter)->persist->durable_at_fence;
+
+	for (unsigned int i = 0; !durable && !wb->exclusive && i < nr; i++)
+		radix_tree_tag_set(&iter[i], DAX_PAGECACHE_TAG_TOWRITE);
+	if (!durable && wb->exclusive)
+		radix_tree_gang_tag_clear(iter, nr, DAX_PAGECACHE_TAG_TOWRITE);
+	if (durable || wb->exclusive)
+		radix_tree_gang_tag_clear(iter, nr, DAX_PAGECACHE_TAG_DIRTY);
 }
 
-/* Flushed: clean at once, or when the device has been synced. */
-static void tag_flushed(struct writeback *wb, struct radix_tree_iter *iter)
+static void batch_tag_flushed(struct writeback *wb)
 {
-	wb->written++;
-	percpu_inc(wb->area, DAX_STAT_WRITEBACK_ONE);
-	if (wb->exclusive || entry_device(iter)->persist->durable_at_fence)
-		tag_clean(iter);
-	else
-		radix_tree_tag_set(iter, DAX_PAGECACHE_TAG_TOWRITE);
-}
+	unsigned int first = 0;
 
-static void batch_release(struct writeback *wb, bool flushed)
-{
-	for (unsigned int i = 0; i < wb->batch.nr; i++) {
-		struct dax_slot slot;
-
-		if (flushed)
-			tag_flushed(wb, &wb->batch.iter[i]);
-		dax_slot_init(&slot, wb->mapping, wb->area, wb->batch.iter[i].index);
-		slot.iter = wb->batch.iter[i];
-		put_locked_mapping_entry(&slot);
+	for (unsigned int i = 1; i <= wb->nr; i++) {
+		if (i < wb->nr &&
+		    entry_device(&wb->batch[i]) == entry_device(&wb->batch[first]))
+			continue;
+		tag_flushed(wb, &wb->batch[first], i - first);
+		first = i;
 	}
+	wb->written += wb->nr;
+	percpu_add(wb->area, DAX_STAT_WRITEBACK_ONE, wb->nr);
+}
+
+static void batch_unlock(struct writeback *wb)
+{
+	for (unsigned int i = 0; i < wb->nr; i++)
+		unlock_entry(wb, &wb->batch[i]);
 }
 
 /* invalidate_lock held. */
@@ -212,11 +250,13 @@ static int writeback_batch(struct writeback *wb)
 	int ret;
 
 	batch_fill(wb);
-	if (!wb->batch.nr)
+	if (!wb->nr)
 		return 0;
 	batch_protect(wb);
 	ret = batch_flush(wb);
-	batch_release(wb, !ret);
+	if (!ret)
+		batch_tag_flushed(wb);
+	batch_unlock(wb);
 	return ret;
 }
 
@@ -235,18 +275,15 @@ static int sync_devices(struct dax_mapping *mapping)
 
 /* The entry waited for its device: clean if that was synced and nobody stored
  * to it meanwhile (a store takes TOWRITE away). */
-static void finish_entry(struct writeback *wb, dax_pgoff_t index, bool synced)
+static void finish_entry(struct writeback *wb, struct radix_tree_iter *iter,
+			 bool synced)
 {
-	struct dax_slot slot;
-
-	dax_slot_init(&slot, wb->mapping, wb->area, index);
-	if (!lock_waiting(&slot))
+	if (!lock_trying(iter) && !lock_waiting(wb, iter))
 		return;
-	if (!synced)
-		radix_tree_tag_clear(&slot.iter, DAX_PAGECACHE_TAG_TOWRITE);
-	else if (radix_tree_tag_get(&slot.iter, DAX_PAGECACHE_TAG_TOWRITE))
-		tag_clean(&slot.iter);
-	put_locked_mapping_entry(&slot);
+	if (synced && radix_tree_tag_get(iter, DAX_PAGECACHE_TAG_TOWRITE))
+		radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_DIRTY);
+	radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_TOWRITE);
+	unlock_entry(wb, iter);
 }
 
 /* invalidate_lock shared. */
@@ -257,8 +294,8 @@ static void finish_entries(struct writeback *wb, dax_pgoff_t first, bool synced)
 	while (first <= wb->last &&
 	       radix_tree_next_tagged(&wb->mapping->i_pages, first, wb->last,
 				      DAX_PAGECACHE_TAG_TOWRITE, &found)) {
-		finish_entry(wb, found.index, synced);
 		first = entry_last(&found) + 1;
+		finish_entry(wb, &found, synced);
 	}
 }
 
@@ -280,17 +317,31 @@ static int settle(struct writeback *wb, dax_pgoff_t first, bool synced)
 
 /* ---- a range ---------------------------------------------------------------------------- */
 
+/* Let those in who want the file for themselves: what was found may go. */
+static int let_writers_in(struct writeback *wb)
+{
+	if (likely(!percpu_rwsem_is_contended(&wb->mapping->invalidate_lock)))
+		return 0;
+	mapping_unlock_shared(wb->mapping, wb->area);
+	wb->nr_ahead = 0;
+	return mapping_relock_shared(wb->mapping, wb->area);
+}
+
 static int writeback_batches(struct writeback *wb)
 {
-	int ret = 0;
+	int ret = mapping_lock_shared(wb->mapping, &wb->area);
 
-	while (!ret && !wb->done) {
-		ret = mapping_lock_shared(wb->mapping, &wb->area);
+	if (ret)
+		return ret;
+	while (!wb->done) {
+		ret = writeback_batch(wb);
+		if (ret)
+			break;
+		ret = let_writers_in(wb);
 		if (ret)
 			return ret;
-		ret = writeback_batch(wb);
-		mapping_unlock_shared(wb->mapping, wb->area);
 	}
+	mapping_unlock_shared(wb->mapping, wb->area);
 	return ret;
 }
 
@@ -318,6 +369,8 @@ static void writeback_init(struct writeback *wb, struct dax_mapping *mapping,
 	wb->done = false;
 	wb->exclusive = false;
 	wb->written = 0;
+	wb->ahead = wb->buf[0];
+	wb->nr_ahead = 0;
 }
 
 /* Remember a failure for every open file: kernel, errseq_set(). */

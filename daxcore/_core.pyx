@@ -900,7 +900,8 @@ cdef class File:
 
         Notes
         -----
-        GIL released; waits for faults in progress.
+        GIL released; waits for faults in progress.  Blocks shared with a
+        clone stay shared: a store to them may still end in ENOSPC.
         """
         self._change_blocks(dax_mapping_fallocate, offset, nbytes)
 

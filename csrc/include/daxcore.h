@@ -246,6 +246,9 @@ DAX_API int dax_mapping_truncate(struct dax_mapping *mapping,
  * partial ones at its edges; the size stays.  Waits until no frame of the whole
  * pages is pinned
  *
+ * What fallocate finds allocated stays as it is: where blocks are shared with a
+ * clone a store may still find the device full.
+ *
  * Context: i_rwsem and invalidate_lock exclusive; may sleep; GIL: no.
  * Return: 0; -EINVAL (negative, or length 0), -EFBIG, -ENOSPC (for punch: an
  * edge is shared and there is no block for a copy), -EROFS, -ENXIO, -ENOMEM,
