@@ -504,14 +504,24 @@ int device_prepare_store(struct dax_device *dev, uint64_t offset, uint64_t len)
 
 /* ---- owners and pins by frame number ---------------------------------------- */
 
-bool pfn_is_shared(dax_pfn_t pfn)
+static uint64_t pfn_word(dax_pfn_t pfn)
 {
 	struct dax_device *dev;
 
 	if (likely(!READ_ONCE(frames_ever_shared)))
-		return false;
+		return 0;
 	dev = pfn_device(pfn);
-	return frame_is_shared(&dev->blocks.frames, pfn - dev->pfn_base);
+	return frame_word(&dev->blocks.frames, pfn - dev->pfn_base);
+}
+
+bool pfn_is_shared(dax_pfn_t pfn)
+{
+	return pfn_word(pfn) & FRAME_SHARES;
+}
+
+bool pfn_may_move(dax_pfn_t pfn)
+{
+	return pfn_word(pfn);
 }
 
 void pfn_pin(dax_pfn_t pfn, uint64_t nr)

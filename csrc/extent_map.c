@@ -69,10 +69,18 @@ static bool word_unwritten(const void *word)
 	return word_bits(word) & WORD_UNWRITTEN;
 }
 
-static bool word_shared(struct extent_map *map, const void *word)
+/* Bits of a block's frame word: who else has it, or anybody at all. */
+#define OTHERS	FRAME_SHARES
+#define ANYBODY	UINT64_MAX
+
+static bool block_has(struct extent_map *map, uint64_t block, uint64_t mask)
 {
-	return map->cloned &&
-	       frame_is_shared(&map->dev->blocks.frames, word_block(word));
+	return frame_word(&map->dev->blocks.frames, block) & mask;
+}
+
+static bool word_has(struct extent_map *map, const void *word, uint64_t mask)
+{
+	return map->cloned && block_has(map, word_block(word), mask);
 }
 
 /* ---- asking ------------------------------------------------------------------ */
@@ -95,19 +103,17 @@ extent_run(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
 	return run;
 }
 
-/* The same, all of them shared or none. */
+/* The same, as far as all of them have, or have not, one of @mask. */
 static __attribute__((noinline)) uint64_t
-owned_run(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
-	  const void *word)
+same_run(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
+	 const void *word, uint64_t mask)
 {
 	uint64_t run = extent_run(map, page, last, word), same = 1;
-	bool shared = word_shared(map, word);
+	bool has = word_has(map, word, mask);
 
 	if (!map->cloned)
 		return run;
-	while (same < run &&
-	       frame_is_shared(&map->dev->blocks.frames,
-			       word_block(word) + same) == shared)
+	while (same < run && block_has(map, word_block(word) + same, mask) == has)
 		same++;
 	return same;
 }
@@ -149,16 +155,16 @@ static __always_inline_fn void look_up(struct extent_map *map, dax_pgoff_t page,
 	fill_iomap(iomap, page, run, word);
 }
 
-/* The same; the extent ends where blocks begin or cease to be shared.  Return:
- * is it shared? */
-static bool look_up_owned(struct extent_map *map, dax_pgoff_t page,
-			  dax_pgoff_t last, struct dax_iomap *iomap)
+/* The same; the extent ends where blocks begin or cease to have one of @mask.
+ * Return: have they? */
+static bool look_up_run(struct extent_map *map, dax_pgoff_t page,
+			dax_pgoff_t last, uint64_t mask, struct dax_iomap *iomap)
 {
 	const void *word = radix_tree_lookup(&map->tree, page);
 
-	fill_iomap(iomap, page, word ? owned_run(map, page, last, word)
+	fill_iomap(iomap, page, word ? same_run(map, page, last, word, mask)
 				     : hole_run(map, page, last), word);
-	return word && word_shared(map, word);
+	return word && word_has(map, word, mask);
 }
 
 /* ---- allocating (map->lock held) ------------------------------------------------ */
@@ -316,7 +322,7 @@ static void switch_words(struct extent_map *map, dax_pgoff_t page,
 static int convert_unwritten(struct extent_map *map, dax_pgoff_t page,
 			     dax_pgoff_t last, const void *word)
 {
-	uint64_t run = owned_run(map, page, last, word);
+	uint64_t run = same_run(map, page, last, word, OTHERS);
 	int ret;
 
 	ret = device_prepare_store(map->dev, word_block(word) << DAX_PAGE_SHIFT,
@@ -374,55 +380,72 @@ static int fill_blocks(struct extent_map *map, uint64_t to, const void *word,
 }
 
 /*
- * Copies of @nr blocks, from that of @page on, take their place; those of
- * before stay pinned until end().
+ * Pin the shared blocks from @word's on, neighbours; how many there are, 0 if it
+ * is not shared any more.  Whoever finds a block of which nobody has anything
+ * writes to it without map->lock: so it is pinned first and looked at then.
  */
+static uint64_t pin_shared(struct extent_map *map, dax_pgoff_t page,
+			   dax_pgoff_t last, const void *word)
+{
+	struct block_allocator *blocks = &map->dev->blocks;
+	uint64_t run = same_run(map, page, last, word, OTHERS), still = 0;
+
+	if (run > OLD_MAX_NR)
+		run = OLD_MAX_NR;
+	blocks_pin(blocks, word_block(word), run);
+	if (word_has(map, word, OTHERS))
+		still = same_run(map, page, page + run - 1, word, OTHERS);
+	blocks_unpin(blocks, word_block(word) + still, run - still);
+	return still;
+}
+
+/* Copies of pinned blocks, from that of @page on, take their place; those of
+ * before stay pinned until end(). */
 static int replace_blocks(struct extent_map *map, dax_pgoff_t page,
 			  const void *word, uint64_t block, uint64_t nr,
 			  struct dax_iomap *iomap)
 {
 	int ret = fill_blocks(map, block, word, nr);
 
+	dax_test_yield(DAX_TEST_UNSHARE_COPIED);
 	if (ret) {
 		blocks_free(&map->dev->blocks, block, nr);
 		return ret;
 	}
-	blocks_pin(&map->dev->blocks, word_block(word), nr);
 	switch_words(map, page, block, nr);
 	iomap->private_data = make_old(word_block(word), nr);
 	return 0;
 }
 
-static int unshare(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
-		   const void *word, struct dax_iomap *iomap)
+/* @run pages from @page on have pinned blocks: copy what there is room for. */
+static int unshare(struct extent_map *map, dax_pgoff_t page, const void *word,
+		   uint64_t run, struct dax_iomap *iomap)
 {
-	uint64_t run = owned_run(map, page, last, word);
 	uint64_t block = 0, nr = 0;
-	int ret;
+	int ret = take_blocks(map, page, run, &block, &nr);
 
-	ret = take_blocks(map, page, run < OLD_MAX_NR ? run : OLD_MAX_NR, &block,
-			  &nr);
 	if (!ret)
 		ret = replace_blocks(map, page, word, block, nr, iomap);
-	if (!ret)
-		fill_iomap(iomap, page, nr, make_word(block, 0));
+	if (ret)
+		nr = 0;
+	blocks_unpin(&map->dev->blocks, word_block(word) + nr, run - nr);
 	return ret;
 }
 
-/* The same for 2 MiB at once, if all of it is shared and lies together. */
+/* The same for 2 MiB at once, if all of it is shared, lies together, and can be
+ * copied to one aligned run; else nothing is done. */
 static int unshare_pmd(struct extent_map *map, dax_pgoff_t page,
-		       dax_pgoff_t last, struct dax_iomap *iomap)
+		       dax_pgoff_t last, const void *word,
+		       struct dax_iomap *iomap)
 {
-	const void *word = radix_tree_lookup(&map->tree, page);
-	uint64_t block = 0;
-	int ret;
+	uint64_t run = pin_shared(map, page, last, word), block = 0;
+	bool room = run == DAX_PMD_NR_PAGES && take_pmd(map, &block);
+	int ret = room ? prepare_blocks(map, block, run) : 0;
 
-	if (owned_run(map, page, last, word) < DAX_PMD_NR_PAGES ||
-	    !take_pmd(map, &block))
-		return 0;
-	ret = prepare_blocks(map, block, DAX_PMD_NR_PAGES);
-	if (!ret)
-		ret = replace_blocks(map, page, word, block, DAX_PMD_NR_PAGES, iomap);
+	if (room && !ret)
+		ret = replace_blocks(map, page, word, block, run, iomap);
+	if (!room || ret)
+		blocks_unpin(&map->dev->blocks, word_block(word), run);
 	return ret;
 }
 
@@ -449,60 +472,65 @@ static int extent_map_end(struct dax_mapping *mapping, void *private_data,
 
 /* ---- a write ------------------------------------------------------------------------ */
 
-/* map->lock held: make the page a block of the file's own. */
+/* map->lock held: the page gets a block of the file's own, written.  0; 1: it
+ * has got it now; -errno. */
 static int own_block(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
-		     const void *word, struct dax_iomap *iomap)
+		     struct dax_iomap *iomap)
 {
+	const void *word = radix_tree_lookup(&map->tree, page);
+	uint64_t run = 0;
 	int ret;
 
-	if (word && word_shared(map, word))
-		return unshare(map, page, last, word, iomap);
-	ret = word ? convert_unwritten(map, page, last, word)
-		   : fill_hole(map, page, last);
-	if (!ret)
-		look_up_owned(map, page, last, iomap);
-	return ret;
-}
-
-/* Fewer blocks than asked for may come of it: the caller asks again. */
-static int allocate(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
-		    struct dax_iomap *iomap)
-{
-	const void *word;
-	int ret = 0;
-
-	mutex_lock(&map->lock);
-	word = radix_tree_lookup(&map->tree, page);
-	if (word && !word_unwritten(word) && !word_shared(map, word)) {
-		look_up_owned(map, page, last, iomap);	/* somebody was quicker */
-	} else {
-		ret = own_block(map, page, last, word, iomap);
-		if (!ret)
-			iomap->flags |= DAX_IOMAP_F_NEW;
-	}
-	mutex_unlock(&map->lock);
-	return ret;
+	if (word && word_has(map, word, OTHERS))
+		run = pin_shared(map, page, last, word);
+	if (run)
+		ret = unshare(map, page, word, run, iomap);
+	else if (!word)
+		ret = fill_hole(map, page, last);
+	else if (word_unwritten(word))
+		ret = convert_unwritten(map, page, last, word);
+	else
+		return 0;
+	return ret ? ret : 1;
 }
 
 /* The same for a whole 2 MiB; it may leave all as it is. */
 static int own_pmd(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
 		   struct dax_iomap *iomap)
 {
-	const void *word;
+	const void *word = radix_tree_lookup(&map->tree, page);
 	uint64_t block;
-	int ret = 0;
+	int ret;
 
-	mutex_lock(&map->lock);
-	word = radix_tree_lookup(&map->tree, page);
-	if (word && word_shared(map, word))
-		ret = unshare_pmd(map, page, last, iomap);
-	else if (word && word_unwritten(word))
+	if (word && word_has(map, word, OTHERS))
+		ret = unshare_pmd(map, page, last, word, iomap);
+	else if (word && word_unwritten(word) &&
+		 same_run(map, page, last, word, OTHERS) == DAX_PMD_NR_PAGES)
 		ret = convert_unwritten(map, page, last, word);
 	else if (!word && hole_run(map, page, last) == DAX_PMD_NR_PAGES &&
 		 take_pmd(map, &block))
 		ret = fill_pmd(map, page, block);
+	else
+		return 0;
+	return ret ? ret : 1;
+}
+
+/* Fewer blocks than asked for may come of it: the caller asks again. */
+static int allocate(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
+		    struct dax_iomap *iomap)
+{
+	int ret;
+
+	mutex_lock(&map->lock);
+	ret = own_block(map, page, last, iomap);
+	if (ret >= 0)
+		look_up_run(map, page, last, OTHERS, iomap);
+	if (iomap->private_data)	/* what was copied, and no more */
+		iomap->length = old_nr(iomap->private_data) << DAX_PAGE_SHIFT;
 	mutex_unlock(&map->lock);
-	return ret;
+	if (ret == 1)
+		iomap->flags |= DAX_IOMAP_F_NEW;
+	return ret < 0 ? ret : 0;
 }
 
 /*
@@ -512,36 +540,46 @@ static int own_pmd(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
 static int allocate_pmd(struct extent_map *map, dax_pgoff_t page,
 			dax_pgoff_t last, struct dax_iomap *iomap)
 {
-	int ret = iomap->length == DAX_PMD_SIZE ? own_pmd(map, page, last, iomap) : 0;
-	bool shared = look_up_owned(map, page, last, iomap);
+	bool shared;
+	int ret;
 
+	mutex_lock(&map->lock);
+	ret = own_pmd(map, page, last, iomap);
+	shared = look_up_run(map, page, last, OTHERS, iomap);
+	mutex_unlock(&map->lock);
 	if (shared || iomap->type != DAX_IOMAP_MAPPED)
 		iomap->length = DAX_PAGE_SIZE;
-	else
+	else if (ret == 1)
 		iomap->flags |= DAX_IOMAP_F_NEW;
-	return ret;
+	return ret < 0 ? ret : 0;
+}
+
+/* A write: without a lock where blocks are there and nobody else has anything
+ * of them, which stays so. */
+static int begin_write(struct extent_map *map, dax_pgoff_t page,
+		       dax_pgoff_t last, bool pmd, struct dax_iomap *iomap)
+{
+	bool busy = look_up_run(map, page, last, ANYBODY, iomap);
+
+	if (iomap->type == DAX_IOMAP_MAPPED && !busy &&
+	    (!map->cloned || !pmd || iomap->length == DAX_PMD_SIZE))
+		return 0;
+	return pmd ? allocate_pmd(map, page, last, iomap)
+		   : allocate(map, page, last, iomap);
 }
 
 static __attribute__((noinline)) int
 begin_slow(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
 	   unsigned int flags, struct dax_iomap *iomap)
 {
-	bool shared = false;
-
-	if (flags & (DAX_IOMAP_WRITE | DAX_IOMAP_REPORT))
-		shared = look_up_owned(map, page, last, iomap);
-	else
+	if (flags & DAX_IOMAP_WRITE)
+		return begin_write(map, page, last,
+				   flags & DAX_IOMAP_FAULT && page != last, iomap);
+	if (!(flags & DAX_IOMAP_REPORT))
 		look_up(map, page, last, iomap);
-	if (!(flags & DAX_IOMAP_WRITE)) {
-		if (shared)
-			iomap->flags |= DAX_IOMAP_F_SHARED;
-		return 0;
-	}
-	if (iomap->type == DAX_IOMAP_MAPPED && !shared)
-		return 0;
-	if (flags & DAX_IOMAP_FAULT && page != last)
-		return allocate_pmd(map, page, last, iomap);
-	return allocate(map, page, last, iomap);
+	else if (look_up_run(map, page, last, OTHERS, iomap))
+		iomap->flags |= DAX_IOMAP_F_SHARED;
+	return 0;
 }
 
 static int extent_map_begin(struct dax_mapping *mapping, void *private_data,

@@ -68,15 +68,15 @@ void insert_mapping_entry(struct dax_vm_fault *vmf, struct dax_slot *slot,
 	dax_test_yield(DAX_TEST_TREE_REPLACED);
 }
 
-/* Some page of a 2 MiB entry shares its block. */
-static bool any_shared(const void *entry)
+/* Some page of a 2 MiB entry shares its block, or is just leaving it. */
+static bool any_may_move(const void *entry)
 {
 	dax_pfn_t pfn = dax_radix_pfn(entry);
-	bool shared = false;
+	bool found = false;
 
-	for (dax_pgoff_t i = 0; !shared && i < DAX_PMD_NR_PAGES; i++)
-		shared = pfn_is_shared(pfn + i);
-	return shared;
+	for (dax_pgoff_t i = 0; !found && i < DAX_PMD_NR_PAGES; i++)
+		found = pfn_may_move(pfn + i);
+	return found;
 }
 
 /* A store of 4 KiB would make a 2 MiB entry DIRTY of which other pages are
@@ -86,7 +86,7 @@ static bool dirties_shared(const struct dax_slot *slot, bool write)
 	return write && unlikely(READ_ONCE(frames_ever_shared)) &&
 	       slot->iter.order &&
 	       !radix_tree_tag_get(&slot->iter, DAX_PAGECACHE_TAG_DIRTY) &&
-	       any_shared(slot->iter.entry);
+	       any_may_move(slot->iter.entry);
 }
 
 __cold int settle_mapping_entry_slow(struct dax_slot *slot, dax_pfn_t pfn,

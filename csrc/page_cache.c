@@ -332,7 +332,7 @@ static bool is_own_block(const struct dax_slot *slot, const void *entry)
 		return false;
 	if (radix_tree_tag_get(&slot->iter, DAX_PAGECACHE_TAG_DIRTY))
 		return true;
-	return !slot->iter.order ? !pfn_is_shared(dax_radix_pfn(entry))
+	return !slot->iter.order ? !pfn_may_move(dax_radix_pfn(entry))
 				 : !READ_ONCE(frames_ever_shared);
 }
 

@@ -31,6 +31,7 @@ enum dax_test_point {
 	DAX_TEST_WRITEBACK_PROTECTED,	/* leaves protected, nothing flushed */
 	DAX_TEST_WRITEBACK_FLUSHED,	/* flushed, tags not cleared */
 	DAX_TEST_WRITEBACK_SYNC,	/* all flushed, medium not synced */
+	DAX_TEST_UNSHARE_COPIED,	/* block copied, its word not switched */
 	DAX_TEST_UNSHARED,		/* the block map changed, the old block not left */
 	DAX_TEST_FRAME_SEEN,		/* a frame was found, it is not pinned yet */
 	DAX_TEST_FRAME_PINNED,		/* pinned, not looked at again */

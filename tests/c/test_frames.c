@@ -283,7 +283,8 @@ static void words_by_number(void)
 	CHECK(frame_is_pinned(&b->blocks.frames, 5) && frame_is_pinned(&b->blocks.frames, 6));
 	CHECK(!pfn_is_shared(pfn));
 	frame_share(&b->blocks.frames, 5);
-	CHECK(pfn_is_shared(pfn));
+	CHECK(pfn_is_shared(pfn) && pfn_may_move(pfn) && pfn_may_move(pfn + 1));
+	CHECK(!pfn_may_move(pfn + 2));
 	CHECK(!pfn_is_shared(a->pfn_base + 5) && !pfn_is_shared(pfn + 1));
 	pfn_unpin(pfn, 2);
 	CHECK(!frame_is_pinned(&b->blocks.frames, 5) && !frame_is_pinned(&b->blocks.frames, 6));

@@ -396,6 +396,48 @@ static void read_fault_beside_a_write(void)
 	tear_down();
 }
 
+static void other_byte_body(void *arg)
+{
+	char byte = 'w';
+
+	if (arg)
+		EQ(dax_vma_write(clone_vma, &byte, 1, 2 * DAX_PAGE_SIZE + 9, NULL), 1);
+	else
+		EQ(dax_mapping_pwrite(clone, &byte, 1, 2 * DAX_PAGE_SIZE + 9), 1);
+}
+
+/* A block was shared when its copy was made, and is not when the other owner
+ * has left: a second write of the same file must not go to the old block
+ * meanwhile, where nobody will look for it.  (It waits for the block map's lock;
+ * if it did not it would be done in these turns.) */
+static void last_owner_beside_a_copy(bool fault_copies)
+{
+	struct step copier, writer;
+	char byte = '?';
+
+	set_up();
+	step_start(&copier, fault_copies ? store_body : pwrite_body, NULL,
+		   DAX_TEST_UNSHARE_COPIED);
+	MUST(step_parked(&copier));
+	EQ(dax_mapping_punch_hole(fx.file, 2 * DAX_PAGE_SIZE, DAX_PAGE_SIZE), 0);
+	step_start(&writer, other_byte_body, fault_copies ? NULL : &byte, STEP_NOWHERE);
+	for (int i = 0; i < 2000; i++)
+		sched_yield();
+	step_go(&copier, STEP_NOWHERE);
+	step_join(&copier);
+	step_join(&writer);
+	EQ(get(clone, 2), 'n');
+	EQ(dax_mapping_pread(clone, &byte, 1, 2 * DAX_PAGE_SIZE + 9), 1);
+	EQ(byte, 'w');
+	tear_down();
+}
+
+static void no_write_is_lost(void)
+{
+	last_owner_beside_a_copy(true);
+	last_owner_beside_a_copy(false);
+}
+
 /* Both owners store at once: each finds the block shared and copies; the one
  * that comes last frees it. */
 static void both_unshare(void)
@@ -466,7 +508,7 @@ static void counts_after_splits(void)
 
 int main(void)
 {
-	plan(10);
+	plan(11);
 	run("a dirty entry of before does not hide the new block",
 	    dirty_entry_of_before);
 	run("the old block is not shown though the fault fails",
@@ -477,6 +519,7 @@ int main(void)
 	run("a pin is on its way to a block that is left", pin_inside);
 	run("a load is inside of a block that is left", loads_inside);
 	run("a read fault beside a write that unshares", read_fault_beside_a_write);
+	run("the other owner leaves while a block is copied", no_write_is_lost);
 	run("both owners store at once", both_unshare);
 	run("counts after downgrades and splits", counts_after_splits);
 	return done();
