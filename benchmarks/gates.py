@@ -12,6 +12,7 @@ import json
 import os
 import statistics
 import sys
+import tempfile
 from contextlib import closing
 from dataclasses import asdict, dataclass
 
@@ -24,6 +25,7 @@ HEAVY_ROUNDS = 7  # with page-cache pages: a second each
 LIGHT_ROUNDS = 31
 PYTHON_ROUNDS = 63
 TREE_ROUNDS = 31
+WRITEBACK_ROUNDS = 15
 LOOKUPS = 1 << 20
 LOCKS = 1 << 18
 
@@ -220,6 +222,74 @@ def _scaling_gate(ns):
     )
 
 
+def writeback_gates():
+    """Point 8: dirty entries among clean ones, against a loop of clwb."""
+    entries = 1 << 20
+    for dirty, rounds in ((65536, WRITEBACK_ROUNDS), (64, LIGHT_ROUNDS)):
+        with closing(native.Writeback(entries, dirty)) as bench:
+            ns = interleaved(
+                {
+                    "fsync": lambda b=bench: b.round_ns(False),
+                    "bare": lambda b=bench: b.round_ns(True),
+                },
+                rounds,
+            )
+            visits, written = bench.stat("writeback_visit"), bench.stat("writeback_one")
+        what = f"fsync of {dirty:,} dirty entries in {entries:,}"
+        if dirty == 64:
+            yield Gate("8", what, ns["fsync"] / 1e3, 100, unit="us")
+        else:
+            detail = f"{ns['fsync'] / 1e6:.2f} / {ns['bare'] / 1e6:.2f} ms"
+            yield Gate(
+                "8", f"{what} / clwb", ns["fsync"] / ns["bare"], 1.3, detail=detail
+            )
+        yield Gate("8", f"{what}: visits / written", visits / written, 1.0)
+
+
+def rw_gates(device):
+    """Point 9: reads and writes of 1 MiB against memcpy, and the kernel's."""
+    with tempfile.TemporaryFile() as file:
+        with closing(native.ReadWrite(device, 1 << 20, file.fileno())) as bench:
+            small = interleaved(_rw_calls(bench, 4096), LIGHT_ROUNDS)
+            large = interleaved(_rw_calls(bench, 1 << 20), LIGHT_ROUNDS)
+    for work, bare in (
+        ("pwrite", "memcpy in"),
+        ("pread", "memcpy out"),
+        ("pread of a hole", "memset"),
+    ):
+        speed = {name: large[bare] / ns for name, ns in large.items()}
+        detail = f"by 4 KiB {small[bare] / small[work]:.2f}"
+        if f"os.{work}" in large:
+            detail += f"; os.{work} {speed[f'os.{work}']:.2f}"
+            detail += f", by 4 KiB {small[bare] / small[f'os.{work}']:.2f}"
+        what = f"{work} by 1 MiB: speed / {bare.split()[0]}"
+        yield Gate("9", what, speed[work], 0.9, at_least=True, detail=detail)
+
+
+def _rw_calls(bench, piece):
+    """Each of RW_WORKS over the window, 16 times."""
+    return {
+        work: lambda w=work: bench.round_ns(w, piece, 16) for work in native.RW_WORKS
+    }
+
+
+def truncate_gates(device):
+    """Point 10: truncate of 16 GiB of hole that is mapped from end to end."""
+    size = 16 << 30
+    ns = interleaved(
+        {
+            "2 MiB": lambda: native.truncate_round_ns(device, size, "pmd"),
+            "4 KiB": lambda: native.truncate_round_ns(device, size, "pte"),
+            "walk": lambda: native.floor_truncate_round_ns(size // 4096),
+        },
+        HEAVY_ROUNDS,
+    )
+    yield Gate("10", "truncate of 16 GiB by 2 MiB", ns["2 MiB"] / 1e6, 50, unit="ms")
+    detail = f"{ns['4 KiB'] / 1e6:.1f} / {ns['walk'] / 1e6:.1f} ms"
+    what = "truncate of 16 GiB by 4 KiB / bare walk"
+    yield Gate("10", what, ns["4 KiB"] / ns["walk"], 2.0, detail=detail)
+
+
 def python_gate(device):
     """Point 7: fault_range called from Python against the C loop."""
     ns = interleaved(
@@ -248,8 +318,11 @@ def measure():
             *count_gates(device),
             *tree_gates(),
             *python_gate(device),
+            *writeback_gates(),
+            *rw_gates(device),
+            *truncate_gates(device),
         ]
-    return sorted(gates, key=lambda gate: gate.point)
+    return sorted(gates, key=lambda gate: int(gate.point))
 
 
 def print_table(gates):
@@ -260,7 +333,7 @@ def print_table(gates):
         measured = f"{gate.measured:.3f} {gate.unit}".strip()
         bar = f"{sign} {gate.bar:.3g} {gate.unit}".strip()
         print(
-            f"{gate.point}  {gate.what:42} {measured:>11}  {bar:10}  {verdict}"
+            f"{gate.point:>2}  {gate.what:42} {measured:>11}  {bar:10}  {verdict}"
             f"  {gate.detail}"
         )
 

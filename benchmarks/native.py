@@ -8,6 +8,7 @@ has loaded: one library, so a Device made in Python serves the C loops.
 import ctypes
 import subprocess
 import time
+from contextlib import closing
 from ctypes import (
     POINTER,
     byref,
@@ -33,6 +34,16 @@ LIBRARY = Path(daxcore.__file__).resolve().parent / "lib" / "libdaxcore.so.0"
 FLOOR, ZERO_PAGE, ZERO_PAGE_PMD, PAGE_CACHE_WARM, PAGE_CACHE_COLD = range(5)
 HOLE_READ, FIRST_WRITE, READ_THEN_WRITE, REFAULT = range(4)
 
+RW_WORKS = (
+    "memcpy in",
+    "pwrite",
+    "os.pwrite",
+    "memcpy out",
+    "pread",
+    "os.pread",
+    "memset",
+    "pread of a hole",
+)
 TREE_WORKS = (
     "flat load, sequential",
     "bare walk, sequential",
@@ -98,6 +109,7 @@ def faults():
     _function(library, "bench_shuffle", None, c_void_p, c_uint64, c_uint64)
     _function(library, "floor_new", c_int, POINTER(c_void_p), c_uint64)
     _function(library, "floor_free", None, c_void_p)
+    _function(library, "floor_clear", c_uint64, c_void_p)
     _function(library, "floor_fault_range", c_int, c_void_p, c_uint64, c_uint64)
     _function(library, "floor_fault_many", c_int, c_void_p, c_void_p, c_size_t)
     return library
@@ -124,6 +136,18 @@ def writebacks():
     _function(library, "writeback_bench_free", None, c_void_p)
     _function(library, "writeback_round", c_int64, c_void_p, c_int)
     _function(library, "writeback_bench_stat", c_uint64, c_void_p, c_char_p)
+    return library
+
+
+@cache
+def rws():
+    """libbench_rw.so with its prototypes."""
+    library = ctypes.CDLL(build() / "libbench_rw.so")
+    new = POINTER(c_void_p)
+    _function(library, "rw_bench_new", c_int, new, c_void_p, c_uint64, c_int)
+    _function(library, "rw_bench_over", c_int, new, c_void_p, c_uint64)
+    _function(library, "rw_bench_free", None, c_void_p)
+    _function(library, "rw_round", c_int64, c_void_p, c_int, c_uint64, c_uint64)
     return library
 
 
@@ -165,6 +189,22 @@ def python_round_ns(device, pages):
         return time.perf_counter_ns() - start
 
 
+def truncate_round_ns(device, size, pages):
+    """Truncate a file, read from end to end before, to nothing."""
+    with device.create_file(size) as file, file.mmap(pages=pages) as mapping:
+        mapping.fault_range(0, size // 4096)
+        start = time.perf_counter_ns()
+        file.truncate(0)
+        return time.perf_counter_ns() - start
+
+
+def floor_truncate_round_ns(pages):
+    """The bare clearing walk over as many pages."""
+    with closing(Floor(pages)) as floor:
+        floor.fault_range(0, pages)
+        return floor.clear_ns()
+
+
 class Floor:
     """A fresh tree and page table of floor.c."""
 
@@ -181,6 +221,10 @@ class Floor:
         """Touch the pages listed."""
         ret = faults().floor_fault_many(self._floor, order.ctypes.data, len(order))
         check(ret, "floor_fault_many")
+
+    def clear_ns(self):
+        """Nanoseconds to empty all leaves and slots."""
+        return faults().floor_clear(self._floor)
 
     def close(self):
         """Free it."""
@@ -226,3 +270,22 @@ class Writeback:
     def close(self):
         """Free it."""
         writebacks().writeback_bench_free(self._bench)
+
+
+class ReadWrite:
+    """A file with blocks in its first `window` bytes and holes behind."""
+
+    def __init__(self, device, window, fd=-1):
+        self._bench = c_void_p()
+        self.window = window
+        ret = rws().rw_bench_new(byref(self._bench), device.c_address, window, fd)
+        check(ret, "rw_bench_new")
+
+    def round_ns(self, work, piece, passes=1):
+        """Nanoseconds of one of RW_WORKS over the window in pieces."""
+        number = RW_WORKS.index(work)
+        return check(rws().rw_round(self._bench, number, piece, passes), work)
+
+    def close(self):
+        """Free it."""
+        rws().rw_bench_free(self._bench)

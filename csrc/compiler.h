@@ -32,6 +32,10 @@
 #define smp_store_release(p, v)	\
 	atomic_store_explicit((p), (v), memory_order_release)
 
+/* Bring a line near that is wanted some microseconds later: not into the first
+ * cache, whose places for lines under way are few and wanted meanwhile. */
+#define prefetch_later(p)	__builtin_prefetch((const void *)(p), 1, 2)
+
 /* Only the compiler is held back; the CPU is dealt with by the heavy side
  * (asym_barrier_heavy() in sys.h). */
 #define barrier()	atomic_signal_fence(memory_order_seq_cst)

@@ -284,18 +284,34 @@ int zero_tail(struct dax_mapping *mapping)
 
 /* ---- alone (both locks exclusive) -------------------------------------------------- */
 
-static bool delete_entry(const struct radix_tree_iter *iter, void *arg)
+struct removal {
+	struct dax_mapping *mapping;
+	uint64_t nr;	/* entries, pages excluded */
+};
+
+static __cold void delete_page(struct dax_mapping *mapping,
+			       const struct radix_tree_iter *iter)
 {
-	struct dax_mapping *mapping = arg;
 	struct dax_slot slot;
 
 	dax_slot_init(&slot, mapping, this_percpu(&mapping->percpu), iter->index);
 	slot.iter = *iter;
 	if (is_foreign(&slot))
-		return true;
-	if (!radix_tree_exceptional_entry(iter->entry))
-		mapping->policy->grab_page(&slot);
+		return;
+	mapping->policy->grab_page(&slot);
 	dax_delete_locked_entry(&slot);
+}
+
+/* Nobody waits for an entry in an exclusive section: no one is to be woken, and
+ * the tree empties the slot. */
+static bool delete_entry(const struct radix_tree_iter *iter, void *arg)
+{
+	struct removal *removal = arg;
+
+	if (likely(radix_tree_exceptional_entry(iter->entry)))
+		removal->nr++;
+	else
+		delete_page(removal->mapping, iter);
 	return true;
 }
 
@@ -399,6 +415,7 @@ static void remove_entries(struct dax_mapping *mapping,
 			   dax_pgoff_t last)
 {
 	struct percpu_area *area = this_percpu(&mapping->percpu);
+	struct removal removal = { .mapping = mapping };
 
 	for (unsigned int i = 0; i < all->nr; i++) {
 		const struct straddler *s = &all->s[i];
@@ -411,7 +428,8 @@ static void remove_entries(struct dax_mapping *mapping,
 			   pages_kept(&s->iter, first, last));
 	}
 	radix_tree_delete_range(&mapping->i_pages, first, last, delete_entry,
-				mapping);
+				&removal);
+	percpu_add(area, DAX_STAT_ENTRY_DELETE, removal.nr);
 }
 
 int remove_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,

@@ -765,9 +765,9 @@ static void clear_slot(struct radix_tree_node *node, unsigned int offset)
 /* The child in @offset was worked on: free it or bring its tags up. */
 static void settle_child(struct delete_range *range,
 			 struct radix_tree_node *node, unsigned int offset,
-			 struct radix_tree_node *child)
+			 struct radix_tree_node *child, bool empty)
 {
-	if (node_is_empty(child)) {
+	if (empty || node_is_empty(child)) {
 		clear_slot(node, offset);
 		node_free(range->root, child);
 		return;
@@ -777,34 +777,65 @@ static void settle_child(struct delete_range *range,
 			node_tag_clear(node, tag, offset);
 }
 
-static void delete_in_node(struct delete_range *range,
+/* Entries of the lowest level: there are most of them.  true: none is left in
+ * the whole node. */
+static bool delete_in_leaf(struct delete_range *range,
+			   struct radix_tree_node *node, dax_pgoff_t base)
+{
+	unsigned int first = range->first > base ?
+				     (unsigned int)(range->first - base) : 0;
+	bool tagged = node_tagged(node, 0) || node_tagged(node, 1);
+	bool empty = first == 0;
+	struct radix_tree_iter iter = { .node = node };
+
+	for (unsigned int i = first; i < RADIX_TREE_MAP_SIZE; i++) {
+		iter.entry = READ_ONCE(node->slots[i]);
+		if (!iter.entry)
+			continue;
+		iter.index = base + i;
+		if (iter.index > range->last)
+			return false;
+		iter.slot = &node->slots[i];
+		if (!range->fn(&iter, range->arg))
+			empty = false;
+		else if (tagged)
+			clear_slot(node, i);
+		else
+			WRITE_ONCE(node->slots[i], NULL);
+	}
+	return empty;
+}
+
+/* true: nothing is left in the node, for certain. */
+static bool delete_in_node(struct delete_range *range,
 			   struct radix_tree_node *node, dax_pgoff_t base)
 {
 	dax_pgoff_t start = range->first > base ? range->first - base : 0;
 	unsigned int offset = (unsigned int)(start >> node->shift);
 
+	if (!node->shift)
+		return delete_in_leaf(range, node, base);
 	for (; offset < RADIX_TREE_MAP_SIZE; offset++) {
 		dax_pgoff_t index = base + ((dax_pgoff_t)offset << node->shift);
 		void *entry = READ_ONCE(node->slots[offset]);
 
 		if (index > range->last)
-			return;
-		if (!entry)
-			continue;
+			break;
 		if (radix_tree_is_internal_node(entry)) {
 			struct radix_tree_node *child = entry_to_node(entry);
 
-			delete_in_node(range, child, index);
-			settle_child(range, node, offset, child);
-			continue;
-		}
-		if (range->fn(&(struct radix_tree_iter){
-				      .index = index, .order = node->shift,
-				      .node = node, .entry = entry,
-				      .slot = &node->slots[offset] },
-			      range->arg))
+			settle_child(range, node, offset, child,
+				     delete_in_node(range, child, index));
+		} else if (entry && range->fn(&(struct radix_tree_iter){
+						      .index = index,
+						      .order = node->shift,
+						      .node = node, .entry = entry,
+						      .slot = &node->slots[offset] },
+					      range->arg)) {
 			clear_slot(node, offset);
+		}
 	}
+	return false;
 }
 
 void radix_tree_delete_range(struct radix_tree_root *root, dax_pgoff_t first,

@@ -302,18 +302,23 @@ static dax_pfn_t leaf_page_pfn(const struct vma_soft *soft, uint64_t leaf,
 
 /* ---- zap ------------------------------------------------------------------------ */
 
-static void zap_leaf(struct dax_vma *vma, leaf_t *leaf, bool even_cows)
+/* Only under invalidate_lock exclusive: no access is inside. */
+static __cold void free_private_copy(struct dax_vma *vma, uint64_t leaf)
+{
+	dax_free(pfn_to_kaddr(leaf_pfn(leaf)));
+	account_cow(vma, -(int64_t)DAX_PAGE_SIZE);
+}
+
+static __always_inline_fn void zap_leaf(struct dax_vma *vma, leaf_t *leaf,
+					bool even_cows)
 {
 	uint64_t old = READ_ONCE(*leaf);
 
 	if (!old || (old & LEAF_ANON && !even_cows))
 		return;
 	smp_store_release(leaf, 0);
-	/* Only under invalidate_lock exclusive: no access is inside. */
-	if (old & LEAF_ANON) {
-		dax_free(pfn_to_kaddr(leaf_pfn(old)));
-		account_cow(vma, -(int64_t)DAX_PAGE_SIZE);
-	}
+	if (unlikely(old & LEAF_ANON))
+		free_private_copy(vma, old);
 }
 
 /* Pages [first, last] lie in one 2 MiB of address space. */
@@ -323,8 +328,10 @@ static void zap_pmd(struct vma_soft *soft, leaf_t *pmd, dax_pgoff_t first,
 	uint64_t word = smp_load_acquire(pmd);
 
 	if (word & LEAF_TABLE) {
-		for (dax_pgoff_t pgoff = first; pgoff <= last; pgoff++)
-			zap_leaf(&soft->vma, pte_of(soft, word, pgoff), even_cows);
+		leaf_t *leaf = pte_of(soft, word, first);
+
+		for (leaf_t *end = leaf + (last - first); leaf <= end; leaf++)
+			zap_leaf(&soft->vma, leaf, even_cows);
 		return;
 	}
 	while (word && !(word & LEAF_TABLE) &&
@@ -386,8 +393,10 @@ static bool mkclean_pmd(struct vma_soft *soft, leaf_t *pmd, dax_pgoff_t first,
 	bool changed = false;
 
 	if (word & LEAF_TABLE) {
-		for (dax_pgoff_t pgoff = first; pgoff <= last; pgoff++)
-			changed |= mkclean_leaf(pte_of(soft, word, pgoff));
+		leaf_t *leaf = pte_of(soft, word, first);
+
+		for (leaf_t *end = leaf + (last - first); leaf <= end; leaf++)
+			changed |= mkclean_leaf(leaf);
 		return changed;
 	}
 	while (cleaned(word) != word)
@@ -422,7 +431,7 @@ static void soft_prefetch(struct dax_vma *vma, dax_pgoff_t pgoff)
 	leaf_t *pte = pte_slot(to_soft(vma), pgoff);
 
 	if (pte)
-		__builtin_prefetch(pte, 1);
+		prefetch_later(pte);
 }
 
 static void soft_split_huge_pmd(struct dax_vma *vma, dax_pgoff_t pgoff)
@@ -804,9 +813,13 @@ static __always_inline_fn int touch_page(struct access *access,
  * order, waiting for them is most of a fault.  invalidate_lock shared. */
 static inline void prefetch_page(struct access *access, dax_pgoff_t pgoff)
 {
+	leaf_t *pte;
+
 	if (!vma_covers(access->vmf.vma, pgoff))
 		return;
-	soft_prefetch(access->vmf.vma, pgoff);
+	pte = pte_slot(to_soft(access->vmf.vma), pgoff);
+	if (pte)
+		__builtin_prefetch(pte, 1);
 	radix_tree_prefetch(&access->vmf.vma->mapping->i_pages, pgoff);
 }
 

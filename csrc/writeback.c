@@ -33,7 +33,7 @@
 #include "iomap.h"
 
 /* Entries held at a time, for one grace period and one fence. */
-enum { WRITEBACK_BATCH = 512, LOOK_AHEAD = 16 };
+enum { WRITEBACK_BATCH = 256, LOOK_AHEAD = 16 };
 
 struct writeback {
 	struct dax_mapping *mapping;
@@ -138,7 +138,7 @@ static void look_ahead(struct writeback *wb, unsigned int nr)
 	found = radix_tree_gang_lookup_tag(&wb->mapping->i_pages, from, wb->last,
 					   DAX_PAGECACHE_TAG_DIRTY, iter, nr);
 	for (unsigned int i = 0; i < found; i++) {
-		__builtin_prefetch((void *)iter[i].slot, 1);
+		prefetch_later(iter[i].slot);
 		prefetch_mapping_page(wb->mapping, iter[i].index);
 	}
 	wb->nr_ahead += found;

@@ -74,6 +74,32 @@ void floor_free(struct floor *fl)
 	dax_free(fl);
 }
 
+/* Empty the words below; free the tables of them if @drop. */
+static void table_clear(struct table *table, unsigned int shift, bool drop)
+{
+	for (unsigned int i = 0; i < FLOOR_SLOTS; i++) {
+		uintptr_t word = READ_ONCE(table->slot[i]);
+
+		if (!word)
+			continue;
+		if (shift)
+			table_clear((void *)word, shift - FLOOR_SHIFT, drop);
+		if (shift && drop)
+			dax_free((void *)word);
+		if (!shift || drop)
+			WRITE_ONCE(table->slot[i], 0);
+	}
+}
+
+uint64_t floor_clear(struct floor *fl)
+{
+	uint64_t start = sys_clock_ns();
+
+	table_clear(fl->page_table, fl->top, false);
+	table_clear(fl->tree, fl->top, true);
+	return sys_clock_ns() - start;
+}
+
 /* Another thread may install first: its table is then the one to use. */
 static __attribute__((noinline)) struct table *
 table_install(_Atomic uintptr_t *slot)

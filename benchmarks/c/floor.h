@@ -29,4 +29,10 @@ DAX_API int floor_fault_range(struct floor *fl, uint64_t pgoff, uint64_t nr);
 DAX_API int floor_fault_many(struct floor *fl, const uint64_t *pgoffs,
 			     size_t nr);
 
+/*
+ * What no truncate can avoid: every leaf and every slot is looked at and
+ * emptied, nodes are freed, page tables stay.  ns of it.
+ */
+DAX_API uint64_t floor_clear(struct floor *fl);
+
 #endif
