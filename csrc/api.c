@@ -10,11 +10,14 @@
 
 #include <errno.h>
 
+#include "clone.h"
 #include "errormsg.h"
 #include "extent_map.h"
 #include "fault.h"
 #include "invalidate.h"
+#include "layout.h"
 #include "page_cache.h"
+#include "pin.h"
 #include "rw.h"
 #include "trace.h"
 #include "vma_soft.h"
@@ -237,6 +240,102 @@ uint32_t dax_mapping_wb_err(const struct dax_mapping *mapping)
 	return READ_ONCE(mapping->wb_err);
 }
 
+int dax_mapping_clone(struct dax_mapping **ret_mapping, struct dax_mapping *src)
+{
+	struct dax_mapping_attr attr = {
+		.struct_size = sizeof(attr), .policy = src->policy->kind,
+	};
+	struct dax_mapping *mapping;
+	int ret;
+
+	clear_errormsg();
+	if (!extent_map_is(READ_ONCE(src->ops)))
+		return dax_error(-EOPNOTSUPP, "only a file over the built-in block map "
+				 "can be cloned; dax_mapping_clone_range() takes others");
+	ret = new_with_extent_map(&mapping, src->dax_dev, &attr);
+	if (ret)
+		return ret;
+	ret = mapping_clone_whole(mapping, src);
+	if (ret)
+		mapping_put(mapping);
+	else
+		*ret_mapping = mapping;
+	return ret;
+}
+
+int dax_mapping_clone_range(struct dax_mapping *dst, dax_loff_t dst_pos,
+			    struct dax_mapping *src, dax_loff_t src_pos,
+			    uint64_t len)
+{
+	clear_errormsg();
+	return mapping_clone_range(dst, dst_pos, src, src_pos, len);
+}
+
+int64_t dax_mapping_dedupe_range(struct dax_mapping *dst, dax_loff_t dst_pos,
+				 struct dax_mapping *src, dax_loff_t src_pos,
+				 uint64_t len)
+{
+	clear_errormsg();
+	return mapping_dedupe_range(dst, dst_pos, src, src_pos, len);
+}
+
+ssize_t dax_pin_pages(struct dax_mapping *mapping, dax_loff_t pos, size_t len,
+		      int write, struct dax_pin *ret_pin)
+{
+	clear_errormsg();
+	return pin_pages(mapping, pos, len, write, ret_pin);
+}
+
+int dax_unpin_pages(struct dax_pin *pin, int dirty)
+{
+	clear_errormsg();
+	return unpin_pages(pin, dirty);
+}
+
+static struct layout_range layout_of(struct dax_mapping *mapping,
+				     dax_pgoff_t first, dax_pgoff_t last)
+{
+	return (struct layout_range){
+		.mapping = mapping, .first = first,
+		.end = last == UINT64_MAX ? last : last + 1,
+	};
+}
+
+int dax_layout_busy_page_range(struct dax_mapping *mapping, dax_pgoff_t first,
+			       dax_pgoff_t last, dax_pgoff_t *ret_index,
+			       dax_pfn_t *ret_pfn)
+{
+	struct layout_range range = layout_of(mapping, first, last);
+	dax_pgoff_t index;
+	dax_pfn_t pfn;
+	int ret;
+
+	clear_errormsg();
+	ret = mapping_lock_both(mapping);
+	if (ret)
+		return ret;
+	ret = layout_busy_page_range(&range, &index, &pfn);
+	mapping_unlock_both(mapping);
+	if (ret == 1 && ret_index)
+		*ret_index = index;
+	if (ret == 1 && ret_pfn)
+		*ret_pfn = pfn;
+	return ret;
+}
+
+int dax_break_layout(struct dax_mapping *mapping, dax_pgoff_t first,
+		     dax_pgoff_t last, int nowait)
+{
+	struct layout_range range = layout_of(mapping, first, last);
+	int ret;
+
+	clear_errormsg();
+	ret = break_layouts(&range, NULL, nowait);
+	if (!ret)
+		mapping_unlock_both(mapping);
+	return ret;
+}
+
 static dax_pfn_t entry_pfn(const void *entry)
 {
 	if (!dax_is_zero_entry(entry))
@@ -294,7 +393,7 @@ int64_t dax_mapping_extents(struct dax_mapping *mapping, dax_loff_t *pos,
 
 static uint64_t gauge(struct dax_mapping *mapping, enum dax_gauge i)
 {
-	bool built_in = mapping->ops == &extent_map_ops;
+	bool built_in = extent_map_is(READ_ONCE(mapping->ops));
 	uint64_t pages = mapping->policy->bytes ? mapping->policy->bytes(mapping) : 0;
 
 	switch (i) {

@@ -401,8 +401,8 @@ void device_put(struct dax_device *dev)
 {
 	if (atomic_fetch_sub_explicit(&dev->refs, 1, memory_order_acq_rel) != 1)
 		return;
-	blocks_fini(&dev->blocks);
 	frames_unregister(dev->pfn_base, dev->size >> DAX_PAGE_SHIFT);
+	blocks_fini(&dev->blocks);
 	sys_unreserve(dev->window, dev->size);
 	device_free(dev);
 }
@@ -500,4 +500,40 @@ int device_prepare_store(struct dax_device *dev, uint64_t offset, uint64_t len)
 		ret = allocate_backing(dev, offset, offset + len);
 	mutex_unlock(&dev->lock);
 	return ret;
+}
+
+/* ---- owners and pins by frame number ---------------------------------------- */
+
+static uint64_t pfn_word(dax_pfn_t pfn)
+{
+	struct dax_device *dev;
+
+	if (likely(!READ_ONCE(frames_ever_shared)))
+		return 0;
+	dev = pfn_device(pfn);
+	return frame_word(&dev->blocks.frames, pfn - dev->pfn_base);
+}
+
+bool pfn_is_shared(dax_pfn_t pfn)
+{
+	return pfn_word(pfn) & FRAME_SHARES;
+}
+
+bool pfn_may_move(dax_pfn_t pfn)
+{
+	return pfn_word(pfn);
+}
+
+void pfn_pin(dax_pfn_t pfn, uint64_t nr)
+{
+	struct dax_device *dev = pfn_device(pfn);
+
+	blocks_pin(&dev->blocks, pfn - dev->pfn_base, nr);
+}
+
+void pfn_unpin(dax_pfn_t pfn, uint64_t nr)
+{
+	struct dax_device *dev = pfn_device(pfn);
+
+	blocks_unpin(&dev->blocks, pfn - dev->pfn_base, nr);
 }

@@ -66,6 +66,15 @@ int64_t direct_access(struct dax_device *dev, dax_pgoff_t pgoff,
  */
 int device_prepare_store(struct dax_device *dev, uint64_t offset, uint64_t len);
 
+/* Owners and pins of frames of some device, by number: blocks.h. */
+bool pfn_is_shared(dax_pfn_t pfn);
+
+/* Is it shared, or was it when somebody began to copy it for a write?  If not
+ * its file keeps it for as long as the caller holds a lock of that. */
+bool pfn_may_move(dax_pfn_t pfn);
+void pfn_pin(dax_pfn_t pfn, uint64_t nr);
+void pfn_unpin(dax_pfn_t pfn, uint64_t nr);
+
 /* Before touching the window at all: -EIO if the backing file shrank. */
 int device_verify(struct dax_device *dev);
 

@@ -6,7 +6,9 @@
  * Locks: caller holds invalidate_lock shared; one entry lock is held from
  *        grab to put, across the block map and the page-table insertion.
  * Kernel: fs/dax.c, dax_iomap_pte_fault() and dax_iomap_pmd_fault() (v4.14).
- * Differs: a failed leaf insertion is an error, also for holes; a PMD zero
+ * Differs: what the block map answers is the truth: a data entry that shows
+ *          another frame goes, leaves first; a failed leaf insertion is an
+ *          error, also for holes; a PMD zero
  *          entry is not left behind when the page-table slot was taken; page
  *          tables are allocated before anything changes; a read-only device
  *          answers a store with -EROFS.
@@ -65,6 +67,41 @@ void insert_mapping_entry(struct dax_vm_fault *vmf, struct dax_slot *slot,
 	if (vmf->write)
 		dax_tag_dirty(slot);
 	dax_test_yield(DAX_TEST_TREE_REPLACED);
+}
+
+/* Some page of a 2 MiB entry shares its block, or is just leaving it. */
+static bool any_may_move(const void *entry)
+{
+	dax_pfn_t pfn = dax_radix_pfn(entry);
+	bool found = false;
+
+	for (dax_pgoff_t i = 0; !found && i < DAX_PMD_NR_PAGES; i++)
+		found = pfn_may_move(pfn + i);
+	return found;
+}
+
+/* A store of 4 KiB would make a 2 MiB entry DIRTY of which other pages are
+ * shared.  They will get blocks of their own: no DIRTY entry shares a block. */
+static bool dirties_shared(const struct dax_slot *slot, bool write)
+{
+	return write && unlikely(READ_ONCE(frames_ever_shared)) &&
+	       slot->iter.order &&
+	       !radix_tree_tag_get(&slot->iter, DAX_PAGECACHE_TAG_DIRTY) &&
+	       any_may_move(slot->iter.entry);
+}
+
+__cold int settle_mapping_entry_slow(struct dax_slot *slot, dax_pfn_t pfn,
+				     unsigned int order, bool write)
+{
+	void *entry = slot->iter.entry;
+
+	if (!radix_tree_exceptional_entry(entry) || !dax_is_data_entry(entry))
+		return 0;
+	if (likely(dax_radix_pfn(entry) + (slot->index - slot->iter.index) == pfn &&
+		   !(order == 0 && dirties_shared(slot, write))))
+		return 0;
+	dax_forget_block(slot);
+	return slot->iter.order > order ? dax_downgrade_entry(slot) : 0;
 }
 
 __cold int block_lost(const struct dax_vm_fault *vmf)
@@ -151,6 +188,19 @@ static int prepare_store(const struct dax_iomap *iomap, dax_loff_t pos,
 				    iomap->addr + (uint64_t)(pos - iomap->offset), len);
 }
 
+/*
+ * Whatever else fails, an entry that shows another block than the block map
+ * does not outlive the fault: the old one may be used again after iomap_end().
+ * @err: what failed so far.
+ */
+static inline int settled(struct dax_slot *slot, dax_pfn_t pfn, unsigned int order,
+		   bool write, int err)
+{
+	int ret = settle_mapping_entry(slot, pfn, order, write);
+
+	return err ? err : ret;
+}
+
 /* ---- 4 KiB ------------------------------------------------------------------ */
 
 static dax_vm_fault_t insert_mapping(struct dax_vm_fault *vmf,
@@ -158,9 +208,11 @@ static dax_vm_fault_t insert_mapping(struct dax_vm_fault *vmf,
 				     const struct dax_iomap *iomap)
 {
 	bool mkwrite = vmf->write && !slot->mapping->policy->pfn_mkwrite;
-	dax_pfn_t pfn;
+	dax_pfn_t pfn = 0;
 	int ret = iomap_page(iomap, vmf_pos(vmf), NULL, &pfn);
 
+	if (!ret || iomap->flags & DAX_IOMAP_F_NEW)
+		ret = settled(slot, pfn, 0, vmf->write, ret);
 	if (!ret && vmf->write)
 		ret = prepare_store(iomap, vmf_pos(vmf), DAX_PAGE_SIZE);
 	if (ret)
@@ -390,6 +442,8 @@ static dax_vm_fault_t pmd_insert_mapping(struct dax_vm_fault *vmf,
 	dax_pfn_t pfn = 0;
 	int reason = pmd_frame(iomap, pos, &pfn);
 
+	if (!reason || iomap->flags & DAX_IOMAP_F_NEW)
+		settled(slot, pfn, DAX_PMD_ORDER, vmf->write, 0);
 	if (!reason && vmf->write && prepare_store(iomap, pos, DAX_PMD_SIZE))
 		reason = DAX_FALLBACK_INSERT_MAPPING;
 	if (reason) {

@@ -21,6 +21,7 @@
 #include "entry_lock.h"
 #include "errormsg.h"
 #include "iomap.h"
+#include "layout.h"
 #include "policy.h"
 
 /* ---- beside faults ------------------------------------------------------------ */
@@ -58,36 +59,68 @@ static bool shows_hole(const void *entry)
 	return !radix_tree_exceptional_entry(entry) || !dax_is_data_entry(entry);
 }
 
-/* 0: gone or not there, -EBUSY: dirty, or a data entry that may stay. */
-static int invalidate_entry(struct dax_slot *slot, bool holes_only)
+/* What is to be invalidated. */
+struct stale {
+	dax_pgoff_t first, last;
+	bool holes_only;
+	dax_pfn_t pfn;		/* of page @first; 0: unknown */
+};
+
+/* Does a data entry show another block than the file has there? */
+static bool wrong_frame(const struct stale *stale,
+			const struct radix_tree_iter *iter)
 {
+	dax_pgoff_t page = iter->index > stale->first ? iter->index : stale->first;
+
+	return stale->pfn &&
+	       dax_radix_pfn(iter->entry) + (page - iter->index) !=
+		       stale->pfn + (page - stale->first);
+}
+
+static bool may_stay(const struct stale *stale, const struct radix_tree_iter *iter)
+{
+	if (shows_hole(iter->entry))
+		return false;
+	return !wrong_frame(stale, iter) &&
+	       (stale->holes_only || entry_is_dirty(iter));
+}
+
+/* 0: gone or not there, -EBUSY: dirty, or a data entry that may stay. */
+static int invalidate_entry(struct dax_slot *slot, const struct stale *stale)
+{
+	bool left;	/* a block that may be used again soon */
 	dax_pgoff_t nr;
 
 	if (!lock_entry(slot))
 		return 0;
 	dax_test_yield(DAX_TEST_INVALIDATE_LOCKED);
-	if (entry_is_dirty(&slot->iter) ||
-	    (holes_only && !shows_hole(slot->iter.entry))) {
+	if (may_stay(stale, &slot->iter)) {
 		put_locked_mapping_entry(slot);
 		return -EBUSY;
 	}
+	left = !shows_hole(slot->iter.entry) && wrong_frame(stale, &slot->iter);
 	nr = (dax_pgoff_t)1 << slot->iter.order;
 	unmap_mapping_pages(slot->mapping, slot->iter.index,
 			    slot->iter.index + nr - 1, false);
+	if (left)
+		percpu_synchronize(&slot->mapping->percpu);
 	dax_delete_locked_entry(slot);
 	return 0;
 }
 
 /* A data entry that nobody is changing needs no look under its lock. */
-static bool settled_data(const void *entry)
+static bool settled_data(const struct stale *stale,
+			 const struct radix_tree_iter *iter)
 {
-	return !shows_hole(entry) && !dax_is_locked(entry);
+	return stale->holes_only && !dax_is_locked(iter->entry) &&
+	       may_stay(stale, iter);
 }
 
 int invalidate_pages_range(struct dax_mapping *mapping,
 			   struct percpu_area *area, dax_pgoff_t first,
-			   dax_pgoff_t last, bool holes_only)
+			   dax_pgoff_t last, bool holes_only, dax_pfn_t pfn)
 {
+	struct stale stale = { first, last, holes_only, pfn };
 	struct radix_tree_iter iter;
 	struct dax_slot slot;
 	int ret = 0;
@@ -96,8 +129,7 @@ int invalidate_pages_range(struct dax_mapping *mapping,
 		dax_pgoff_t end = iter.index + ((dax_pgoff_t)1 << iter.order) - 1;
 
 		dax_slot_init(&slot, mapping, area, iter.index);
-		if (!(holes_only && settled_data(iter.entry)) &&
-		    invalidate_entry(&slot, holes_only))
+		if (!settled_data(&stale, &iter) && invalidate_entry(&slot, &stale))
 			ret = -EBUSY;
 		if (end >= last)
 			break;
@@ -114,6 +146,7 @@ enum { MAX_PIECES = 64 };
 
 struct partial {
 	unsigned int nr;
+	bool unshared;		/* the page's block was made the file's own */
 	struct {
 		struct dax_device *dev;
 		char *kaddr;
@@ -157,6 +190,33 @@ static ssize_t find_piece(struct partial *part, const struct dax_iomap *iomap,
 	return ret ? ret : (ssize_t)len;
 }
 
+/* A write to one page of shared blocks: the file gets one of its own, and
+ * nothing shows the old one any more. */
+static int unshare_page(struct dax_mapping *mapping, dax_pgoff_t page)
+{
+	dax_loff_t pos = (dax_loff_t)(page << DAX_PAGE_SHIFT);
+	struct dax_iomap iomap;
+	int ret = iomap_begin(mapping, pos, DAX_PAGE_SIZE, DAX_IOMAP_WRITE, &iomap);
+
+	if (ret)
+		return ret;
+	if (iomap.type != DAX_IOMAP_MAPPED || !iomap_type_known(&iomap)) {
+		iomap_end(mapping, pos, DAX_PAGE_SIZE, 0, DAX_IOMAP_WRITE, &iomap);
+		return iomap_bad_answer(&iomap, pos);
+	}
+	smp_mb();	/* as before a write: rw.c */
+	invalidate_pages_range(mapping, this_percpu(&mapping->percpu), page, page,
+			       true, iomap_pfn(&iomap, pos));
+	return iomap_end(mapping, pos, DAX_PAGE_SIZE, DAX_PAGE_SIZE,
+			 DAX_IOMAP_WRITE, &iomap);
+}
+
+static bool is_shared(const struct dax_iomap *iomap)
+{
+	return iomap->type == DAX_IOMAP_MAPPED && iomap->flags & DAX_IOMAP_F_SHARED;
+}
+
+/* > 0 bytes done; 0: unshared, to be repeated; or -errno. */
 static ssize_t find_once(struct dax_mapping *mapping, struct partial *part,
 			 dax_loff_t pos, size_t len)
 {
@@ -166,17 +226,23 @@ static ssize_t find_once(struct dax_mapping *mapping, struct partial *part,
 
 	if (ret)
 		return ret;
+	if (is_shared(&iomap) && !part->unshared) {
+		part->unshared = true;
+		iomap_end(mapping, pos, len, 0, DAX_IOMAP_REPORT, &iomap);
+		return unshare_page(mapping, (dax_pgoff_t)pos >> DAX_PAGE_SHIFT);
+	}
 	done = find_piece(part, &iomap, pos, len);
 	ret = iomap_end(mapping, pos, len, done < 0 ? 0 : done, DAX_IOMAP_REPORT,
 			&iomap);
 	return done < 0 || !ret ? done : ret;
 }
 
-/* Bytes [pos, end) lie in one page. */
+/* Bytes [pos, end) lie in one page.  Its block is the file's own afterwards. */
 static int find_partial(struct dax_mapping *mapping, dax_loff_t pos,
 			dax_loff_t end, struct partial *part)
 {
 	part->nr = 0;
+	part->unshared = false;
 	while (pos < end) {
 		ssize_t done = find_once(mapping, part, pos, (size_t)(end - pos));
 
@@ -217,24 +283,6 @@ int zero_tail(struct dax_mapping *mapping)
 }
 
 /* ---- alone (both locks exclusive) -------------------------------------------------- */
-
-static int lock_both(struct dax_mapping *mapping)
-{
-	int ret = i_rwsem_lock_exclusive(mapping);
-
-	if (ret)
-		return ret;
-	ret = mapping_lock_exclusive_nested(mapping);
-	if (ret)
-		i_rwsem_unlock(mapping);
-	return ret;
-}
-
-static void unlock_both(struct dax_mapping *mapping)
-{
-	mapping_unlock_exclusive(mapping);
-	i_rwsem_unlock(mapping);
-}
 
 struct removal {
 	struct dax_mapping *mapping;
@@ -384,9 +432,22 @@ static void remove_entries(struct dax_mapping *mapping,
 	percpu_add(area, DAX_STAT_ENTRY_DELETE, removal.nr);
 }
 
+int remove_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
+			 dax_pgoff_t last)
+{
+	struct straddlers straddlers;
+	int ret = prepare_straddlers(mapping, first, last, &straddlers);
+
+	if (ret)
+		return ret;
+	unmap_pages(mapping, &straddlers, first, last, false);
+	remove_entries(mapping, &straddlers, first, last);
+	return 0;
+}
+
 /* ---- size and blocks ------------------------------------------------------------------ */
 
-static int check_writable(struct dax_mapping *mapping)
+int mapping_check_writable(struct dax_mapping *mapping)
 {
 	struct dax_device *dev = mapping->dax_dev;
 
@@ -498,7 +559,7 @@ static int grow(struct dax_mapping *mapping, dax_loff_t size)
 static int set_size(struct dax_mapping *mapping, dax_loff_t size)
 {
 	dax_loff_t old = i_size_read(mapping);
-	int ret = check_writable(mapping);
+	int ret = mapping_check_writable(mapping);
 
 	if (ret || size == old)
 		return ret;
@@ -507,6 +568,7 @@ static int set_size(struct dax_mapping *mapping, dax_loff_t size)
 
 int mapping_truncate(struct dax_mapping *mapping, dax_loff_t size)
 {
+	struct layout_range behind = { .mapping = mapping, .end = UINT64_MAX };
 	int ret;
 
 	if (size < 0)
@@ -515,11 +577,12 @@ int mapping_truncate(struct dax_mapping *mapping, dax_loff_t size)
 		return dax_error(-EFBIG, "size %" PRId64 " is beyond 2^63-4096", size);
 	if (!mapping->ops->truncate)
 		return not_supported("truncate");
-	ret = lock_both(mapping);
+	behind.first = (dax_pgoff_t)page_end(size) >> DAX_PAGE_SHIFT;
+	ret = break_layouts(&behind, NULL, false);
 	if (ret)
 		return ret;
 	ret = set_size(mapping, size);
-	unlock_both(mapping);
+	mapping_unlock_both(mapping);
 	return ret;
 }
 
@@ -562,7 +625,7 @@ static int punch(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 	dax_pgoff_t first = (dax_pgoff_t)page_end(pos) >> DAX_PAGE_SHIFT;
 	dax_pgoff_t behind = (dax_pgoff_t)end >> DAX_PAGE_SHIFT;
 	struct partial parts[2];
-	int ret = check_writable(mapping);
+	int ret = mapping_check_writable(mapping);
 
 	if (!ret)
 		ret = find_edges(mapping, pos, end, parts);
@@ -577,17 +640,21 @@ static int punch(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 int mapping_punch_hole(struct dax_mapping *mapping, dax_loff_t pos,
 		       uint64_t len)
 {
+	struct layout_range range = { .mapping = mapping };
 	int ret = check_end(pos, len);
 
 	if (ret)
 		return ret;
 	if (!mapping->ops->punch)
 		return not_supported("punch");
-	ret = lock_both(mapping);
+	/* Edges stay where they are; a page in between may be none. */
+	range.first = (dax_pgoff_t)page_end(pos) >> DAX_PAGE_SHIFT;
+	range.end = ((dax_pgoff_t)pos + len) >> DAX_PAGE_SHIFT;
+	ret = break_layouts(&range, NULL, false);
 	if (ret)
 		return ret;
 	ret = punch(mapping, pos, len);
-	unlock_both(mapping);
+	mapping_unlock_both(mapping);
 	return ret;
 }
 
@@ -595,7 +662,7 @@ static int set_aside(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 {
 	dax_loff_t end = pos + (dax_loff_t)len;
 	bool grows = end > i_size_read(mapping);
-	int ret = check_writable(mapping);
+	int ret = mapping_check_writable(mapping);
 
 	if (!ret && grows)
 		ret = tree_extend(mapping, end);
@@ -617,10 +684,10 @@ int mapping_fallocate(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 		return ret;
 	if (!mapping->ops->fallocate)
 		return not_supported("fallocate");
-	ret = lock_both(mapping);
+	ret = mapping_lock_both(mapping);
 	if (ret)
 		return ret;
 	ret = set_aside(mapping, pos, len);
-	unlock_both(mapping);
+	mapping_unlock_both(mapping);
 	return ret;
 }

@@ -4,11 +4,11 @@
  *
  * Locks, outer to inner (all of them: docs/locking.md):
  *   i_rwsem           shared: pread, extents; exclusive: pwrite, truncate,
- *                     punch, fallocate
- *   invalidate_lock   shared: faults, soft loads and stores, entries,
+ *                     punch, fallocate, clone, dedupe
+ *   invalidate_lock   shared: faults, soft loads and stores, pins, entries,
  *                     invalidation beside a pwrite; exclusive: truncate,
- *                     punch, fallocate, mmap, munmap, dontneed, growth of the
- *                     tree
+ *                     punch, fallocate, clone, dedupe, mmap, munmap, dontneed,
+ *                     growth of the tree
  *   entry locks       entry_lock.h, one at a time per thread
  * The first two refuse with -EDEADLK a thread that holds them already.
  */
@@ -38,12 +38,13 @@ struct met_device {
 struct dax_mapping {
 	/* set once */
 	struct dax_device *dax_dev;	/* a reference */
-	const struct dax_iomap_ops *ops;
 	void *private_data;
 	const struct dax_policy *policy;
 	void *policy_data;
 
 	/* read by every fault, seldom written */
+	const struct dax_iomap_ops *_Atomic ops;	/* by its own operations, under
+					 * both locks exclusive */
 	_Atomic dax_loff_t i_size;	/* written under both locks exclusive,
 					 * grown under i_rwsem exclusive */
 	_Atomic uint32_t nr_waiters;	/* threads asleep for its entries */
@@ -108,6 +109,17 @@ int i_rwsem_lock_shared(struct dax_mapping *mapping);
 int i_rwsem_lock_exclusive(struct dax_mapping *mapping);
 void i_rwsem_unlock(struct dax_mapping *mapping);
 
+/*
+ * Both locks exclusive, i_rwsem first; _two: of two files, which may be
+ * one, in the order of their addresses.  Context: no lock held.
+ */
+int mapping_lock_both(struct dax_mapping *mapping);
+void mapping_unlock_both(struct dax_mapping *mapping);
+int mapping_lock_two(struct dax_mapping *a, struct dax_mapping *b);
+void mapping_unlock_two(struct dax_mapping *a, struct dax_mapping *b);
+
+/* -ESTALE in a forked child, else 0. */
+int mapping_check_alive(struct dax_mapping *mapping);
 /* The lock of writeback, outermost of all.  0, -EDEADLK, -ESTALE, -ENOMEM. */
 int wb_lock(struct dax_mapping *mapping);
 void wb_unlock(struct dax_mapping *mapping);

@@ -332,9 +332,23 @@ static dax_vm_fault_t finish_mkwrite(struct dax_vm_fault *vmf,
 	return ret && ret != -EBUSY ? vmf_error(vmf, ret) : DAX_VM_FAULT_NOPAGE;
 }
 
+/* A block of the file's own: it can be written to without asking the block
+ * map.  A DIRTY entry has no others. */
+static bool is_own_block(const struct dax_slot *slot, const void *entry)
+{
+	if (!entry || !radix_tree_exceptional_entry(entry) ||
+	    !dax_is_data_entry(entry))
+		return false;
+	if (radix_tree_tag_get(&slot->iter, DAX_PAGECACHE_TAG_DIRTY))
+		return true;
+	return !slot->iter.order ? !pfn_may_move(dax_radix_pfn(entry))
+				 : !READ_ONCE(frames_ever_shared);
+}
+
 /*
  * Second step of a write.  A page stands there: it is a hole still, and the
- * ordinary fault fills it (page_mkwrite).  Nothing: the access is repeated.
+ * ordinary fault fills it (page_mkwrite); so it does where the block is shared.
+ * Nothing: the access is repeated.
  */
 static dax_vm_fault_t pfn_mkwrite(struct dax_vm_fault *vmf)
 {
@@ -345,8 +359,7 @@ static dax_vm_fault_t pfn_mkwrite(struct dax_vm_fault *vmf)
 	dax_slot_init(&slot, vmf->vma->mapping, vmf->area, vmf->pgoff);
 	do {
 		entry = get_unlocked_mapping_entry(&slot);
-		if (!entry || !radix_tree_exceptional_entry(entry) ||
-		    !dax_is_data_entry(entry)) {
+		if (!is_own_block(&slot, entry)) {
 			put_unlocked_mapping_entry(&slot);
 			if (!entry)
 				trace_dax_pfn_mkwrite_no_entry(vmf, DAX_VM_FAULT_NOPAGE);

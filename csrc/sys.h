@@ -90,6 +90,9 @@ int sys_set_signal(int sig, const struct sigaction *action,
 void futex_wait(_Atomic uint32_t *word, uint32_t val);
 void futex_wake(_Atomic uint32_t *word, int nr);
 
+/* The same; -EINTR when a signal handler ran, else 0. */
+int futex_wait_interruptible(_Atomic uint32_t *word, uint32_t val);
+
 /* A three-state futex mutex: zeroed memory is an unlocked one. */
 struct mutex {
 	_Atomic uint32_t state;	/* 0 free, 1 held, 2 held with sleepers */

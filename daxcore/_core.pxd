@@ -12,6 +12,7 @@ from daxcore.libdaxcore cimport (
     dax_loff_t,
     dax_mapping,
     dax_trace,
+    dax_pin,
     dax_vma,
 )
 
@@ -44,6 +45,20 @@ cdef class File:
     cdef dax_mapping *_hold(self) except NULL
     cdef int _drop(self) except -1
     cdef object _change_blocks(self, range_fn change, object offset, object nbytes)
+
+
+cdef class Pin:
+    cdef object __weakref__
+    cdef dax_pin _pin
+    cdef int _pid
+    cdef Py_ssize_t _exports
+    cdef object _thread
+    cdef readonly File file
+    cdef readonly uint64_t offset
+    cdef readonly size_t nbytes
+    cdef readonly bint write
+
+    cdef int _unpin(self, bint dirty) except? -1
 
 
 cdef class Mmap:

@@ -10,6 +10,7 @@ library without the GIL under a reference of its own, and wrap the result.
 Loops over pages are the library's.
 """
 
+import _thread
 import enum
 import errno
 import os
@@ -19,6 +20,7 @@ cimport cython
 from cpython.buffer cimport (
     PyBUF_SIMPLE,
     PyBUF_WRITABLE,
+    PyBuffer_FillInfo,
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
@@ -58,6 +60,9 @@ cdef enum:
     CHUNK_PAGES = 1 << 20
     MAX_ROWS = 1 << 16
     MAX_TRACE_EVENTS = 1 << 24
+
+cdef int errno_EINTR = errno.EINTR
+cdef int errno_EBADE = errno.EBADE
 
 cdef uint64_t MAX_FILE_SIZE = INT64_MAX - DAX_PAGE_SIZE + 1
 
@@ -99,6 +104,17 @@ TraceEvent = enum.IntEnum(
 )
 TraceEvent.__doc__ = "The kernel's fs_dax trace events: column event of a trace."
 
+IomapFlag = enum.IntFlag(
+    "IomapFlag",
+    {
+        "NEW": DAX_IOMAP_F_NEW,
+        "DIRTY": DAX_IOMAP_F_DIRTY,
+        "SHARED": DAX_IOMAP_F_SHARED,
+    },
+    module="daxcore",
+)
+IomapFlag.__doc__ = "Remarks of a block map on a range: column flags of extents()."
+
 cdef dict _POLICIES = {
     "zero-page": DAX_POLICY_ZERO_PAGE,
     "page-cache": DAX_POLICY_PAGE_CACHE,
@@ -128,9 +144,9 @@ _ENTRY_COLUMNS = {
     "itemsize": sizeof(dax_entry_info),
 }
 _EXTENT_COLUMNS = {
-    "names": ["offset", "length", "device_offset", "type"],
-    "formats": ["i8", "u8", "u8", "u4"],
-    "offsets": [0, 8, 16, 24],
+    "names": ["offset", "length", "device_offset", "type", "flags"],
+    "formats": ["i8", "u8", "u8", "u4", "u4"],
+    "offsets": [0, 8, 16, 24, 28],
     "itemsize": sizeof(dax_extent),
 }
 
@@ -852,13 +868,20 @@ cdef class File:
 
         Raises
         ------
+        BufferError
+            This thread has pinned pages beyond the new end: it would wait
+            for itself.
         OSError
-            EFBIG: above 2**63 - 4096; EROFS, ENXIO, what the block map says.
+            EFBIG: above 2**63 - 4096; ENOSPC: the last page is shared with a
+            clone and there is no block for a copy; EROFS, ENXIO, what the
+            block map says.
 
         Notes
         -----
-        GIL released; waits for faults in progress.
-        Source: ``truncate_setsize`` in mm/truncate.c (v4.14).
+        GIL released; waits for faults in progress, and until no page beyond
+        the new end is pinned.  Ctrl-C ends that wait.
+        Source: ``truncate_setsize`` in mm/truncate.c (v4.14),
+        ``dax_break_layout`` in fs/dax.c (v6.15).
         """
         cdef int64_t c_size
         cdef dax_mapping *mapping
@@ -868,8 +891,12 @@ cdef class File:
         c_size = _position(size, "size")
         mapping = self._hold()
         try:
-            with nogil:
-                ret = dax_mapping_truncate(mapping, c_size)
+            _check_own_pins(mapping, -(-c_size // DAX_PAGE_SIZE), UINT64_MAX)
+            ret = -errno_EINTR
+            while ret == -errno_EINTR:
+                PyErr_CheckSignals()
+                with nogil:
+                    ret = dax_mapping_truncate(mapping, c_size)
             check(ret, self.device.path)
         finally:
             with nogil:
@@ -891,7 +918,8 @@ cdef class File:
 
         Notes
         -----
-        GIL released; waits for faults in progress.
+        GIL released; waits for faults in progress.  Blocks shared with a
+        clone stay shared: a store to them may still end in ENOSPC.
         """
         self._change_blocks(dax_mapping_fallocate, offset, nbytes)
 
@@ -907,13 +935,18 @@ cdef class File:
 
         Raises
         ------
+        BufferError
+            This thread has pinned one of the pages: it would wait for itself.
         OSError
-            EROFS, ENXIO; NotSupportedError if the block map cannot.
+            ENOSPC: an edge is shared with a clone and there is no block for a
+            copy; EROFS, ENXIO; NotSupportedError if the block map cannot.
 
         Notes
         -----
-        GIL released; waits for faults in progress.
-        Source: ``ext4_punch_hole`` in fs/ext4/inode.c (v4.14).
+        GIL released; waits for faults in progress, and until no page that is
+        to be freed is pinned.  Ctrl-C ends that wait.
+        Source: ``ext4_punch_hole`` in fs/ext4/inode.c (v4.14),
+        ``dax_break_layout`` in fs/dax.c (v6.15).
         """
         self._change_blocks(dax_mapping_punch_hole, offset, nbytes)
 
@@ -1039,12 +1072,193 @@ cdef class File:
             raise ValueError("nbytes must be greater than 0, is 0")
         mapping = self._hold()
         try:
-            with nogil:
-                ret = change(mapping, pos, length)
+            if change is dax_mapping_punch_hole:
+                _check_own_pins(mapping, -(-pos // DAX_PAGE_SIZE),
+                                (<uint64_t>pos + length) // DAX_PAGE_SIZE)
+            ret = -errno_EINTR
+            while ret == -errno_EINTR:
+                PyErr_CheckSignals()
+                with nogil:
+                    ret = change(mapping, pos, length)
             check(ret, self.device.path)
         finally:
             with nogil:
                 dax_mapping_put(mapping)
+
+    def clone(self):
+        """Make a file that shows the same bytes, sharing the blocks.
+
+        No byte is copied.  The first store to a page, in either file, gives
+        that file a block of its own.
+
+        Returns
+        -------
+        File
+            On the same device, of the same size and policy.
+
+        Raises
+        ------
+        BufferError
+            This thread has pinned a page of the file: it would wait for
+            itself.
+        NotSupportedError
+            The file has a block map of its own.
+        OSError
+            EROFS, ENXIO.
+
+        Notes
+        -----
+        GIL released; waits for faults in progress, and until no page of the
+        file is pinned.  Ctrl-C ends that wait.  A store to a shared page may
+        end in ENOSPC.
+        Source: ``xfs_file_remap_range`` in fs/xfs/xfs_file.c (v6.0).
+
+        Examples
+        --------
+        >>> import daxcore
+        >>> with daxcore.Device.memory(1 << 20) as dev:
+        ...     with dev.create_file(8192) as file:
+        ...         file.pwrite(b"both", 0)
+        ...         with file.clone() as copy:
+        ...             copy.pwrite(b"mine", 0)
+        ...             file.pread(4, 0), copy.pread(4, 0)
+        4
+        4
+        (b'both', b'mine')
+        """
+        self._ensure_open()
+        return _clone_file(self)
+
+    def clone_range(self, offset, other, other_offset=0, nbytes=None):
+        """Let a range of the file show the bytes of a range of another.
+
+        Parameters
+        ----------
+        offset : int
+            Byte of this file; multiple of 4096.
+        other : File
+            On the same device; may be this file if the ranges do not overlap.
+        other_offset : int
+            Byte of `other`; multiple of 4096.
+        nbytes : int, optional
+            Bytes; a multiple of 4096, or up to the end of `other` if this
+            file does not reach behind the range.  Default is up to the end.
+
+        Raises
+        ------
+        ValueError
+            Not aligned or negative.
+        BufferError
+            This thread has pinned a page of either range.
+        NotSupportedError
+            A file has a block map that cannot share.
+        OSError
+            EINVAL: the ranges overlap, or leave `other`, or end in a page;
+            EXDEV: another device; ENOSPC, EROFS, ENXIO.
+
+        Notes
+        -----
+        GIL released; waits as :meth:`clone` does.  The file grows if the
+        range ends behind its end.
+        Source: ``generic_remap_file_range_prep`` in fs/remap_range.c (v6.0),
+        for FICLONERANGE.
+        """
+        cdef uint64_t length = 0
+
+        if nbytes is not None:
+            length = _unsigned(nbytes, "nbytes")
+            if length == 0:
+                return
+        _remap(self, offset, other, other_offset, length, False)
+
+    def dedupe(self, offset, other, other_offset, nbytes):
+        """Share the blocks of two ranges if their bytes are the same.
+
+        Pages that are zero in both become holes of both.
+
+        Parameters
+        ----------
+        offset : int
+            Byte of this file, whose blocks are given up; multiple of 4096.
+        other : File
+            On the same device, whose blocks stay.
+        other_offset : int
+            Byte of `other`; multiple of 4096.
+        nbytes : int
+            Bytes; a multiple of 4096, or up to the end of both files.
+
+        Returns
+        -------
+        int
+            Bytes that are shared now: `nbytes`, or 0 if the ranges differ.
+
+        Raises
+        ------
+        ValueError
+            Not aligned or negative.
+        BufferError
+            This thread has pinned a page of either range.
+        NotSupportedError
+            A file has a block map that cannot share.
+        OSError
+            EINVAL: the ranges overlap, or leave a file, or end in a page;
+            EXDEV: another device; EROFS, ENXIO, EIO.
+
+        Notes
+        -----
+        GIL released; waits as :meth:`clone` does.  Compared under the locks
+        of both files.
+        Source: ``dax_dedupe_file_range_compare`` in fs/dax.c (v6.0), for
+        FIDEDUPERANGE.
+        """
+        return _remap(self, offset, other, other_offset,
+                      _unsigned(nbytes, "nbytes"), True)
+
+    def pin(self, offset, nbytes, write=False):
+        """Look at bytes of the file where they are on the device.
+
+        Parameters
+        ----------
+        offset : int
+            Byte of the file, before its end.
+        nbytes : int
+            Bytes wanted; greater than 0.
+        write : bool
+            Allow stores: blocks are allocated where there are none, and
+            copied where they are shared with a clone.
+
+        Returns
+        -------
+        Pin
+            A buffer of what lies together there: `nbytes`, or fewer.
+
+        Raises
+        ------
+        ValueError
+            `offset` negative or not before the end of file, `nbytes` 0 or
+            negative.
+        OSError
+            ENOSPC: the device is full; EROFS, ENXIO, what the block map says.
+
+        Notes
+        -----
+        GIL released.  While a page is pinned, calls that would free its block
+        or share it with a clone wait.  Without `write` a hole shows the common
+        zero page.
+        Source: ``pin_user_pages_fast`` in mm/gup.c (v6.0).
+
+        Examples
+        --------
+        >>> import daxcore
+        >>> with daxcore.Device.memory(1 << 20) as dev:
+        ...     with dev.create_file(8192) as file:
+        ...         with file.pin(0, 8192, write=True) as pin:
+        ...             memoryview(pin)[:5] = b"store"
+        ...         file.pread(5, 0)
+        b'store'
+        """
+        self._ensure_open()
+        return _pin_file(self, offset, nbytes, write)
 
     def entries(self):
         """Return a snapshot of the radix tree.
@@ -1091,8 +1305,10 @@ cdef class File:
         -------
         ndarray, structured, shape (extents,)
             Columns ``offset`` i8 and ``length`` u8 (bytes of the file),
-            ``device_offset`` u8 (bytes of the device, 0 for a hole) and
-            ``type`` u4 (:class:`IomapType`); merged, in order of offset.
+            ``device_offset`` u8 (bytes of the device, 0 for a hole),
+            ``type`` u4 (:class:`IomapType`) and ``flags`` u4
+            (:class:`IomapFlag`: SHARED where blocks are shared with a
+            clone); merged, in order of offset.
 
         Raises
         ------
@@ -1235,6 +1451,264 @@ cdef class File:
                 _warn_unclosed(repr(self))
         finally:
             self._drop()
+
+
+cdef File _clone_file(File src):
+    cdef File self = File.__new__(File)
+    cdef dax_mapping *mapping = src._hold()
+    cdef int ret = -errno_EINTR
+
+    try:
+        _check_own_pins(mapping, 0, UINT64_MAX)
+        while ret == -errno_EINTR:
+            PyErr_CheckSignals()
+            with nogil:
+                ret = dax_mapping_clone(&self._mapping, mapping)
+        check(ret, src.device.path)
+    finally:
+        with nogil:
+            dax_mapping_put(mapping)
+    self._pid = getpid()
+    self._wb_err = dax_mapping_wb_err(self._mapping)
+    self.device = src.device
+    self.device._nr_open += 1
+    self.policy = src.policy
+    return self
+
+
+cdef int64_t _remap(File dst, object offset, object other, object other_offset,
+                    uint64_t length, bint dedupe) except -1:
+    """Clone or dedupe; length 0: up to the end of the source."""
+    cdef int64_t dst_pos, src_pos, ret = -errno_EINTR
+    cdef dax_mapping *to
+    cdef dax_mapping *src
+    cdef File file
+
+    if not isinstance(other, File):
+        raise TypeError(f"other must be a File, not {type(other).__name__}")
+    file = other
+    dst._ensure_open()
+    dst_pos = _aligned(offset, "offset")
+    src_pos = _aligned(other_offset, "other_offset")
+    src = file._hold()
+    try:
+        to = dst._hold()
+        try:
+            _check_own_range(to, dst_pos, length)
+            _check_own_range(src, src_pos, length)
+            while ret == -errno_EINTR:
+                PyErr_CheckSignals()
+                with nogil:
+                    if dedupe:
+                        ret = dax_mapping_dedupe_range(
+                            to, dst_pos, src, src_pos, length)
+                    else:
+                        ret = dax_mapping_clone_range(
+                            to, dst_pos, src, src_pos, length)
+            if dedupe and ret == -errno_EBADE:
+                return 0
+            return check(ret, dst.device.path)
+        finally:
+            with nogil:
+                dax_mapping_put(to)
+    finally:
+        with nogil:
+            dax_mapping_put(src)
+
+
+# ---- pinned pages ---------------------------------------------------------
+
+# Frames that a thread has pinned: {thread: {id of Pin: (first, behind last)}}.
+cdef dict _pins = {}
+
+
+cdef int _check_own_range(dax_mapping *mapping, int64_t pos, uint64_t length) except -1:
+    cdef uint64_t end = UINT64_MAX
+
+    if length:
+        end = -(-(<uint64_t>pos + length) // DAX_PAGE_SIZE)
+    return _check_own_pins(mapping, pos // DAX_PAGE_SIZE, end)
+
+
+cdef int _check_own_pins(dax_mapping *mapping, uint64_t first, uint64_t end) except -1:
+    """Refuse to wait for a pin that only the waiting thread could release."""
+    cdef dax_pfn_t pfn = 0
+    cdef int busy = 1
+    own = _pins.get(_thread.get_ident())
+
+    while own and first < end:
+        with nogil:
+            busy = dax_layout_busy_page_range(mapping, first, end - 1, &first, &pfn)
+        if check(busy) == 0:
+            return 0
+        for start, behind in own.values():
+            if start <= pfn < behind:
+                raise BufferError(
+                    f"page {first} of the file is pinned by this thread: "
+                    "release the Pin first")
+        first += 1
+    return 0
+
+
+cdef Pin _pin_file(File file, object offset, object nbytes, bint write):
+    cdef Pin self = Pin.__new__(Pin)
+    cdef int64_t pos = _position(offset, "offset")
+    cdef uint64_t wanted = _unsigned(nbytes, "nbytes")
+    cdef dax_mapping *mapping
+    cdef ssize_t ret
+
+    if wanted == 0:
+        raise ValueError("nbytes must be greater than 0, is 0")
+    mapping = file._hold()
+    try:
+        with nogil:
+            ret = dax_pin_pages(mapping, pos, wanted, write, &self._pin)
+        check(ret, file.device.path)
+        if ret == 0:
+            raise ValueError(
+                f"offset must be below the file's size of "
+                f"{dax_mapping_size(mapping)}, is {pos}")
+    finally:
+        with nogil:
+            dax_mapping_put(mapping)
+    self._pid = getpid()
+    self.file = file
+    file.device._nr_open += 1
+    self.offset = pos
+    self.nbytes = ret
+    self.write = write
+    self._thread = _thread.get_ident()
+    if self._pin.pfn >= 1 << 28:  # of a device: a zero page is nobody's
+        _pins.setdefault(self._thread, {})[id(self)] = (
+            self._pin.pfn,
+            self._pin.pfn + (pos % DAX_PAGE_SIZE + ret + DAX_PAGE_SIZE - 1)
+            // DAX_PAGE_SIZE,
+        )
+    return self
+
+
+@cython.no_gc_clear  # the file is needed until the end
+cdef class Pin:
+    """Bytes of a file where they are on the device: a buffer.
+
+    Made by :meth:`File.pin`.  ``memoryview(pin)`` and ``numpy.frombuffer(pin)``
+    see the device's memory itself, read-only unless it was pinned to write.
+
+    Attributes
+    ----------
+    file : File
+    offset : int
+        Byte of the file.
+    nbytes : int
+        Bytes; ``len(pin)``.
+    write : bool
+        Stores are allowed.
+    """
+
+    def __init__(self):
+        raise TypeError("use File.pin()")
+
+    cdef int _unpin(self, bint dirty) except? -1:
+        """Give the frames back; a negative errno: they are not."""
+        cdef int ret
+
+        with nogil:
+            ret = dax_unpin_pages(&self._pin, dirty)
+        if ret == 0:
+            own = _pins.get(self._thread, {})
+            own.pop(id(self), None)
+            if not own:
+                _pins.pop(self._thread, None)
+            self.file.device._nr_open -= 1
+        return ret
+
+    def release(self):
+        """Unpin the pages; releasing twice is releasing once.
+
+        Pages pinned to write are marked dirty again: what was stored since
+        the last fsync is written back by the next.
+
+        Raises
+        ------
+        BufferError
+            A memoryview or an array of it is alive.
+        MemoryError, OSError
+            The pages could not be marked dirty; they are unpinned all the
+            same.
+
+        Notes
+        -----
+        GIL released.  From any thread.
+        Source: ``unpin_user_pages_dirty_lock`` in mm/gup.c (v6.0).
+        """
+        cdef int ret
+
+        if self._pin.len == 0:
+            return
+        if self._exports:
+            raise BufferError(
+                f"{self._exports} buffer(s) of the Pin are in use: release them first")
+        ret = self._unpin(True)
+        if ret:
+            try:
+                check(ret, self.file.device.path)
+            finally:
+                self._unpin(False)
+
+    @property
+    def released(self):
+        """True once released."""
+        return self._pin.len == 0
+
+    @property
+    def pfn(self):
+        """Frame number of the first byte's page."""
+        return self._pin.pfn
+
+    def __len__(self):
+        return self.nbytes
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        if self._pin.len == 0:
+            raise ValueError("Pin is released")
+        if self._pid != getpid():
+            raise ForkError(errno.ESTALE, "the Pin was made before a fork()")
+        PyBuffer_FillInfo(buffer, self, self._pin.kaddr, self._pin.len,
+                          not self.write, flags)
+        self._exports += 1
+
+    def __releasebuffer__(self, Py_buffer *buffer):
+        self._exports -= 1
+
+    def __enter__(self):
+        if self._pin.len == 0:
+            raise ValueError("Pin is released")
+        return self
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        try:
+            self.release()
+        except BufferError:
+            if exc_type is None:  # its traceback holds the buffers
+                raise
+
+    def __repr__(self):
+        if self._pin.len == 0:
+            return "<daxcore.Pin released>"
+        mode = "write" if self.write else "read"
+        return f"<daxcore.Pin offset={self.offset} nbytes={self.nbytes} {mode}>"
+
+    def __reduce__(self):
+        raise _unpicklable(self, "open its device, make the file and pin it")
+
+    def __dealloc__(self):
+        if self._pin.len == 0 or self._pid != getpid():
+            return
+        try:
+            _warn_unclosed(repr(self))
+        finally:
+            if self._unpin(True):
+                self._unpin(False)
 
 
 cdef object _table(list chunks, object columns):

@@ -162,6 +162,7 @@ cdef extern from "daxcore/types.h" nogil:
         int (*sync)(dax_mapping *mapping, void *private_data)
         int (*remap)(
                 dax_mapping *mapping, void *private_data, dax_loff_t pos,
+                dax_mapping *src, void *src_private_data, dax_loff_t src_pos,
                 uint64_t len)
         void (*free)(dax_mapping *mapping, void *private_data)
 
@@ -186,6 +187,14 @@ cdef extern from "daxcore/types.h" nogil:
         int error
         int reason
         dax_loff_t offset
+
+    struct dax_pin:
+        dax_mapping *mapping
+        void *kaddr
+        dax_pfn_t pfn
+        dax_loff_t pos
+        size_t len
+        int write
 
     struct dax_entry_info:
         dax_pgoff_t index
@@ -273,6 +282,23 @@ cdef extern from "daxcore.h" nogil:
             dax_mapping *mapping, dax_loff_t pos, uint64_t len)
     int dax_mapping_fsync(dax_mapping *mapping, uint32_t *since)
     uint32_t dax_mapping_wb_err(const dax_mapping *mapping)
+    int dax_mapping_clone(dax_mapping **ret_mapping, dax_mapping *src)
+    int dax_mapping_clone_range(
+            dax_mapping *dst, dax_loff_t dst_pos, dax_mapping *src,
+            dax_loff_t src_pos, uint64_t len)
+    int64_t dax_mapping_dedupe_range(
+            dax_mapping *dst, dax_loff_t dst_pos, dax_mapping *src,
+            dax_loff_t src_pos, uint64_t len)
+    ssize_t dax_pin_pages(
+            dax_mapping *mapping, dax_loff_t pos, size_t len, int write,
+            dax_pin *ret_pin)
+    int dax_unpin_pages(dax_pin *pin, int dirty)
+    int dax_layout_busy_page_range(
+            dax_mapping *mapping, dax_pgoff_t first, dax_pgoff_t last,
+            dax_pgoff_t *ret_index, dax_pfn_t *ret_pfn)
+    int dax_break_layout(
+            dax_mapping *mapping, dax_pgoff_t first, dax_pgoff_t last,
+            int nowait)
     int64_t dax_mapping_entries(
             dax_mapping *mapping, dax_pgoff_t *index, dax_entry_info *buf,
             size_t nr)

@@ -15,12 +15,13 @@ FLOORS = {
     2: "radix_tree waitqueue entry percpu copy_mc",
     3: "device frames blocks persist flush flush_x86 flush_generic zero_page vma",
     4: "mapping entry_lock policy iomap fs_dax",
-    5: "fault page_cache rw writeback invalidate",
+    5: "fault page_cache rw writeback invalidate layout clone pin",
     6: "vma_soft vma_real uffd extent_map sparse_file",
     7: "version api",
 }
 INSIDE = {
     "device": {"blocks", "flush", "frames", "persist"},
+    "blocks": {"frames"},
     "flush_generic": {"flush"},
     "flush_x86": {"flush"},
     "persist": {"device", "flush"},
@@ -33,6 +34,9 @@ INSIDE = {
     "page_cache": {"fault"},
     "rw": {"invalidate"},
     "trace": {"errormsg", "sys"},
+    "invalidate": {"layout"},
+    "clone": {"invalidate", "layout", "rw", "writeback"},
+    "pin": {"fault"},
     "vma_real": {"uffd"},
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -231,11 +231,15 @@ DAX_API ssize_t dax_mapping_pwrite(struct dax_mapping *mapping,
  * dax_mapping_truncate() - set the size of the file
  *
  * Shrinking removes entries, page-table leaves (private copies too) and
- * blocks beyond the new end, and zeroes the rest of the last page.
+ * blocks beyond the new end, and zeroes the rest of the last page.  It waits
+ * until no frame of those blocks is pinned: a thread that has pinned one waits
+ * for itself.
  *
  * Context: i_rwsem and invalidate_lock exclusive; may sleep; GIL: no.
  * Return: 0; -EINVAL (size negative), -EFBIG (above 2^63-4096), -EROFS,
- * -ENXIO, -ENOMEM, -EDEADLK, -ESTALE, or what the block map returned.
+ * -ENXIO, -ENOMEM, -EINTR (a signal handler ran while it waited for a pin),
+ * -ENOSPC (the last page is shared and there is no block for a copy),
+ * -EDEADLK, -ESTALE, or what the block map returned.
  * Since: 0.1
  */
 DAX_API int dax_mapping_truncate(struct dax_mapping *mapping,
@@ -244,11 +248,16 @@ DAX_API int dax_mapping_truncate(struct dax_mapping *mapping,
 /**
  * dax_mapping_fallocate() - allocate zeroed blocks; grows the file if needed
  * dax_mapping_punch_hole() - free the whole pages inside a range, zero the
- * partial ones at its edges; the size stays
+ * partial ones at its edges; the size stays.  Waits until no frame of the whole
+ * pages is pinned
+ *
+ * What fallocate finds allocated stays as it is: where blocks are shared with a
+ * clone a store may still find the device full.
  *
  * Context: i_rwsem and invalidate_lock exclusive; may sleep; GIL: no.
- * Return: 0; -EINVAL (negative, or length 0), -EFBIG, -ENOSPC, -EROFS,
- * -ENXIO, -ENOMEM, -EOPNOTSUPP (block map has no such call), -EDEADLK,
+ * Return: 0; -EINVAL (negative, or length 0), -EFBIG, -ENOSPC (for punch: an
+ * edge is shared and there is no block for a copy), -EROFS, -ENXIO, -ENOMEM,
+ * -EINTR (punch: a signal handler ran while it waited for a pin), -EOPNOTSUPP (block map has no such call), -EDEADLK,
  * -ESTALE, or what the block map returned.
  * Since: 0.1
  */
@@ -312,6 +321,147 @@ DAX_API int dax_mapping_fsync(struct dax_mapping *mapping, uint32_t *since);
 
 /* Where a cursor of dax_mapping_fsync() starts.  Context: any.  Since: 0.2 */
 DAX_API uint32_t dax_mapping_wb_err(const struct dax_mapping *mapping);
+
+/**
+ * dax_mapping_clone() - make a file that shows the same bytes
+ * @ret_mapping: receives the new file, on the same device, with the policy of
+ *               @src (a page pool is cold)
+ * @src: file over the built-in block map
+ *
+ * No byte is copied: both files share their blocks, until one of them stores to
+ * a page, which then gets a block of its own.  That may end in -ENOSPC, also
+ * where the file had a block before.  Waits until no frame of @src is pinned: a
+ * thread that has pinned one waits for itself.
+ *
+ * Context: i_rwsem and invalidate_lock of @src exclusive; may sleep; GIL: no.
+ * Return: 0; -EOPNOTSUPP (a block map of the embedder's), -EROFS, -ENXIO,
+ * -ENOMEM, -EINTR (a signal handler ran while it waited for a pin), -EDEADLK,
+ * -ESTALE.
+ * Since: 0.2
+ */
+DAX_API int dax_mapping_clone(struct dax_mapping **ret_mapping,
+			      struct dax_mapping *src);
+
+/**
+ * dax_mapping_clone_range() - let a range show the bytes of another
+ * @dst: file
+ * @dst_pos: byte position, multiple of 4096
+ * @src: file on the same device; may be @dst, if the ranges do not overlap
+ * @src_pos: byte position, multiple of 4096
+ * @len: bytes, multiple of 4096, or up to the end of @src if @dst does not
+ *       reach behind the range; 0: up to the end of @src
+ *
+ * As dax_mapping_clone(), of a part: FICLONERANGE.  @dst grows if the range
+ * ends behind its end.  Whole or not at all.
+ *
+ * Context: i_rwsem and invalidate_lock of both exclusive; may sleep; GIL: no.
+ * Return: 0; -EINVAL (alignment, overlap, a range that leaves @src), -EFBIG,
+ * -EXDEV (another device), -EOPNOTSUPP (no block map that can), -ENOSPC (the
+ * last page of @dst had to be zeroed behind its end, and was shared), -EROFS,
+ * -ENXIO, -EIO, -ENOMEM, -EINTR, -EDEADLK, -ESTALE, or what the block map
+ * returned.
+ * Since: 0.2
+ */
+DAX_API int dax_mapping_clone_range(struct dax_mapping *dst, dax_loff_t dst_pos,
+				    struct dax_mapping *src, dax_loff_t src_pos,
+				    uint64_t len);
+
+/**
+ * dax_mapping_dedupe_range() - share the blocks of two ranges that are equal
+ * @dst: file whose blocks are given up
+ * @dst_pos: byte position, multiple of 4096
+ * @src: file on the same device whose blocks stay
+ * @src_pos: byte position, multiple of 4096
+ * @len: bytes, multiple of 4096, or up to the end of both files
+ *
+ * Compares under the locks, so that nothing changes in between: FIDEDUPERANGE.
+ * Pages that are zero in both become holes of both.
+ *
+ * Context: i_rwsem and invalidate_lock of both exclusive; may sleep; GIL: no.
+ * Return: @len; -EBADE (the bytes differ; nothing was changed), and as
+ * dax_mapping_clone_range().
+ * Since: 0.2
+ */
+DAX_API int64_t dax_mapping_dedupe_range(struct dax_mapping *dst,
+					 dax_loff_t dst_pos,
+					 struct dax_mapping *src,
+					 dax_loff_t src_pos, uint64_t len);
+
+/**
+ * dax_pin_pages() - look at bytes of a file where they are
+ * @mapping: file
+ * @pos: byte position
+ * @len: bytes wanted
+ * @write: 0 to load, 1 to store
+ * @ret_pin: receives address, frame and length
+ *
+ * Gives the bytes from @pos on that lie together on the device, @len at most
+ * and not behind the end of the file.  Until dax_unpin_pages() what frees these
+ * blocks or lets a clone share them waits.  With @write the pages get blocks of
+ * the file's own and are DIRTY; without, a hole shows a common zero page, of
+ * which 4 KiB or 2 MiB lie together, and no block is allocated.
+ *
+ * A pin shows a frame.  If the file leaves that for another (a store to a
+ * shared block, a store to a hole) a pin to read goes on showing the old one.
+ *
+ * Context: invalidate_lock shared, then entry locks; may sleep; GIL: no.
+ * Return: bytes, 0 at or past the end of the file (nothing is pinned); -EINVAL
+ * (@pos negative, or a block map whose extents begin within pages), -ENOSPC,
+ * -EROFS, -ENXIO, -EIO, -ENOMEM, -EDEADLK, -ESTALE, or what the block map
+ * returned, if that was of the first page.
+ * Since: 0.2
+ */
+DAX_API ssize_t dax_pin_pages(struct dax_mapping *mapping, dax_loff_t pos,
+			      size_t len, int write, struct dax_pin *ret_pin);
+
+/**
+ * dax_unpin_pages() - done with them
+ * @pin: of dax_pin_pages(); its length becomes 0
+ * @dirty: 1: bytes were stored, mark the pages DIRTY (needs a pin to write); 0:
+ *         none were since the last writeback
+ *
+ * Context: invalidate_lock shared, then entry locks; may sleep; GIL: no.
+ * Return: 0; or the pin stays: -ESTALE (after fork), and only with @dirty
+ * -ENOMEM, -EDEADLK, or what the block map returned.
+ * Since: 0.2
+ */
+DAX_API int dax_unpin_pages(struct dax_pin *pin, int dirty);
+
+/**
+ * dax_layout_busy_page_range() - is a frame of a range pinned?
+ * @mapping: file
+ * @first: first page
+ * @last: last page, inclusive
+ * @ret_index: receives the page that is, or NULL
+ * @ret_pfn: receives its frame, or NULL
+ *
+ * Context: i_rwsem and invalidate_lock exclusive for a moment; GIL: no.
+ * Return: 1 or 0; -EDEADLK, -ESTALE, -ENOMEM, or what the block map returned.
+ * Since: 0.2
+ */
+DAX_API int dax_layout_busy_page_range(struct dax_mapping *mapping,
+				       dax_pgoff_t first, dax_pgoff_t last,
+				       dax_pgoff_t *ret_index,
+				       dax_pfn_t *ret_pfn);
+
+/**
+ * dax_break_layout() - wait until no frame of a range is pinned
+ * @mapping: file
+ * @first: first page
+ * @last: last page, inclusive
+ * @nowait: 1: do not wait
+ *
+ * What truncate, punch_hole, clone and dedupe do before they begin.  True at
+ * the moment it is said.
+ *
+ * Context: i_rwsem and invalidate_lock exclusive for moments; may sleep, with
+ * no lock held; GIL: no.
+ * Return: 0; -EBUSY (@nowait), -EINTR (a signal handler ran), -EDEADLK,
+ * -ESTALE, -ENOMEM, or what the block map returned.
+ * Since: 0.2
+ */
+DAX_API int dax_break_layout(struct dax_mapping *mapping, dax_pgoff_t first,
+			     dax_pgoff_t last, int nowait);
 
 /**
  * dax_mapping_entries() - snapshot of the radix tree

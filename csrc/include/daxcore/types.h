@@ -202,6 +202,16 @@ struct dax_iomap {
  * fallocate: allocate blocks for [pos, pos+len).  punch: free the whole pages
  *   of the range.  truncate: free all from the page of @size rounded up.
  *   These are called with no fault in progress in the file.
+ * remap: the bytes [pos, pos+len) are from now on those of [src_pos,
+ *   src_pos+len) of @src, whose table has the same remap; it may be the same
+ *   file.  Both positions are multiples of 4096, the end may lie in a page.
+ *   Whole or not at all.  Called with no fault, read or write in progress in
+ *   either file, and with no entry in the tree for a page of either range.
+ *
+ * A block map that shares blocks says so (DAX_IOMAP_F_SHARED) when asked with
+ * REPORT, and when asked with WRITE answers with a block of the file's own,
+ * NEW, that has the bytes already.  It keeps the old block from being used
+ * again until iomap_end: then no mapping shows it any more.
  */
 struct dax_iomap_ops {
 	size_t struct_size;	/* sizeof(struct dax_iomap_ops) */
@@ -219,7 +229,8 @@ struct dax_iomap_ops {
 			dax_loff_t size);
 	int (*sync)(struct dax_mapping *mapping, void *private_data);
 	int (*remap)(struct dax_mapping *mapping, void *private_data,
-		     dax_loff_t pos, uint64_t len);
+		     dax_loff_t pos, struct dax_mapping *src,
+		     void *src_private_data, dax_loff_t src_pos, uint64_t len);
 	void (*free)(struct dax_mapping *mapping, void *private_data);
 };
 
@@ -265,6 +276,16 @@ struct dax_entry_info {
 	uint8_t towrite;
 	uint8_t page;		/* a page pointer (page-cache policy) */
 	uint8_t reserved;
+};
+
+/* Bytes of a file where they are, from dax_pin_pages() to dax_unpin_pages(). */
+struct dax_pin {
+	struct dax_mapping *mapping;	/* a reference */
+	void *kaddr;		/* address of the first byte */
+	dax_pfn_t pfn;		/* frame of it; a zero frame for a hole */
+	dax_loff_t pos;		/* bytes in the file */
+	size_t len;		/* bytes from there; 0: nothing is pinned */
+	int write;		/* 1: may be stored to */
 };
 
 /* One row of dax_mapping_extents().  Holes are rows too. */
