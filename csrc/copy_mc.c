@@ -101,3 +101,19 @@ int zero_mc(void *to, size_t n)
 	recovery = NULL;
 	return 0;
 }
+
+/* A compare-and-swap is a store to the MMU whatever it finds. */
+int touch_mc(void *page)
+{
+	_Atomic char *byte = page;
+	sigjmp_buf buf;
+	char old;
+
+	if (sigsetjmp(buf, 0))
+		return refused();
+	recovery = &buf;
+	old = READ_ONCE(*byte);
+	atomic_compare_exchange_strong(byte, &old, old);
+	recovery = NULL;
+	return 0;
+}

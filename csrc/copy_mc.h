@@ -21,4 +21,8 @@ int copy_mc_arm(void);
 int copy_mc(void *to, const void *from, size_t n);
 int zero_mc(void *to, size_t n);
 
+/* Store to a page what it holds, so that the medium gives it a block and later
+ * stores find one.  0 or -EIO. */
+int touch_mc(void *page);
+
 #endif
