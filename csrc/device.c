@@ -132,6 +132,57 @@ int device_memory(struct dax_device **ret_dev, uint64_t size)
 	return 0;
 }
 
+/* ---- one sparse file ------------------------------------------------------ */
+
+int device_window(struct dax_device **ret_dev, const char *path, int fd,
+		  uint64_t size, bool readonly)
+{
+	struct dax_device *dev = device_alloc(path, DEVICE_SPARSE);
+	void *window;
+	int ret;
+
+	if (!dev)
+		return dax_error(-ENOMEM, "no memory for a device");
+	ret = sys_map_shared(&window, fd, size, !readonly);
+	if (ret) {
+		ret = dax_error(ret, "%s: cannot map %" PRIu64 " bytes: %s", path, size,
+				strerror(-ret));
+		goto err_free;
+	}
+	/* Or the kernel brings in the 2 MiB around each page touched. */
+	sys_advise_random(window, size);
+	ret = frames_register(window, size >> DAX_PAGE_SHIFT, &dev->pfn_base);
+	if (ret)
+		goto err_unmap;
+	dev->window = window;
+	dev->size = size;
+	dev->readonly = readonly;
+	dev->fd = fd;
+	*ret_dev = dev;
+	return 0;
+
+err_unmap:
+	sys_unreserve(window, size);
+err_free:
+	device_free(dev);
+	return ret;
+}
+
+int device_make_writable(struct dax_device *dev, int fd)
+{
+	int ret = sys_remap_shared(dev->window, fd, dev->size);
+
+	if (!ret) {
+		sys_advise_random(dev->window, dev->size);
+		ret = sys_dup_over(fd, dev->fd);
+	}
+	if (ret < 0)
+		return dax_error(ret, "%s: cannot map it for writing: %s", dev->path,
+				 strerror(-ret));
+	dev->readonly = false;
+	return 0;
+}
+
 /* ---- /dev/dax ---------------------------------------------------------- */
 
 static uint64_t read_sysfs_u64(const char *dir, const char *name)
@@ -295,7 +346,8 @@ void device_put(struct dax_device *dev)
 {
 	if (atomic_fetch_sub_explicit(&dev->refs, 1, memory_order_acq_rel) != 1)
 		return;
-	blocks_fini(&dev->blocks);
+	if (dev->kind != DEVICE_SPARSE)
+		blocks_fini(&dev->blocks);
 	frames_unregister(dev->pfn_base, dev->size >> DAX_PAGE_SHIFT);
 	sys_unreserve(dev->window, dev->size);
 	device_free(dev);

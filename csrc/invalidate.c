@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include "copy_mc.h"
 #include "entry_lock.h"
@@ -201,13 +202,40 @@ static dax_loff_t page_end(dax_loff_t pos)
 			    ~(uint64_t)(DAX_PAGE_SIZE - 1));
 }
 
+/* A file system zeroes what is left of a page itself, and better: a store by
+ * way of memory may take blocks for all of the kernel's large page. */
+static bool zeroes_itself(const struct dax_mapping *mapping)
+{
+	return mapping->hooks;
+}
+
+/* 1: all bytes are zero, 0: some are not, -EIO. */
+static int partial_is_zero(const struct partial *part)
+{
+	static const char zeroes[DAX_PAGE_SIZE];
+	char buf[DAX_PAGE_SIZE];
+	int ret = 0;
+
+	for (unsigned int i = 0; !ret && i < part->nr; i++) {
+		ret = copy_mc(buf, part->piece[i].kaddr, part->piece[i].len);
+		if (!ret && memcmp(buf, zeroes, part->piece[i].len))
+			return 0;
+	}
+	return ret ? ret : 1;
+}
+
+/* Not every file system zeroes what was stored past the end. */
 int zero_tail(struct dax_mapping *mapping)
 {
 	dax_loff_t size = i_size_read(mapping);
 	struct partial tail;
 	int ret = find_partial(mapping, size, page_end(size), &tail);
 
-	return ret ? ret : zero_partial(&tail);
+	if (!ret && tail.nr && zeroes_itself(mapping))
+		ret = partial_is_zero(&tail);
+	if (ret)
+		return ret < 0 ? ret : 0;
+	return zero_partial(&tail);
 }
 
 /* ---- alone (both locks exclusive) -------------------------------------------------- */
@@ -222,6 +250,14 @@ static int lock_both(struct dax_mapping *mapping)
 	if (ret)
 		i_rwsem_unlock(mapping);
 	return ret;
+}
+
+/* The device itself is looked at under the locks, by check_writable(). */
+static int verify_and_lock(struct dax_mapping *mapping)
+{
+	int ret = mapping->hooks ? mapping->hooks->verify(mapping) : 0;
+
+	return ret ? ret : lock_both(mapping);
 }
 
 static void unlock_both(struct dax_mapping *mapping)
@@ -325,9 +361,11 @@ static int truncate_blocks(struct dax_mapping *mapping, dax_loff_t size)
 static int shrink(struct dax_mapping *mapping, dax_loff_t size)
 {
 	dax_pgoff_t first = (dax_pgoff_t)page_end(size) >> DAX_PAGE_SHIFT;
-	struct partial tail;
-	int ret = find_partial(mapping, size, page_end(size), &tail);
+	struct partial tail = { .nr = 0 };
+	int ret = 0;
 
+	if (!zeroes_itself(mapping))
+		ret = find_partial(mapping, size, page_end(size), &tail);
 	if (!ret)
 		ret = truncate_blocks(mapping, size);
 	if (ret)
@@ -351,6 +389,30 @@ static int grow(struct dax_mapping *mapping, dax_loff_t size)
 	return 0;
 }
 
+int mapping_follow_size(struct dax_mapping *mapping, dax_loff_t size)
+{
+	int ret = tree_extend(mapping, size);
+
+	if (ret)
+		return ret;
+	if (size < atomic_exchange(&mapping->i_size, size))
+		remove_pages(mapping, (dax_pgoff_t)page_end(size) >> DAX_PAGE_SHIFT,
+			     UINT64_MAX >> DAX_PAGE_SHIFT, true);
+	return 0;
+}
+
+int mapping_run_alone(struct dax_mapping *mapping,
+		      int (*fn)(struct dax_mapping *mapping, void *arg), void *arg)
+{
+	int ret = lock_both(mapping);
+
+	if (ret)
+		return ret;
+	ret = fn(mapping, arg);
+	unlock_both(mapping);
+	return ret;
+}
+
 static int set_size(struct dax_mapping *mapping, dax_loff_t size)
 {
 	dax_loff_t old = i_size_read(mapping);
@@ -371,7 +433,7 @@ int mapping_truncate(struct dax_mapping *mapping, dax_loff_t size)
 		return dax_error(-EFBIG, "size %" PRId64 " is beyond 2^63-4096", size);
 	if (!mapping->ops->truncate)
 		return not_supported("truncate");
-	ret = lock_both(mapping);
+	ret = verify_and_lock(mapping);
 	if (ret)
 		return ret;
 	ret = set_size(mapping, size);
@@ -401,7 +463,8 @@ static int punch(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 	struct partial parts[2];
 	int ret = check_writable(mapping);
 
-	if (!ret)
+	parts[0].nr = parts[1].nr = 0;
+	if (!ret && !zeroes_itself(mapping))
 		ret = find_edges(mapping, pos, end, parts);
 	if (!ret)
 		ret = iomap_result(mapping->ops->punch(mapping, mapping->private_data,
@@ -423,7 +486,7 @@ int mapping_punch_hole(struct dax_mapping *mapping, dax_loff_t pos,
 		return ret;
 	if (!mapping->ops->punch)
 		return not_supported("punch");
-	ret = lock_both(mapping);
+	ret = verify_and_lock(mapping);
 	if (ret)
 		return ret;
 	ret = punch(mapping, pos, len);
@@ -457,7 +520,7 @@ int mapping_fallocate(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 		return ret;
 	if (!mapping->ops->fallocate)
 		return not_supported("fallocate");
-	ret = lock_both(mapping);
+	ret = verify_and_lock(mapping);
 	if (ret)
 		return ret;
 	ret = set_aside(mapping, pos, len);

@@ -18,6 +18,16 @@ int invalidate_pages_range(struct dax_mapping *mapping,
 			   struct percpu_area *area, dax_pgoff_t first,
 			   dax_pgoff_t last, bool holes_only);
 
+/* Call @fn with i_rwsem and invalidate_lock exclusive.  What @fn returned, or
+ * -EDEADLK, -ESTALE, -ENOMEM.  Context: no lock held. */
+int mapping_run_alone(struct dax_mapping *mapping,
+		      int (*fn)(struct dax_mapping *mapping, void *arg), void *arg);
+
+/* The medium has another size already: let the file have it, without entries
+ * and leaves (private copies too) beyond.  Context: both locks exclusive.
+ * 0 or -ENOMEM. */
+int mapping_follow_size(struct dax_mapping *mapping, dax_loff_t size);
+
 /* Let the tree hold pages up to a new size.  Takes invalidate_lock exclusive
  * if that means growing it.  Context: i_rwsem exclusive.  0, -ENOMEM, -EDEADLK, -ESTALE. */
 int mapping_reserve_size(struct dax_mapping *mapping, dax_loff_t size);
