@@ -17,6 +17,7 @@ from ._core import (
     File,
     IomapType,
     Mmap,
+    open,
     version,
 )
 from ._errors import (
@@ -45,6 +46,7 @@ __all__ = [
     "__version__",
     "get_include",
     "get_library_dir",
+    "open",
 ]
 
 __version__ = version()
