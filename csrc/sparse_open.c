@@ -68,6 +68,8 @@ static int open_fd(struct opening *op)
 	if (fd == -ENOENT && op->flags & DAX_OPEN_TRUNCATE) {
 		fd = sys_create_new(op->path);
 		op->made = fd >= 0;
+		if (fd == -EEXIST)	/* somebody was faster */
+			fd = sys_open(op->path, true);
 	}
 	if (fd < 0)
 		return dax_error(fd, "%s: %s", op->path, strerror(-fd));
@@ -95,8 +97,9 @@ static int check_kind(struct opening *op)
 static int lock_failed(const struct opening *op, int err)
 {
 	if (err == -EBUSY)
-		return dax_error(err, "%s: open %s elsewhere (by process %d)", op->path,
-				 for_writing(op) ? "" : "for writing",
+		return dax_error(err, "%s: locked %s (by process %d)", op->path,
+				 for_writing(op) ? "by another that has it open" :
+						   "for writing",
 				 sys_lock_holder(op->fd));
 	return dax_error(err, "%s: cannot lock: %s", op->path, strerror(-err));
 }

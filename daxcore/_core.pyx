@@ -757,7 +757,8 @@ cdef class File:
         if self.mode is not None and not _MODES[self.mode]:
             raise OSError(
                 errno.EROFS,
-                f"opened with mode {self.mode!r}: nothing is stored to the file",
+                f"opened with mode {self.mode!r}: nothing is stored to the file "
+                "(what is mapped with shared=False may be written)",
                 self.path,
             )
         return 0

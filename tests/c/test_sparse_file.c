@@ -1074,7 +1074,7 @@ static void locked_by_others(void)
 	EQ(real_size(), MIB);
 	release(pid, pipe_fd);
 	pid = holder(LOCK_SH, &pipe_fd);
-	refused(path, 0, WRITE, -EBUSY, "open");
+	refused(path, 0, WRITE, -EBUSY, "by another that has it open");
 	mapping = open_flags(0);		/* readers are many */
 	EQ(get(mapping, 0), 0);
 	EQ(dax_mapping_open(&again, path, 0, WRITE), -EBUSY);
