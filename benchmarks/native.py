@@ -8,7 +8,17 @@ has loaded: one library, so a Device made in Python serves the C loops.
 import ctypes
 import subprocess
 import time
-from ctypes import POINTER, byref, c_double, c_int, c_size_t, c_uint64, c_void_p
+from ctypes import (
+    POINTER,
+    byref,
+    c_char_p,
+    c_double,
+    c_int,
+    c_int64,
+    c_size_t,
+    c_uint64,
+    c_void_p,
+)
 from functools import cache
 from pathlib import Path
 
@@ -105,6 +115,18 @@ def trees():
     return library
 
 
+@cache
+def writebacks():
+    """libbench_writeback.so with its prototypes."""
+    library = ctypes.CDLL(build() / "libbench_writeback.so")
+    new = library.writeback_bench_new
+    _function(library, new.__name__, c_int, POINTER(c_void_p), c_uint64, c_uint64)
+    _function(library, "writeback_bench_free", None, c_void_p)
+    _function(library, "writeback_round", c_int64, c_void_p, c_int)
+    _function(library, "writeback_bench_stat", c_uint64, c_void_p, c_char_p)
+    return library
+
+
 def check(ret, what):
     """`ret` unless it is -errno."""
     if ret < 0:
@@ -183,3 +205,24 @@ class Tree:
     def close(self):
         """Free it."""
         trees().tree_bench_free(self._bench)
+
+
+class Writeback:
+    """A file with an entry for every page, some of them to be dirty."""
+
+    def __init__(self, entries, dirty):
+        self._bench = c_void_p()
+        ret = writebacks().writeback_bench_new(byref(self._bench), entries, dirty)
+        check(ret, "writeback_bench_new")
+
+    def round_ns(self, bare):
+        """Store to the pages; nanoseconds to make that durable, or of the loop."""
+        return check(writebacks().writeback_round(self._bench, bare), "writeback")
+
+    def stat(self, name):
+        """One of File.stats()."""
+        return writebacks().writeback_bench_stat(self._bench, name.encode())
+
+    def close(self):
+        """Free it."""
+        writebacks().writeback_bench_free(self._bench)

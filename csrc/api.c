@@ -18,6 +18,7 @@
 #include "rw.h"
 #include "sparse_file.h"
 #include "vma_soft.h"
+#include "writeback.h"
 
 const char *dax_errormsg(void)
 {
@@ -37,6 +38,12 @@ int dax_device_memory(struct dax_device **ret_dev, uint64_t size)
 {
 	clear_errormsg();
 	return device_memory(ret_dev, size);
+}
+
+int dax_device_emulate_pmem(struct dax_device **ret_dev, uint64_t size)
+{
+	clear_errormsg();
+	return device_emulate_pmem(ret_dev, size);
 }
 
 void dax_device_get(struct dax_device *dev)
@@ -83,6 +90,11 @@ int dax_device_alive(const struct dax_device *dev)
 int dax_device_readonly(const struct dax_device *dev)
 {
 	return dev->readonly;
+}
+
+const char *dax_device_durability(const struct dax_device *dev)
+{
+	return dev->durability;
 }
 
 unsigned int dax_device_nr_files(const struct dax_device *dev)
@@ -206,6 +218,31 @@ int dax_mapping_punch_hole(struct dax_mapping *mapping, dax_loff_t pos,
 {
 	clear_errormsg();
 	return mapping_punch_hole(mapping, pos, len);
+}
+
+int dax_mapping_zero_range(struct dax_mapping *mapping, dax_loff_t pos,
+			   uint64_t len)
+{
+	clear_errormsg();
+	return mapping_zero_range(mapping, pos, len);
+}
+
+int64_t dax_mapping_writeback(struct dax_mapping *mapping, dax_loff_t pos,
+			      uint64_t len)
+{
+	clear_errormsg();
+	return mapping_writeback(mapping, pos, len);
+}
+
+int dax_mapping_fsync(struct dax_mapping *mapping, uint32_t *since)
+{
+	clear_errormsg();
+	return mapping_fsync(mapping, since);
+}
+
+uint32_t dax_mapping_wb_err(const struct dax_mapping *mapping)
+{
+	return READ_ONCE(mapping->wb_err);
 }
 
 static dax_pfn_t entry_pfn(const void *entry)

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "errormsg.h"
@@ -22,8 +23,16 @@ static struct mutex arm_lock;
 static _Atomic bool armed;
 static struct sigaction before;
 
+/* A copy in progress: where to go on, and what of it is the caller's memory. */
+struct guard {
+	sigjmp_buf recovery;
+	const char *user;
+	size_t n;
+	volatile int error;	/* set by the handler */
+};
+
 /* Set while the thread is inside a guarded copy. */
-static __thread sigjmp_buf *volatile recovery;
+static __thread struct guard *volatile guard;
 
 /* What is not ours goes on as if we were not here. */
 static void pass_to_previous(int sig, siginfo_t *info, void *context)
@@ -39,9 +48,15 @@ static void pass_to_previous(int sig, siginfo_t *info, void *context)
 
 static void on_sigbus(int sig, siginfo_t *info, void *context)
 {
-	if (recovery)
-		siglongjmp(*recovery, 1);
-	pass_to_previous(sig, info, context);
+	struct guard *g = guard;
+
+	if (!g) {
+		pass_to_previous(sig, info, context);
+		return;
+	}
+	g->error = (uintptr_t)info->si_addr - (uintptr_t)g->user < g->n ? -EFAULT
+									 : -EIO;
+	siglongjmp(g->recovery, 1);
 }
 
 int copy_mc_arm(void)
@@ -63,57 +78,71 @@ int copy_mc_arm(void)
 	return ret;
 }
 
-static __cold int refused(void)
+static __cold int refused(const struct guard *g)
 {
-	recovery = NULL;
-	return dax_error(-EIO, "the medium refused an access (SIGBUS): the backing file "
+	int error = g->error;
+
+	guard = NULL;
+	if (error == -EFAULT)
+		return dax_error(error, "the caller's buffer cannot be accessed (SIGBUS): "
+				 "it maps a file that was truncated, or the like");
+	return dax_error(error, "the medium refused an access (SIGBUS): the backing file "
 			 "was truncated, its file system is full, or it is broken");
+}
+
+void move_bytes(void *to, const void *from, size_t n)
+{
+	memcpy(to, from, n);
+}
+
+void zero_bytes(void *to, const void *unused, size_t n)
+{
+	(void)unused;
+	memset(to, 0, n);
+}
+
+static int guarded(move_fn move, void *to, const void *from, size_t n,
+		   const void *user)
+{
+	struct guard g = { .user = user, .n = n };
+
+	if (sigsetjmp(g.recovery, 0))
+		return refused(&g);
+	guard = &g;
+	move(to, from, n);
+	guard = NULL;
+	return 0;
 }
 
 int copy_mc(void *to, const void *from, size_t n)
 {
-	sigjmp_buf buf;
-
-	if (!smp_load_acquire(&armed)) {
-		memcpy(to, from, n);
-		return 0;
-	}
-	if (sigsetjmp(buf, 0))
-		return refused();
-	recovery = &buf;
+	if (smp_load_acquire(&armed))
+		return guarded(move_bytes, to, from, n, to);
 	memcpy(to, from, n);
-	recovery = NULL;
 	return 0;
 }
 
-int zero_mc(void *to, size_t n)
+int move_mc(move_fn move, void *to, const void *from, size_t n)
 {
-	sigjmp_buf buf;
-
-	if (!smp_load_acquire(&armed)) {
-		memset(to, 0, n);
-		return 0;
-	}
-	if (sigsetjmp(buf, 0))
-		return refused();
-	recovery = &buf;
-	memset(to, 0, n);
-	recovery = NULL;
+	if (smp_load_acquire(&armed))
+		return guarded(move, to, from, n, from);
+	move(to, from, n);
 	return 0;
 }
 
-/* A compare-and-swap is a store to the MMU whatever it finds. */
-int touch_mc(void *page)
+/* A compare-and-swap is a store to the MMU, whatever it finds; one that adds
+ * nothing a compiler may take for a load. */
+static void touch_byte(void *page, const void *unused, size_t n)
 {
 	_Atomic char *byte = page;
-	sigjmp_buf buf;
-	char old;
+	char old = READ_ONCE(*byte);
 
-	if (sigsetjmp(buf, 0))
-		return refused();
-	recovery = &buf;
-	old = READ_ONCE(*byte);
+	(void)unused;
+	(void)n;
 	atomic_compare_exchange_strong(byte, &old, old);
-	recovery = NULL;
-	return 0;
+}
+
+int touch_mc(void *page)
+{
+	return move_mc(touch_byte, page, NULL, 1);
 }

@@ -4,8 +4,8 @@
  *
  * A store to a mapped file that was truncated by somebody, whose file system
  * is full, or whose medium is broken, is SIGBUS.  These copies turn it into
- * -EIO.  Over plain memory (no device but memfds was ever opened) they are
- * memcpy() and memset().
+ * -EIO, and into -EFAULT where it was the caller's own memory that failed.
+ * Over plain memory (no device but memfds was ever opened) nothing is guarded.
  */
 #ifndef DAXCORE_COPY_MC_H
 #define DAXCORE_COPY_MC_H
@@ -17,9 +17,19 @@
  * 0 or -errno. */
 int copy_mc_arm(void);
 
-/* 0, or -EIO: the medium refused, an unknown part was copied. */
+/* Bytes from the medium.  0, -EIO or -EFAULT: an unknown part was copied. */
 int copy_mc(void *to, const void *from, size_t n);
-int zero_mc(void *to, size_t n);
+
+/* How bytes are moved: memcpy(), or past the cache. */
+typedef void (*move_fn)(void *to, const void *from, size_t n);
+
+/* Bytes to the medium by @move (a memset()-like one ignores @from).  0, -EIO
+ * or -EFAULT: an unknown part was stored. */
+int move_mc(move_fn move, void *to, const void *from, size_t n);
+
+/* Two of them. */
+void move_bytes(void *to, const void *from, size_t n);
+void zero_bytes(void *to, const void *unused, size_t n);
 
 /* Store to a page what it holds, so that the medium gives it a block and later
  * stores find one.  0 or -EIO. */

@@ -13,12 +13,14 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "copy_mc.h"
 #include "errormsg.h"
+#include "flush.h"
 #include "frames.h"
 
 enum { PREPARE_CHUNK = 8 << 20 };
@@ -47,10 +49,17 @@ static struct dax_device *device_alloc(const char *path, enum device_kind kind)
 	return dev;
 }
 
+static size_t unsynced_bytes(const struct dax_device *dev)
+{
+	return (dev->size / DAX_PAGE_SIZE + 63) / 64 * sizeof(uint64_t);
+}
+
 static void device_free(struct dax_device *dev)
 {
 	if (dev->fd >= 0)
 		sys_close(dev->fd);
+	sys_unreserve(dev->unsynced, unsynced_bytes(dev));
+	sys_unreserve(dev->syncing, unsynced_bytes(dev));
 	dax_free(dev->path);
 	dax_free(dev);
 }
@@ -68,13 +77,84 @@ static int check_size(uint64_t size, uint64_t alignment)
 	return 0;
 }
 
+/* ---- durability -------------------------------------------------------- */
+
+static void set_persist(struct dax_device *dev, const struct persist_ops *ops,
+			const char *fmt, ...) __printf(3, 4);
+
+static void set_persist(struct dax_device *dev, const struct persist_ops *ops,
+			const char *fmt, ...)
+{
+	va_list args;
+
+	dev->persist = ops;
+	va_start(args, fmt);
+	vsnprintf(dev->durability, sizeof(dev->durability), fmt, args);
+	va_end(args);
+}
+
+static int choose_fdatasync(struct dax_device *dev, const char *why)
+{
+	void *unsynced, *syncing;
+
+	set_persist(dev, &persist_file, "fdatasync: a file behind the page cache (%s)",
+		    why);
+	if (sys_reserve(&unsynced, unsynced_bytes(dev)))
+		goto err;
+	dev->unsynced = unsynced;
+	if (sys_reserve(&syncing, unsynced_bytes(dev)))
+		goto err;
+	dev->syncing = syncing;
+	return 0;
+
+err:
+	return dax_error(-ENOMEM, "no address space to remember what of %" PRIu64
+			 " bytes is not durable yet", dev->size);
+}
+
+/* The window of a file, and what that says of its medium. */
+static int map_file(struct dax_device *dev, void **ret_window)
+{
+	const struct flush_ops *flush = flush_select();
+	int ret = -EOPNOTSUPP;
+
+	if (!dev->readonly && flush)
+		ret = sys_map_sync(ret_window, dev->fd, dev->size);
+	if (!ret) {
+		set_persist(dev, &persist_pmem, "%s: %s", flush->name,
+			    dev->kind == DEVICE_DAX
+				    ? "a /dev/dax node is persistent memory"
+				    : "the file is persistent memory (MAP_SYNC)");
+		return 0;
+	}
+	ret = sys_map_shared(ret_window, dev->fd, dev->size, !dev->readonly);
+	if (ret)
+		return ret;
+	if (dev->readonly) {
+		set_persist(dev, &persist_memory, "none needed: the device is read-only");
+		return 0;
+	}
+	ret = choose_fdatasync(dev, flush ? "mmap(2) does not grant MAP_SYNC"
+					  : "no cache-line write-back is known for "
+					    "this CPU");
+	if (ret)
+		sys_unreserve(*ret_window, dev->size);
+	return ret;
+}
+
+static int map_window(struct dax_device *dev, void **ret_window)
+{
+	if (dev->kind != DEVICE_MEMORY)
+		return map_file(dev, ret_window);
+	return sys_map_shared(ret_window, dev->fd, dev->size, true);
+}
+
 /* Map the window, number its frames, count its blocks. */
 static int device_map(struct dax_device *dev, bool stained)
 {
 	void *window;
-	int ret;
+	int ret = map_window(dev, &window);
 
-	ret = sys_map_shared(&window, dev->fd, dev->size, !dev->readonly);
 	if (ret)
 		return dax_error(ret, "%s: cannot map %" PRIu64 " bytes: %s",
 				 dev->path, dev->size, strerror(-ret));
@@ -82,6 +162,7 @@ static int device_map(struct dax_device *dev, bool stained)
 	ret = frames_register(window, dev->size >> DAX_PAGE_SHIFT, &dev->pfn_base);
 	if (ret)
 		goto err_unmap;
+	frames_set_device(dev->pfn_base, dev->size >> DAX_PAGE_SHIFT, dev);
 	ret = blocks_init(&dev->blocks, dev->size >> DAX_PAGE_SHIFT, stained);
 	if (ret)
 		goto err_unregister;
@@ -113,7 +194,7 @@ static int memory_setup(struct dax_device *dev, uint64_t size)
 	return device_map(dev, false);
 }
 
-int device_memory(struct dax_device **ret_dev, uint64_t size)
+static int memory_open(struct dax_device **ret_dev, uint64_t size)
 {
 	struct dax_device *dev;
 	int ret = check_size(size, DAX_PAGE_SIZE);
@@ -132,40 +213,75 @@ int device_memory(struct dax_device **ret_dev, uint64_t size)
 	return 0;
 }
 
+int device_memory(struct dax_device **ret_dev, uint64_t size)
+{
+	int ret = memory_open(ret_dev, size);
+
+	if (!ret)
+		set_persist(*ret_dev, &persist_memory,
+			    "none: memory, which is gone with the process");
+	return ret;
+}
+
+int device_emulate_pmem(struct dax_device **ret_dev, uint64_t size)
+{
+	const struct flush_ops *flush = flush_select();
+	int ret;
+
+	if (!flush)
+		return dax_error(-EOPNOTSUPP, "no cache-line write-back is known for this "
+				 "CPU");
+	ret = memory_open(ret_dev, size);
+	if (!ret)
+		set_persist(*ret_dev, &persist_pmem, "%s: memory treated as persistent, "
+			    "gone with the process all the same", flush->name);
+	return ret;
+}
+
 /* ---- one sparse file ------------------------------------------------------ */
+
+/* Where the window is, and what that says of its medium. */
+static int map_sparse(struct dax_device *dev, int fd)
+{
+	void *window;
+	int ret = choose_fdatasync(dev, "a sparse file");
+
+	if (ret)
+		return ret;
+	ret = sys_map_shared(&window, fd, dev->size, !dev->readonly);
+	if (ret)
+		return dax_error(ret, "%s: cannot map %" PRIu64 " bytes: %s", dev->path,
+				 dev->size, strerror(-ret));
+	/* Or the kernel brings in the 2 MiB around each page touched. */
+	sys_advise_random(window, dev->size);
+	ret = frames_register(window, dev->size >> DAX_PAGE_SHIFT, &dev->pfn_base);
+	if (ret) {
+		sys_unreserve(window, dev->size);
+		return ret;
+	}
+	dev->window = window;
+	frames_set_device(dev->pfn_base, dev->size >> DAX_PAGE_SHIFT, dev);
+	return 0;
+}
 
 int device_window(struct dax_device **ret_dev, const char *path, int fd,
 		  uint64_t size, bool readonly)
 {
 	struct dax_device *dev = device_alloc(path, DEVICE_SPARSE);
-	void *window;
 	int ret;
 
 	if (!dev)
 		return dax_error(-ENOMEM, "no memory for a device");
-	ret = sys_map_shared(&window, fd, size, !readonly);
-	if (ret) {
-		ret = dax_error(ret, "%s: cannot map %" PRIu64 " bytes: %s", path, size,
-				strerror(-ret));
-		goto err_free;
-	}
-	/* Or the kernel brings in the 2 MiB around each page touched. */
-	sys_advise_random(window, size);
-	ret = frames_register(window, size >> DAX_PAGE_SHIFT, &dev->pfn_base);
-	if (ret)
-		goto err_unmap;
-	dev->window = window;
 	dev->size = size;
 	dev->readonly = readonly;
+	ret = map_sparse(dev, fd);
+	if (ret) {
+		device_free(dev);
+		return ret;
+	}
 	dev->fd = fd;
 	*ret_dev = dev;
 	return 0;
-
-err_unmap:
-	sys_unreserve(window, size);
-err_free:
-	device_free(dev);
-	return ret;
 }
 
 int device_make_writable(struct dax_device *dev, int fd)

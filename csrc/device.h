@@ -13,6 +13,7 @@
 
 #include "blocks.h"
 #include "daxcore/types.h"
+#include "persist.h"
 #include "sys.h"
 
 enum device_kind {
@@ -39,11 +40,21 @@ struct dax_device {
 	struct block_allocator blocks;
 	struct mutex lock;		/* guards the growth of the backing */
 	_Atomic uint64_t prepared;	/* backing of [0, prepared) is allocated */
+	const struct persist_ops *persist;
+	char durability[160];		/* what persist does, and why */
+
+	/* persist_file alone: a bit per page, */
+	_Atomic uint64_t *unsynced;	/* stored since the last sync began */
+	uint64_t *syncing;		/* what the last sync was to cover */
+	_Atomic uint64_t unsynced_words;	/* words of both ever used */
+	struct mutex sync_lock;		/* guards syncing and sync_failed */
+	int sync_failed;		/* -errno of the last sync */
 };
 
 int device_open(struct dax_device **ret_dev, const char *path, uint64_t size,
 		unsigned int flags);
 int device_memory(struct dax_device **ret_dev, uint64_t size);
+int device_emulate_pmem(struct dax_device **ret_dev, uint64_t size);
 
 /*
  * A window of @size bytes on the sparse file @fd, which is the device's from

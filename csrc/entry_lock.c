@@ -106,19 +106,6 @@ static __cold void wait_entry_unlocked(struct dax_slot *slot)
 
 /* ---- taking and releasing -------------------------------------------------- */
 
-static bool cmpxchg_lock(struct radix_tree_iter *iter)
-{
-	void *old = iter->entry;
-	void *locked = dax_lock_word(old);
-
-	if (!atomic_compare_exchange_strong_explicit(iter->slot, &old, locked,
-						     memory_order_acquire,
-						     memory_order_relaxed))
-		return false;
-	iter->entry = locked;
-	return true;
-}
-
 /* The lock is ours.  Our own unlock wakes the next of its key; a wake-up for
  * another key is not ours to keep. */
 static void locked(struct dax_slot *slot)

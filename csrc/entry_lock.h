@@ -81,6 +81,21 @@ void *get_unlocked_mapping_entry(struct dax_slot *slot);
  * get it again. */
 bool lock_slot(struct dax_slot *slot);
 
+/* Lock the entry whose word was read as iter->entry; false: the word is
+ * another by now. */
+static inline bool cmpxchg_lock(struct radix_tree_iter *iter)
+{
+	void *old = iter->entry;
+	void *locked = dax_lock_word(old);
+
+	if (!atomic_compare_exchange_strong_explicit(iter->slot, &old, locked,
+						     memory_order_acquire,
+						     memory_order_relaxed))
+		return false;
+	iter->entry = locked;
+	return true;
+}
+
 /* Release a locked entry (or grabbed page) and wake one. */
 static inline void put_locked_mapping_entry(struct dax_slot *slot);
 
@@ -95,6 +110,14 @@ static inline void dax_replace_entry(struct dax_slot *slot, void *entry)
 {
 	smp_store_release(slot->iter.slot, entry);
 	slot->iter.entry = entry;
+}
+
+/* The locked entry's bytes are about to be stored to; what a writeback flushed
+ * of it before is not all any more. */
+static inline void dax_tag_dirty(struct dax_slot *slot)
+{
+	radix_tree_tag_set(&slot->iter, DAX_PAGECACHE_TAG_DIRTY);
+	radix_tree_tag_clear(&slot->iter, DAX_PAGECACHE_TAG_TOWRITE);
 }
 
 /* The locked entry goes: empty its slot and wake everybody. */
@@ -122,6 +145,14 @@ dax_wake_mapping_entry_waiter(struct dax_mapping *mapping,
 		wake_up_key(dax_entry_key(mapping, iter), mode);
 }
 
+/* The same for an entry that is known to be no page. */
+static inline void unlock_mapping_entry(struct dax_mapping *mapping,
+					const struct radix_tree_iter *iter)
+{
+	smp_store_release(iter->slot, dax_unlock_word(iter->entry));
+	dax_wake_mapping_entry_waiter(mapping, iter, WAKE_NEXT);
+}
+
 static inline void put_locked_mapping_entry(struct dax_slot *slot)
 {
 	dax_test_yield(DAX_TEST_BEFORE_UNLOCK);
@@ -129,8 +160,7 @@ static inline void put_locked_mapping_entry(struct dax_slot *slot)
 		put_locked_page(slot);
 		return;
 	}
-	smp_store_release(slot->iter.slot, dax_unlock_word(slot->iter.entry));
-	dax_wake_mapping_entry_waiter(slot->mapping, &slot->iter, WAKE_NEXT);
+	unlock_mapping_entry(slot->mapping, &slot->iter);
 }
 
 #endif

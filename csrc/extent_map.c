@@ -16,7 +16,6 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "copy_mc.h"
 #include "errormsg.h"
 #include "iomap.h"
 
@@ -124,7 +123,9 @@ static int zero_blocks(struct extent_map *map, uint64_t block, uint64_t nr)
 	for (uint64_t i = block; !ret && i < block + nr; i++) {
 		if (!blocks_is_stained(blocks, i))
 			continue;
-		ret = zero_mc(map->dev->window + (i << DAX_PAGE_SHIFT), DAX_PAGE_SIZE);
+		ret = map->dev->persist->zero_nt(map->dev,
+						 map->dev->window + (i << DAX_PAGE_SHIFT),
+						 DAX_PAGE_SIZE);
 		if (!ret)
 			blocks_set_clean(blocks, i);
 	}

@@ -62,7 +62,7 @@ void insert_mapping_entry(struct dax_vm_fault *vmf, struct dax_slot *slot,
 	else if (!dax_is_data_entry(old))
 		dax_replace_entry(slot, entry);
 	if (vmf->write)
-		radix_tree_tag_set(&slot->iter, DAX_PAGECACHE_TAG_DIRTY);
+		dax_tag_dirty(slot);
 	dax_test_yield(DAX_TEST_TREE_REPLACED);
 }
 

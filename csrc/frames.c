@@ -15,6 +15,7 @@
 #include "zero_page.h"
 
 _Atomic(char *) frames_base[FRAMES_NR_RANGES];
+_Atomic(struct dax_device *) frames_device[FRAMES_NR_RANGES];
 
 static struct mutex ranges_lock;
 
@@ -60,11 +61,20 @@ int frames_register(void *base, uint64_t nr_pages, dax_pfn_t *ret_pfn)
 	return 0;
 }
 
+void frames_set_device(dax_pfn_t pfn, uint64_t nr_pages, struct dax_device *dev)
+{
+	unsigned int first = (unsigned int)(pfn >> FRAMES_RANGE_SHIFT);
+
+	for (unsigned int i = 0; i < ranges_for(nr_pages); i++)
+		smp_store_release(&frames_device[first + i], dev);
+}
+
 void frames_unregister(dax_pfn_t pfn, uint64_t nr_pages)
 {
 	unsigned int first = (unsigned int)(pfn >> FRAMES_RANGE_SHIFT);
 	unsigned int nr = ranges_for(nr_pages);
 
+	frames_set_device(pfn, nr_pages, NULL);
 	mutex_lock(&ranges_lock);
 	for (unsigned int i = 0; i < nr; i++)
 		smp_store_release(&frames_base[first + i], NULL);

@@ -25,6 +25,9 @@ enum {
 /* Base address of each range in use. */
 extern _Atomic(char *) frames_base[FRAMES_NR_RANGES];
 
+/* Device of each range in use. */
+extern _Atomic(struct dax_device *) frames_device[FRAMES_NR_RANGES];
+
 static inline void *pfn_to_kaddr(dax_pfn_t pfn)
 {
 	dax_pfn_t within = pfn & ((UINT64_C(1) << FRAMES_RANGE_SHIFT) - 1);
@@ -46,8 +49,16 @@ static inline bool pfn_is_device(dax_pfn_t pfn)
 	return pfn >> FRAMES_RANGE_SHIFT && !(pfn & DAX_PFN_HOST);
 }
 
+/* Device of a frame that pfn_is_device(). */
+static inline struct dax_device *pfn_device(dax_pfn_t pfn)
+{
+	return smp_load_acquire(&frames_device[pfn >> FRAMES_RANGE_SHIFT]);
+}
+
 /* Give @nr_pages at @base a range.  0, or -ENFILE when all are in use. */
 int frames_register(void *base, uint64_t nr_pages, dax_pfn_t *ret_pfn);
+void frames_set_device(dax_pfn_t pfn, uint64_t nr_pages,
+		       struct dax_device *dev);
 void frames_unregister(dax_pfn_t pfn, uint64_t nr_pages);
 
 /* Around fork(): the table is whole in parent and child. */

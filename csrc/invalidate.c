@@ -117,6 +117,7 @@ enum { MAX_PIECES = 64 };
 struct partial {
 	unsigned int nr;
 	struct {
+		struct dax_device *dev;
 		char *kaddr;
 		size_t len;
 	} piece[MAX_PIECES];
@@ -134,6 +135,7 @@ static int add_piece(struct partial *part, const struct dax_iomap *iomap,
 	nr = direct_access(iomap->dax_dev, addr >> DAX_PAGE_SHIFT, 1, &kaddr, NULL);
 	if (nr < 0)
 		return (int)nr;
+	part->piece[part->nr].dev = iomap->dax_dev;
 	part->piece[part->nr].kaddr = (char *)kaddr + addr % DAX_PAGE_SIZE;
 	part->piece[part->nr++].len = len;
 	return device_prepare_store(iomap->dax_dev, addr, len);
@@ -191,8 +193,13 @@ static int zero_partial(const struct partial *part)
 {
 	int ret = 0;
 
-	for (unsigned int i = 0; !ret && i < part->nr; i++)
-		ret = zero_mc(part->piece[i].kaddr, part->piece[i].len);
+	for (unsigned int i = 0; !ret && i < part->nr; i++) {
+		struct dax_device *dev = part->piece[i].dev;
+
+		ret = dev->persist->zero_nt(dev, part->piece[i].kaddr,
+					    part->piece[i].len);
+		dev->persist->fence(dev);
+	}
 	return ret;
 }
 
@@ -281,27 +288,122 @@ static bool delete_entry(const struct radix_tree_iter *iter, void *arg)
 	return true;
 }
 
-/* A PMD entry that reaches out of the range goes whole: so do its leaves. */
-static void unmap_straddling(struct dax_mapping *mapping, dax_pgoff_t index)
-{
-	struct radix_tree_iter iter;
+/* ---- entries that reach out of a range -------------------------------------------- */
 
-	if (radix_tree_next(&mapping->i_pages, index, index, &iter) && iter.order)
-		unmap_mapping_pages(mapping, iter.index,
-				    iter.index + ((dax_pgoff_t)1 << iter.order) - 1,
-				    false);
+/*
+ * A 2 MiB entry of which a part goes.  If it is dirty the pages that stay get
+ * entries of their own, with its tags: what was stored to them is not durable
+ * yet.  (The kernel deletes it whole, and the next fsync flushes nothing.)
+ */
+struct straddler {
+	struct radix_tree_iter iter;
+	struct radix_tree_node *split;	/* NULL: it goes whole */
+};
+
+struct straddlers {
+	unsigned int nr;
+	struct straddler s[2];	/* at the first and at the last page */
+};
+
+static dax_pgoff_t entry_last(const struct radix_tree_iter *iter)
+{
+	return iter->index + (((dax_pgoff_t)1 << iter->order) - 1);
 }
 
-/* Leaves first, then entries; nobody can fault in between. */
-static void remove_pages(struct dax_mapping *mapping, dax_pgoff_t first,
-			 dax_pgoff_t last, bool even_cows)
+static void *page_word(const struct radix_tree_iter *old, dax_pgoff_t index)
 {
-	unmap_straddling(mapping, first);
-	unmap_straddling(mapping, last);
+	dax_pfn_t pfn = dax_radix_pfn(old->entry) + (index - old->index);
+
+	return dax_unlock_word(dax_radix_locked_entry(pfn, 0));
+}
+
+static int add_straddler(struct dax_mapping *mapping, struct straddlers *all,
+			 dax_pgoff_t first, dax_pgoff_t last, dax_pgoff_t at)
+{
+	struct straddler *s = &all->s[all->nr];
+
+	if (!radix_tree_next(&mapping->i_pages, at, at, &s->iter) ||
+	    (s->iter.index >= first && entry_last(&s->iter) <= last))
+		return 0;
+	if (all->nr && all->s[0].iter.index == s->iter.index)
+		return 0;
+	s->split = NULL;
+	if (entry_is_dirty(&s->iter)) {
+		s->split = radix_tree_split_range_prepare(&mapping->i_pages, &s->iter,
+							  first, last, page_word);
+		if (!s->split)
+			return dax_error(-ENOMEM, "no memory for the entries of what stays "
+					 "of a dirty 2 MiB");
+	}
+	all->nr++;
+	return 0;
+}
+
+static void discard_straddlers(struct dax_mapping *mapping,
+			       struct straddlers *all)
+{
+	for (unsigned int i = 0; i < all->nr; i++)
+		if (all->s[i].split)
+			radix_tree_split_range_discard(&mapping->i_pages,
+						       all->s[i].split);
+}
+
+/* 0, or -ENOMEM with nothing prepared. */
+static int prepare_straddlers(struct dax_mapping *mapping, dax_pgoff_t first,
+			      dax_pgoff_t last, struct straddlers *all)
+{
+	int ret;
+
+	all->nr = 0;
+	ret = add_straddler(mapping, all, first, last, first);
+	if (!ret)
+		ret = add_straddler(mapping, all, first, last, last);
+	if (ret)
+		discard_straddlers(mapping, all);
+	return ret;
+}
+
+/* Leaves of whole entries go, also outside the range. */
+static void unmap_pages(struct dax_mapping *mapping,
+			const struct straddlers *all, dax_pgoff_t first,
+			dax_pgoff_t last, bool even_cows)
+{
+	for (unsigned int i = 0; i < all->nr; i++)
+		unmap_mapping_pages(mapping, all->s[i].iter.index,
+				    entry_last(&all->s[i].iter), false);
 	unmap_mapping_pages(mapping, first, last, even_cows);
+}
+
+static uint64_t pages_kept(const struct radix_tree_iter *iter,
+			   dax_pgoff_t first, dax_pgoff_t last)
+{
+	dax_pgoff_t from = iter->index > first ? iter->index : first;
+	dax_pgoff_t to = entry_last(iter) < last ? entry_last(iter) : last;
+
+	return ((uint64_t)1 << iter->order) - (to - from + 1);
+}
+
+static void remove_entries(struct dax_mapping *mapping,
+			   const struct straddlers *all, dax_pgoff_t first,
+			   dax_pgoff_t last)
+{
+	struct percpu_area *area = this_percpu(&mapping->percpu);
+
+	for (unsigned int i = 0; i < all->nr; i++) {
+		const struct straddler *s = &all->s[i];
+
+		if (!s->split)
+			continue;
+		radix_tree_split_range_publish(&s->iter, s->split);
+		percpu_inc(area, DAX_STAT_ENTRY_DELETE);
+		percpu_add(area, DAX_STAT_ENTRY_INSERT,
+			   pages_kept(&s->iter, first, last));
+	}
 	radix_tree_delete_range(&mapping->i_pages, first, last, delete_entry,
 				mapping);
 }
+
+/* ---- size and blocks ------------------------------------------------------------------ */
 
 static int check_writable(struct dax_mapping *mapping)
 {
@@ -358,20 +460,45 @@ static int truncate_blocks(struct dax_mapping *mapping, dax_loff_t size)
 						   size));
 }
 
+/* Leaves go first and can come back; then blocks; entries when that is done. */
+static int shrink_to(struct dax_mapping *mapping, dax_loff_t size,
+		     const struct straddlers *straddlers)
+{
+	const dax_pgoff_t last = UINT64_MAX >> DAX_PAGE_SHIFT;
+	dax_pgoff_t first = (dax_pgoff_t)page_end(size) >> DAX_PAGE_SHIFT;
+	dax_loff_t old = i_size_read(mapping);
+	int ret;
+
+	smp_store_release(&mapping->i_size, size);
+	unmap_pages(mapping, straddlers, first, last, true);
+	ret = truncate_blocks(mapping, size);
+	if (ret) {
+		smp_store_release(&mapping->i_size, old);
+		return ret;
+	}
+	remove_entries(mapping, straddlers, first, last);
+	return 0;
+}
+
 static int shrink(struct dax_mapping *mapping, dax_loff_t size)
 {
 	dax_pgoff_t first = (dax_pgoff_t)page_end(size) >> DAX_PAGE_SHIFT;
+	struct straddlers straddlers;
 	struct partial tail = { .nr = 0 };
 	int ret = 0;
 
 	if (!zeroes_itself(mapping))
 		ret = find_partial(mapping, size, page_end(size), &tail);
 	if (!ret)
-		ret = truncate_blocks(mapping, size);
+		ret = prepare_straddlers(mapping, first, UINT64_MAX >> DAX_PAGE_SHIFT,
+					 &straddlers);
 	if (ret)
 		return ret;
-	smp_store_release(&mapping->i_size, size);
-	remove_pages(mapping, first, UINT64_MAX >> DAX_PAGE_SHIFT, true);
+	ret = shrink_to(mapping, size, &straddlers);
+	if (ret) {
+		discard_straddlers(mapping, &straddlers);
+		return ret;
+	}
 	return zero_partial(&tail);
 }
 
@@ -389,15 +516,30 @@ static int grow(struct dax_mapping *mapping, dax_loff_t size)
 	return 0;
 }
 
+static int follow_shrink(struct dax_mapping *mapping, dax_loff_t size)
+{
+	const dax_pgoff_t last = UINT64_MAX >> DAX_PAGE_SHIFT;
+	dax_pgoff_t first = (dax_pgoff_t)page_end(size) >> DAX_PAGE_SHIFT;
+	struct straddlers straddlers;
+	int ret = prepare_straddlers(mapping, first, last, &straddlers);
+
+	if (ret)
+		return ret;
+	smp_store_release(&mapping->i_size, size);
+	unmap_pages(mapping, &straddlers, first, last, true);
+	remove_entries(mapping, &straddlers, first, last);
+	return 0;
+}
+
 int mapping_follow_size(struct dax_mapping *mapping, dax_loff_t size)
 {
 	int ret = tree_extend(mapping, size);
 
-	if (ret)
+	if (ret || size == i_size_read(mapping))
 		return ret;
-	if (size < atomic_exchange(&mapping->i_size, size))
-		remove_pages(mapping, (dax_pgoff_t)page_end(size) >> DAX_PAGE_SHIFT,
-			     UINT64_MAX >> DAX_PAGE_SHIFT, true);
+	if (size < i_size_read(mapping))
+		return follow_shrink(mapping, size);
+	smp_store_release(&mapping->i_size, size);
 	return 0;
 }
 
@@ -455,6 +597,30 @@ static int find_edges(struct dax_mapping *mapping, dax_loff_t pos,
 			    &parts[1]);
 }
 
+/* The whole pages of a range: leaves, then blocks, then entries. */
+static int punch_blocks(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
+{
+	return iomap_result(mapping->ops->punch(mapping, mapping->private_data, pos,
+						len));
+}
+
+static int punch_pages(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len,
+		       dax_pgoff_t first, dax_pgoff_t last)
+{
+	struct straddlers straddlers;
+	int ret = prepare_straddlers(mapping, first, last, &straddlers);
+
+	if (ret)
+		return ret;
+	unmap_pages(mapping, &straddlers, first, last, false);
+	ret = punch_blocks(mapping, pos, len);
+	if (ret)
+		discard_straddlers(mapping, &straddlers);
+	else
+		remove_entries(mapping, &straddlers, first, last);
+	return ret;
+}
+
 static int punch(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 {
 	dax_loff_t end = pos + (dax_loff_t)len;
@@ -466,13 +632,12 @@ static int punch(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 	parts[0].nr = parts[1].nr = 0;
 	if (!ret && !zeroes_itself(mapping))
 		ret = find_edges(mapping, pos, end, parts);
-	if (!ret)
-		ret = iomap_result(mapping->ops->punch(mapping, mapping->private_data,
-						       pos, len));
+	if (!ret && behind > first)
+		ret = punch_pages(mapping, pos, len, first, behind - 1);
+	else if (!ret && zeroes_itself(mapping))
+		ret = punch_blocks(mapping, pos, len);
 	if (ret)
 		return ret;
-	if (behind > first)
-		remove_pages(mapping, first, behind - 1, false);
 	ret = zero_partial(&parts[0]);
 	return ret ? ret : zero_partial(&parts[1]);
 }

@@ -334,19 +334,92 @@ void i_rwsem_unlock(struct dax_mapping *mapping)
 		pthread_rwlock_unlock(&mapping->i_rwsem);
 }
 
+/* Is the calling thread inside a call on the file, that is in a block map? */
+static bool inside(struct dax_mapping *mapping)
+{
+	struct percpu_area *area = percpu_find_area(&mapping->percpu);
+
+	return percpu_is_writer(&mapping->invalidate_lock) ||
+	       (area && (READ_ONCE(area->reading) || area->i_rwsem_held));
+}
+
+int wb_lock(struct dax_mapping *mapping)
+{
+	if (!this_percpu(&mapping->percpu))
+		return mapping_lock_error(-ENOMEM);
+	if (is_stale(mapping))
+		return stale_error();
+	if (inside(mapping))
+		return mapping_lock_error(-EDEADLK);
+	mutex_lock(&mapping->wb_lock);
+	return 0;
+}
+
+void wb_unlock(struct dax_mapping *mapping)
+{
+	if (!is_stale(mapping))	/* a child's lock is not the one we took */
+		mutex_unlock(&mapping->wb_lock);
+}
+
 /* ---- page tables ------------------------------------------------------------ */
+
+/* The part of [*first, *last] that @vma maps; false: none. */
+static bool clip_to_vma(const struct dax_vma *vma, dax_pgoff_t *first,
+			dax_pgoff_t *last)
+{
+	dax_pgoff_t end = vma->vm_pgoff + vma->nr_pages - 1;
+
+	if (*first > end || *last < vma->vm_pgoff)
+		return false;
+	if (*first < vma->vm_pgoff)
+		*first = vma->vm_pgoff;
+	if (*last > end)
+		*last = end;
+	return true;
+}
 
 void unmap_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
 			 dax_pgoff_t last, bool even_cows)
 {
 	for (struct dax_vma *vma = mapping->i_mmap; vma; vma = vma->i_mmap_next) {
-		dax_pgoff_t end = vma->vm_pgoff + vma->nr_pages - 1;
+		dax_pgoff_t from = first, to = last;
 
-		if (first <= end && last >= vma->vm_pgoff)
-			vma->vm_ops->zap(vma,
-					 first > vma->vm_pgoff ? first : vma->vm_pgoff,
-					 last < end ? last : end, even_cows);
+		if (clip_to_vma(vma, &from, &to))
+			vma->vm_ops->zap(vma, from, to, even_cows);
 	}
+}
+
+static bool mkclean_vma(struct dax_vma *vma, const struct radix_tree_iter *iter,
+			unsigned int nr)
+{
+	bool changed = false;
+
+	for (unsigned int i = 0; i < nr; i++) {
+		dax_pgoff_t from = iter[i].index;
+		dax_pgoff_t to = from + (((dax_pgoff_t)1 << iter[i].order) - 1);
+
+		if (clip_to_vma(vma, &from, &to))
+			changed |= vma->vm_ops->mkclean(vma, from, to);
+	}
+	return changed;
+}
+
+void prefetch_mapping_page(struct dax_mapping *mapping, dax_pgoff_t pgoff)
+{
+	for (struct dax_vma *vma = mapping->i_mmap; vma; vma = vma->i_mmap_next)
+		if (vma->vm_ops->prefetch && vma_covers(vma, pgoff))
+			vma->vm_ops->prefetch(vma, pgoff);
+}
+
+bool mkclean_mapping_entries(struct dax_mapping *mapping,
+			     const struct radix_tree_iter *iter, unsigned int nr)
+{
+	bool changed = false;
+
+	for (struct dax_vma *vma = mapping->i_mmap; vma; vma = vma->i_mmap_next)
+		if (vma_is_shared(vma))
+			changed |= mkclean_vma(vma, iter, nr);
+	return changed;
 }
 
 /* ---- the device's death ------------------------------------------------------ */
@@ -373,15 +446,6 @@ bool mapping_get_unless_zero(struct dax_mapping *mapping)
 		if (atomic_compare_exchange_weak(&mapping->refs, &old, old + 1))
 			return true;
 	return false;
-}
-
-/* Is the calling thread inside a call on the file, that is in a block map? */
-static bool inside(struct dax_mapping *mapping)
-{
-	struct percpu_area *area = percpu_find_area(&mapping->percpu);
-
-	return percpu_is_writer(&mapping->invalidate_lock) ||
-	       (area && (READ_ONCE(area->reading) || area->i_rwsem_held));
 }
 
 static bool inside_any(void)

@@ -71,6 +71,8 @@ struct dax_mapping {
 	struct percpu percpu;
 
 	/* the rest */
+	struct mutex wb_lock;		/* one writeback at a time: writeback.c */
+	_Atomic uint32_t wb_err;	/* sequence << 12 | errno of the last failure */
 	_Atomic(struct met_device *) met_devices;
 	pthread_rwlock_t i_rwsem __aligned(FALSE_SHARING);
 	_Atomic unsigned int refs;
@@ -132,6 +134,10 @@ static inline int mapping_verify(struct dax_mapping *mapping)
 	return device_verify(mapping->dax_dev);
 }
 
+/* The lock of writeback, outermost of all.  0, -EDEADLK, -ESTALE, -ENOMEM. */
+int wb_lock(struct dax_mapping *mapping);
+void wb_unlock(struct dax_mapping *mapping);
+
 static inline dax_loff_t i_size_read(struct dax_mapping *mapping)
 {
 	return smp_load_acquire(&mapping->i_size);
@@ -166,6 +172,19 @@ uint64_t mapping_nrexceptional(struct dax_mapping *mapping);
  */
 void unmap_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
 			 dax_pgoff_t last, bool even_cows);
+
+/*
+ * Write-protect and clean the leaves of all pages of entries in every shared
+ * mapping of the file.  true: wait for stores in progress before trusting it.
+ * Context: invalidate_lock held, and the locks of the entries or
+ * invalidate_lock exclusively.  Kernel: pfn_mkclean_range() (v5.19).
+ */
+bool mkclean_mapping_entries(struct dax_mapping *mapping,
+			     const struct radix_tree_iter *iter,
+			     unsigned int nr);
+
+/* The leaves of a page are looked at soon. */
+void prefetch_mapping_page(struct dax_mapping *mapping, dax_pgoff_t pgoff);
 
 /* Kill the device: later users get -ENXIO, present ones finish first. */
 int device_kill(struct dax_device *dev);

@@ -317,7 +317,7 @@ static dax_vm_fault_t finish_mkwrite(struct dax_vm_fault *vmf,
 			(vmf->pgoff - slot->iter.index);
 	int ret;
 
-	radix_tree_tag_set(&slot->iter, DAX_PAGECACHE_TAG_DIRTY);
+	dax_tag_dirty(slot);
 	ret = vmf->vma->vm_ops->insert_mixed(vmf, pfn, true);
 	percpu_inc(vmf->area, DAX_STAT_PFN_MKWRITE);
 	return ret && ret != -EBUSY ? vmf_error(vmf, ret) : DAX_VM_FAULT_NOPAGE;

@@ -155,6 +155,30 @@ uint64_t percpu_sum(struct percpu *percpu, unsigned int stat)
 	return sum;
 }
 
+/* ---- inside a frame ------------------------------------------------------ */
+
+static void wait_for_access(struct percpu_area *area)
+{
+	uint32_t seen = smp_load_acquire(&area->accessing);
+	unsigned int rounds = 0;
+
+	while (seen & 1 && smp_load_acquire(&area->accessing) == seen) {
+		if (++rounds % 1024)
+			cpu_relax();
+		else
+			sys_yield();	/* it was preempted inside */
+	}
+}
+
+void percpu_synchronize(struct percpu *percpu)
+{
+	struct percpu_area *area;
+
+	asym_barrier_heavy();
+	for (area = smp_load_acquire(&percpu->areas); area; area = area->next)
+		wait_for_access(area);
+}
+
 /* ---- the lock --------------------------------------------------------- */
 
 void percpu_init_rwsem(struct percpu_rwsem *sem, struct percpu *percpu)

@@ -29,6 +29,7 @@ enum { PERCPU_CACHE = 4 };
 
 struct percpu_area {
 	_Atomic uint32_t reading;	/* the object's percpu_rwsem is held */
+	_Atomic uint32_t accessing;	/* odd: inside a frame, see below */
 	uint32_t i_rwsem_held;		/* owner only: see mapping.h */
 	_Atomic uint64_t count[DAX_NR_STATS];
 	_Atomic(const void *) owner;	/* thread, NULL: to be taken over */
@@ -88,6 +89,28 @@ static inline void percpu_inc(struct percpu_area *area, unsigned int stat)
 
 uint64_t percpu_sum(struct percpu *percpu, unsigned int stat);
 
+/* ---- inside a frame ------------------------------------------------------ */
+
+/*
+ * Between the last look at a leaf and the last byte moved through it a thread
+ * is inside a frame.  Nothing in there sleeps or takes a lock, so whoever took
+ * the leaf away can wait for those who saw it: percpu_synchronize() is what a
+ * TLB shootdown is to the kernel.
+ */
+static inline void percpu_access_begin(struct percpu_area *area)
+{
+	WRITE_ONCE(area->accessing, READ_ONCE(area->accessing) + 1);
+	asym_barrier_light();
+}
+
+static inline void percpu_access_end(struct percpu_area *area)
+{
+	smp_store_release(&area->accessing, READ_ONCE(area->accessing) + 1);
+}
+
+/* Wait until everybody who was inside a frame has left it. */
+void percpu_synchronize(struct percpu *percpu);
+
 /* ---- the lock --------------------------------------------------------- */
 
 enum percpu_rwsem_state {
@@ -133,6 +156,12 @@ static inline void percpu_up_read(struct percpu_rwsem *sem,
 	asym_barrier_light();
 	if (unlikely(READ_ONCE(sem->state) != PERCPU_RWSEM_READERS))
 		percpu_up_read_slow(sem);
+}
+
+/* Does a writer wait for the readers to leave? */
+static inline bool percpu_rwsem_is_contended(const struct percpu_rwsem *sem)
+{
+	return READ_ONCE(sem->state) != PERCPU_RWSEM_READERS;
 }
 
 /* 0; -EDEADLK: the thread holds it, for reading or writing; -ESTALE.

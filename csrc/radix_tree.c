@@ -113,21 +113,27 @@ static unsigned int slot_offset(const struct radix_tree_iter *iter)
 static bool node_tag_get(const struct radix_tree_node *node, unsigned int tag,
 			 unsigned int offset)
 {
-	return READ_ONCE(node->tags[tag][offset / 64]) >> (offset % 64) & 1;
+	return atomic_load(&node->tags[tag][offset / 64]) >> (offset % 64) & 1;
 }
 
 static void node_tag_clear(struct radix_tree_node *node, unsigned int tag,
 			   unsigned int offset)
 {
-	atomic_fetch_and_explicit(&node->tags[tag][offset / 64],
-				  ~(UINT64_C(1) << (offset % 64)),
-				  memory_order_acq_rel);
+	atomic_fetch_and(&node->tags[tag][offset / 64],
+			 ~(UINT64_C(1) << (offset % 64)));
+}
+
+static void node_tag_set(struct radix_tree_node *node, unsigned int tag,
+			 unsigned int offset)
+{
+	atomic_fetch_or(&node->tags[tag][offset / 64],
+			UINT64_C(1) << (offset % 64));
 }
 
 static bool node_tagged(const struct radix_tree_node *node, unsigned int tag)
 {
 	for (unsigned int i = 0; i < RADIX_TREE_TAG_LONGS; i++)
-		if (READ_ONCE(node->tags[tag][i]))
+		if (atomic_load(&node->tags[tag][i]))
 			return true;
 	return false;
 }
@@ -135,7 +141,8 @@ static bool node_tagged(const struct radix_tree_node *node, unsigned int tag)
 /*
  * The climb goes to the root even where a bit is set already: another thread
  * may have set that bit and not be at the root yet, and who returns from here
- * must be found from there.  Upper bits fall only in exclusive sections.
+ * must be found from there.  Upper bits fall in exclusive sections and in
+ * radix_tree_settle_tags(), which needs the order of the loads and stores here.
  */
 void radix_tree_tag_set(const struct radix_tree_iter *iter,
 			enum radix_tree_tag tag)
@@ -145,9 +152,7 @@ void radix_tree_tag_set(const struct radix_tree_iter *iter,
 
 	while (node) {
 		if (!node_tag_get(node, tag, offset))
-			atomic_fetch_or_explicit(&node->tags[tag][offset / 64],
-						 UINT64_C(1) << (offset % 64),
-						 memory_order_acq_rel);
+			node_tag_set(node, tag, offset);
 		offset = node->offset;
 		node = node->parent;
 	}
@@ -397,6 +402,89 @@ void radix_tree_split_publish(struct radix_tree_iter *old, void *chain)
 	smp_store_release(old->slot, chain);
 }
 
+/* ---- splitting (exclusive) ---------------------------------------------- */
+
+struct split_range {
+	struct radix_tree_root *root;
+	const struct radix_tree_iter *old;
+	dax_pgoff_t first;
+	dax_pgoff_t last;
+	radix_tree_word_fn fn;
+};
+
+static struct radix_tree_node *build_split(const struct split_range *split,
+					   struct radix_tree_node *parent,
+					   unsigned int offset,
+					   dax_pgoff_t base, unsigned int shift);
+
+/* What stands at @index in a node being built; NULL: no memory. */
+static void *split_word(const struct split_range *split,
+			struct radix_tree_node *node, unsigned int offset,
+			dax_pgoff_t index)
+{
+	struct radix_tree_node *child;
+
+	if (!node->shift)
+		return split->fn(split->old, index);
+	child = build_split(split, node, offset, index,
+			    node->shift - RADIX_TREE_MAP_SHIFT);
+	return child ? node_to_entry(child) : NULL;
+}
+
+static struct radix_tree_node *build_split(const struct split_range *split,
+					   struct radix_tree_node *parent,
+					   unsigned int offset,
+					   dax_pgoff_t base, unsigned int shift)
+{
+	struct radix_tree_node *node = node_alloc(split->root, parent, shift, offset);
+
+	for (unsigned int i = 0; node && i < RADIX_TREE_MAP_SIZE; i++) {
+		dax_pgoff_t index = base + ((dax_pgoff_t)i << shift);
+		dax_pgoff_t end = index + (((dax_pgoff_t)1 << shift) - 1);
+		void *word;
+
+		if (index >= split->first && end <= split->last)
+			continue;
+		word = split_word(split, node, i, index);
+		if (!word) {
+			node_free_recursive(split->root, node);
+			return NULL;
+		}
+		atomic_init(&node->slots[i], word);
+		for (unsigned int tag = 0; tag < RADIX_TREE_MAX_TAGS; tag++)
+			if (radix_tree_tag_get(split->old, tag))
+				node_tag_set(node, tag, i);
+	}
+	return node;
+}
+
+struct radix_tree_node *
+radix_tree_split_range_prepare(struct radix_tree_root *root,
+			       const struct radix_tree_iter *old,
+			       dax_pgoff_t first, dax_pgoff_t last,
+			       radix_tree_word_fn fn)
+{
+	const struct split_range split = {
+		.root = root, .old = old, .first = first, .last = last, .fn = fn,
+	};
+
+	return build_split(&split, old->node, slot_offset(old), old->index,
+			   old->order - RADIX_TREE_MAP_SHIFT);
+}
+
+/* The tags of the old slot stay: they are the node's now. */
+void radix_tree_split_range_publish(const struct radix_tree_iter *old,
+				    struct radix_tree_node *top)
+{
+	smp_store_release(old->slot, node_to_entry(top));
+}
+
+void radix_tree_split_range_discard(struct radix_tree_root *root,
+				    struct radix_tree_node *top)
+{
+	node_free_recursive(root, top);
+}
+
 /* ---- iteration -------------------------------------------------------- */
 
 /* First slot at or after @offset with @tag; MAP_SIZE if none. */
@@ -483,6 +571,177 @@ bool radix_tree_next_tagged(struct radix_tree_root *root, dax_pgoff_t index,
 			    struct radix_tree_iter *iter)
 {
 	return search(root, index, last, (int)tag, iter);
+}
+
+struct gang {
+	dax_pgoff_t index;
+	dax_pgoff_t last;
+	unsigned int tag;
+	struct radix_tree_iter *iter;
+	unsigned int nr;
+	unsigned int filled;
+};
+
+static void gang_add(struct gang *gang, struct radix_tree_node *node,
+		     unsigned int offset, dax_pgoff_t start)
+{
+	struct radix_tree_iter *iter = &gang->iter[gang->filled++];
+
+	iter->index = start;
+	iter->order = node->shift;
+	iter->node = node;
+	iter->slot = &node->slots[offset];
+	iter->entry = NULL;
+}
+
+/* On the lowest level the tag alone says that there is an entry. */
+static void gang_leaf(struct gang *gang, struct radix_tree_node *node,
+		      dax_pgoff_t base)
+{
+	unsigned int offset = gang->index > base ?
+				      (unsigned int)(gang->index - base) : 0;
+	uint64_t mask = ~UINT64_C(0) << (offset % 64);
+
+	for (unsigned int w = offset / 64; w < RADIX_TREE_TAG_LONGS; w++) {
+		uint64_t bits = atomic_load(&node->tags[gang->tag][w]) & mask;
+
+		for (; bits; bits &= bits - 1) {
+			unsigned int i = w * 64 + (unsigned int)__builtin_ctzll(bits);
+
+			if (gang->filled == gang->nr || base + i > gang->last)
+				return;
+			gang_add(gang, node, i, base + i);
+		}
+		mask = ~UINT64_C(0);
+	}
+}
+
+/* The child after the one at @offset: its header and its tags. */
+static void gang_prefetch(const struct radix_tree_node *node, unsigned int tag,
+			  unsigned int offset)
+{
+	unsigned int next = next_tagged_slot(node, tag, offset + 1);
+	void *entry = next < RADIX_TREE_MAP_SIZE ? READ_ONCE(node->slots[next]) : NULL;
+
+	if (!radix_tree_is_internal_node(entry))
+		return;
+	__builtin_prefetch(entry_to_node(entry));
+	__builtin_prefetch(&entry_to_node(entry)->tags[tag]);
+}
+
+static void gang_node(struct gang *gang, struct radix_tree_node *node,
+		      dax_pgoff_t base)
+{
+	unsigned int offset = gang->index > base ?
+			(unsigned int)((gang->index - base) >> node->shift) : 0;
+
+	if (!node->shift) {
+		gang_leaf(gang, node, base);
+		return;
+	}
+	for (; gang->filled < gang->nr; offset++) {
+		dax_pgoff_t start;
+		void *entry;
+
+		offset = next_tagged_slot(node, gang->tag, offset);
+		start = base + ((dax_pgoff_t)offset << node->shift);
+		if (offset >= RADIX_TREE_MAP_SIZE || start > gang->last)
+			return;
+		entry = smp_load_acquire(&node->slots[offset]);
+		if (radix_tree_is_internal_node(entry)) {
+			gang_prefetch(node, gang->tag, offset);
+			gang_node(gang, entry_to_node(entry), start);
+		} else {
+			gang_add(gang, node, offset, start);
+		}
+	}
+}
+
+unsigned int radix_tree_gang_lookup_tag(struct radix_tree_root *root,
+					dax_pgoff_t index, dax_pgoff_t last,
+					enum radix_tree_tag tag,
+					struct radix_tree_iter *iter,
+					unsigned int nr)
+{
+	uintptr_t rnode = smp_load_acquire(&root->rnode);
+	struct gang gang = {
+		.index = index, .last = last, .tag = tag, .iter = iter, .nr = nr,
+	};
+
+	if (!rnode_node(rnode) || index > last || index > rnode_maxindex(rnode))
+		return 0;
+	gang_node(&gang, rnode_node(rnode), 0);
+	return gang.filled;
+}
+
+/* One operation for those whose bits share a word. */
+void radix_tree_gang_tag_clear(const struct radix_tree_iter *iter,
+			       unsigned int nr, enum radix_tree_tag tag)
+{
+	for (unsigned int i = 0; i < nr;) {
+		struct radix_tree_node *node = iter[i].node;
+		unsigned int offset = slot_offset(&iter[i]), word = offset / 64;
+		uint64_t bits = 0;
+
+		do {
+			bits |= UINT64_C(1) << (offset % 64);
+			i++;
+			if (i == nr || iter[i].node != node)
+				break;
+			offset = slot_offset(&iter[i]);
+		} while (offset / 64 == word);
+		atomic_fetch_and(&node->tags[tag][word], ~bits);
+	}
+}
+
+/* ---- tags that speak of nothing any more ------------------------------------- */
+
+/*
+ * The bit of a child without tags falls, then the child is looked at again:
+ * whoever set a tag below and found the bit still there is seen here, and the
+ * bit is put back.  Whoever found it gone sets it itself.
+ */
+static void settle_tag(struct radix_tree_node *node, unsigned int tag,
+		       unsigned int offset, const struct radix_tree_node *child)
+{
+	if (node_tagged(child, tag))
+		return;
+	node_tag_clear(node, tag, offset);
+	dax_test_yield(DAX_TEST_TAG_SETTLED);
+	if (node_tagged(child, tag))
+		node_tag_set(node, tag, offset);
+}
+
+static void settle_node(struct radix_tree_node *node, dax_pgoff_t base,
+			dax_pgoff_t first, dax_pgoff_t last, unsigned int tag)
+{
+	unsigned int offset = first > base ?
+				      (unsigned int)((first - base) >> node->shift) : 0;
+
+	for (;; offset++) {
+		dax_pgoff_t start;
+		void *entry;
+
+		offset = next_tagged_slot(node, tag, offset);
+		start = base + ((dax_pgoff_t)offset << node->shift);
+		if (offset >= RADIX_TREE_MAP_SIZE || start > last)
+			return;
+		entry = smp_load_acquire(&node->slots[offset]);
+		if (!radix_tree_is_internal_node(entry))
+			continue;
+		if (node->shift > RADIX_TREE_MAP_SHIFT)
+			settle_node(entry_to_node(entry), start, first, last, tag);
+		settle_tag(node, tag, offset, entry_to_node(entry));
+	}
+}
+
+void radix_tree_settle_tags(struct radix_tree_root *root, dax_pgoff_t first,
+			    dax_pgoff_t last, enum radix_tree_tag tag)
+{
+	uintptr_t rnode = smp_load_acquire(&root->rnode);
+
+	if (rnode_node(rnode) && rnode_shift(rnode))
+		settle_node(rnode_node(rnode), 0, first, last, tag);
 }
 
 /* ---- deletion (exclusive) --------------------------------------------- */

@@ -325,6 +325,37 @@ void radix_tree_delete_range(struct radix_tree_root *root, dax_pgoff_t first,
 			     dax_pgoff_t last, radix_tree_delete_fn fn,
 			     void *arg);
 
+/* The word of one page of an entry that is split. */
+typedef void *(*radix_tree_word_fn)(const struct radix_tree_iter *old,
+				    dax_pgoff_t index);
+
+/**
+ * radix_tree_split_range_prepare() - build what replaces an entry by those of
+ * some of its pages
+ * radix_tree_split_range_publish() - put it in place
+ * radix_tree_split_range_discard() - or forget it
+ * @root: tree
+ * @old: the entry, of an order above 0
+ * @first: first page that goes, may lie before the entry
+ * @last: last page that goes, inclusive; at least one page of the entry stays
+ * @fn: gives the word of a page
+ * @top: what was prepared
+ *
+ * Each new entry has the tags that the old one had.
+ *
+ * Context: exclusive; the tree is not changed between the two.
+ * Return: (prepare) the nodes, or NULL without memory.
+ */
+struct radix_tree_node *
+radix_tree_split_range_prepare(struct radix_tree_root *root,
+			       const struct radix_tree_iter *old,
+			       dax_pgoff_t first, dax_pgoff_t last,
+			       radix_tree_word_fn fn);
+void radix_tree_split_range_publish(const struct radix_tree_iter *old,
+				    struct radix_tree_node *top);
+void radix_tree_split_range_discard(struct radix_tree_root *root,
+				    struct radix_tree_node *top);
+
 /* Free empty nodes and drop stale upper tags everywhere: exclusive. */
 void radix_tree_prune(struct radix_tree_root *root);
 
@@ -345,6 +376,28 @@ bool radix_tree_next_tagged(struct radix_tree_root *root, dax_pgoff_t index,
 			    dax_pgoff_t last, enum radix_tree_tag tag,
 			    struct radix_tree_iter *iter);
 
+/**
+ * radix_tree_gang_lookup_tag() - where the next tagged entries stand
+ * @root: tree
+ * @index: page to begin at
+ * @last: give up past this page
+ * @tag: tag
+ * @iter: receives the places, in ascending order; entry is not looked at
+ * @nr: room in @iter
+ *
+ * Context: as radix_tree_next_tagged().
+ * Return: places filled; fewer than @nr: there are no more up to @last.
+ */
+unsigned int radix_tree_gang_lookup_tag(struct radix_tree_root *root,
+					dax_pgoff_t index, dax_pgoff_t last,
+					enum radix_tree_tag tag,
+					struct radix_tree_iter *iter,
+					unsigned int nr);
+
+/* radix_tree_tag_clear() of entries in ascending order. */
+void radix_tree_gang_tag_clear(const struct radix_tree_iter *iter,
+			       unsigned int nr, enum radix_tree_tag tag);
+
 /* Tags of an entry.  Set climbs to the root; clear is of the entry alone in
  * shared use, upper levels fall in exclusive sections.  Context: the caller
  * owns the slot. */
@@ -355,6 +408,15 @@ void radix_tree_tag_clear(const struct radix_tree_iter *iter,
 bool radix_tree_tag_get(const struct radix_tree_iter *iter,
 			enum radix_tree_tag tag);
 bool radix_tree_tagged(struct radix_tree_root *root, enum radix_tree_tag tag);
+
+/*
+ * Drop the tags of upper levels over a range of pages below which no entry has
+ * them any more.  Setting tags may go on beside it.
+ * Context: shared; no other settle and no search for @tag at the same time,
+ * since for a moment a bit is missing that is set again.
+ */
+void radix_tree_settle_tags(struct radix_tree_root *root, dax_pgoff_t first,
+			    dax_pgoff_t last, enum radix_tree_tag tag);
 
 /* Number of slots in use / of exceptional slots in a node. */
 unsigned int radix_tree_node_count(const struct radix_tree_node *node);

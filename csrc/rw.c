@@ -60,8 +60,12 @@ static ssize_t read_extent(struct dax_mapping *mapping,
 	if (mapping->hooks)
 		return mapping->hooks->read(mapping, buf, n, pos);
 	ret = iomap_access(iomap, pos, n, &kaddr);
-	if (ret > 0 && copy_mc(buf, kaddr, (size_t)ret))
-		return -EIO;
+	if (ret > 0) {
+		int err = copy_mc(buf, kaddr, (size_t)ret);
+
+		if (err)
+			return err;
+	}
 	return ret;
 }
 
@@ -145,6 +149,16 @@ static int invalidate_stale(struct dax_mapping *mapping, dax_loff_t pos,
 	return 0;
 }
 
+/* Past the cache; on persistent memory durable on return.  No @buf: zeroes. */
+static int store(struct dax_device *dev, char *kaddr, const char *buf, size_t n)
+{
+	int ret = buf ? dev->persist->store_nt(dev, kaddr, buf, n)
+		      : dev->persist->zero_nt(dev, kaddr, n);
+
+	dev->persist->fence(dev);
+	return ret;
+}
+
 static ssize_t write_extent(struct dax_mapping *mapping,
 			    const struct dax_iomap *iomap, const char *buf,
 			    size_t len, dax_loff_t pos)
@@ -169,7 +183,7 @@ static ssize_t write_extent(struct dax_mapping *mapping,
 				       iomap->flags & DAX_IOMAP_F_NEW);
 	if (ret)
 		return ret;
-	ret = copy_mc(kaddr, buf, n);
+	ret = store(iomap->dax_dev, kaddr, buf, n);
 	return ret ? ret : (ssize_t)n;
 }
 
@@ -245,6 +259,69 @@ ssize_t mapping_pwrite(struct dax_mapping *mapping, const void *buf,
 	if (ret)
 		return ret;
 	ret = write_locked(mapping, buf, len, pos);
+	i_rwsem_unlock(mapping);
+	return ret;
+}
+
+/* ---- zeroing --------------------------------------------------------------------------- */
+
+/* Bytes of [pos, pos + len) that have no block, or with *ret_mapped those that
+ * have one; > 0, or -errno. */
+static ssize_t zero_extent_at(struct dax_mapping *mapping, dax_loff_t pos,
+			      size_t len, bool *ret_mapped)
+{
+	struct dax_iomap iomap;
+	ssize_t n;
+	int ret = iomap_begin(mapping, pos, len, DAX_IOMAP_REPORT, &iomap);
+
+	if (ret)
+		return ret;
+	n = (ssize_t)iomap_left(&iomap, pos, len);
+	if (!iomap_type_known(&iomap))
+		n = iomap_bad_answer(&iomap, pos);
+	*ret_mapped = iomap.type == DAX_IOMAP_MAPPED;
+	ret = iomap_end(mapping, pos, len, 0, DAX_IOMAP_REPORT, &iomap);
+	return n < 0 || !ret ? n : ret;
+}
+
+/* What has no block reads as zeroes already. */
+static int zero_locked(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
+{
+	dax_loff_t size = i_size_read(mapping);
+	dax_loff_t end = pos + (dax_loff_t)len < size ? pos + (dax_loff_t)len : size;
+	int ret = 0;
+
+	while (!ret && pos < end) {
+		bool mapped = false;
+		ssize_t n = zero_extent_at(mapping, pos, (size_t)(end - pos), &mapped);
+
+		if (n > 0 && mapped)
+			n = write_once(mapping, NULL, (size_t)n, pos);
+		if (n < 0)
+			ret = (int)n;
+		else
+			pos += n;
+	}
+	return ret;
+}
+
+int mapping_zero_range(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
+{
+	int ret;
+
+	if (pos < 0)
+		return dax_error(-EINVAL, "offset %" PRId64 " is negative", pos);
+	if (len == 0)
+		return dax_error(-EINVAL, "length is 0");
+	if (pos > DAX_MAX_SIZE || len > (uint64_t)(DAX_MAX_SIZE - pos))
+		return dax_error(-EFBIG, "offset %" PRId64 " + %" PRIu64 " bytes is beyond "
+				 "2^63-4096", pos, len);
+	ret = mapping_verify(mapping);
+	if (!ret)
+		ret = i_rwsem_lock_exclusive(mapping);
+	if (ret)
+		return ret;
+	ret = zero_locked(mapping, pos, len);
 	i_rwsem_unlock(mapping);
 	return ret;
 }

@@ -9,6 +9,8 @@ ssize_t mapping_pread(struct dax_mapping *mapping, void *buf, size_t len,
 		      dax_loff_t pos);
 ssize_t mapping_pwrite(struct dax_mapping *mapping, const void *buf,
 		       size_t len, dax_loff_t pos);
+int mapping_zero_range(struct dax_mapping *mapping, dax_loff_t pos,
+		       uint64_t len);
 int64_t mapping_extents(struct dax_mapping *mapping, dax_loff_t *pos,
 			struct dax_extent *buf, size_t nr);
 

@@ -518,6 +518,8 @@ static ssize_t sparse_write(struct dax_mapping *mapping, const void *buf,
 	ret = show_window(mapping, page_of((uint64_t)pos),
 			  page_of((uint64_t)pos + len - 1));
 	done = ret ? ret : sys_pwrite(sf->dev->fd, buf, len, (uint64_t)pos);
+	if (done > 0)	/* to be stored again if a sync of it fails */
+		sf->dev->persist->flush(sf->dev, sf->dev->window + pos, (size_t)done);
 	WRITE_ONCE(sf->dirty, true);
 	own_end(sf, known);
 	if (done < (int64_t)len)	/* some of the holes may still be holes */
@@ -599,7 +601,7 @@ static int sparse_sync(struct dax_mapping *mapping, void *private_data)
 {
 	struct sparse_file *sf = private_data;
 	bool was = atomic_exchange(&sf->dirty, false);
-	int ret = sys_sync_data(sf->dev->fd);
+	int ret = sys_fdatasync(sf->dev->fd);
 
 	(void)mapping;
 	if (!ret)

@@ -24,6 +24,9 @@ static const char *const counter_names[DAX_STAT_FALLBACK] = {
 	[DAX_STAT_ENTRY_WAIT] = "entry_wait",
 	[DAX_STAT_ENTRY_INSERT] = "entry_insert",
 	[DAX_STAT_ENTRY_DELETE] = "entry_delete",
+	[DAX_STAT_WRITEBACK_RANGE] = "writeback_range",
+	[DAX_STAT_WRITEBACK_ONE] = "writeback_one",
+	[DAX_STAT_WRITEBACK_VISIT] = "writeback_visit",
 };
 
 static const char *const fallback_names[DAX_NR_FALLBACK_REASONS] = {

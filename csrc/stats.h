@@ -29,6 +29,9 @@ enum dax_stat {
 	DAX_STAT_ENTRY_WAIT,		/* times a thread slept for an entry */
 	DAX_STAT_ENTRY_INSERT,		/* entries that came into the tree */
 	DAX_STAT_ENTRY_DELETE,		/* entries that left it */
+	DAX_STAT_WRITEBACK_RANGE,	/* passes through a range */
+	DAX_STAT_WRITEBACK_ONE,		/* entries flushed */
+	DAX_STAT_WRITEBACK_VISIT,	/* entries looked at */
 	DAX_STAT_FALLBACK,		/* + enum dax_fallback_reason */
 	DAX_NR_STATS = DAX_STAT_FALLBACK + DAX_NR_FALLBACK_REASONS
 };

@@ -18,6 +18,7 @@
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -191,6 +192,11 @@ int64_t sys_clock_real_ns(void)
 
 	clock_gettime(CLOCK_REALTIME, &ts);
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+void sys_yield(void)
+{
+	sched_yield();
 }
 
 /* ---- files ------------------------------------------------------------- */
@@ -423,13 +429,6 @@ int sys_fiemap(int fd, uint64_t offset, uint64_t len, uint64_t *ret_start,
 	return 1;
 }
 
-int sys_sync_data(int fd)
-{
-	int ret = dax_test_fail_sys("fdatasync");
-
-	return ret ? ret : result(fdatasync(fd));
-}
-
 uint64_t sys_fs_block_size(int fd)
 {
 	struct statvfs vfs;
@@ -447,30 +446,52 @@ int sys_dup_over(int fd, int over)
 	return result(dup3(fd, over, O_CLOEXEC));
 }
 
-int sys_map_shared(void **ret_addr, int fd, uint64_t size, bool write)
+/* Headers may be older than the kernel. */
+enum { SYS_MAP_SHARED_VALIDATE = 0x03, SYS_MAP_SYNC = 0x80000 };
+
+static int map_window(void **ret_addr, void *where, int fd, uint64_t size, int prot,
+		      int flags)
 {
 	int ret = dax_test_fail_sys("mmap");
 	void *addr;
 
 	if (ret)
 		return ret;
-	addr = mmap(NULL, size, PROT_READ | (write ? PROT_WRITE : 0),
-		    MAP_SHARED | MAP_NORESERVE, fd, 0);
+	addr = mmap(where, size, prot, flags, fd, 0);
 	if (addr == MAP_FAILED)
 		return -errno;
 	*ret_addr = addr;
 	return 0;
 }
 
+int sys_map_shared(void **ret_addr, int fd, uint64_t size, bool write)
+{
+	return map_window(ret_addr, NULL, fd, size, PROT_READ | (write ? PROT_WRITE : 0),
+			  MAP_SHARED | MAP_NORESERVE);
+}
+
+int sys_map_sync(void **ret_addr, int fd, uint64_t size)
+{
+	return map_window(ret_addr, NULL, fd, size, PROT_READ | PROT_WRITE,
+			  SYS_MAP_SHARED_VALIDATE | SYS_MAP_SYNC);
+}
+
 int sys_remap_shared(void *addr, int fd, uint64_t size)
 {
-	int ret = dax_test_fail_sys("mmap");
+	return map_window(&addr, addr, fd, size, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_NORESERVE | MAP_FIXED);
+}
+
+int sys_fdatasync(int fd)
+{
+	int ret = dax_test_fail_sys("fdatasync");
 
 	if (ret)
 		return ret;
-	return mmap(addr, size, PROT_READ | PROT_WRITE,
-		    MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) == MAP_FAILED ?
-		       -errno : 0;
+	do {
+		ret = result(fdatasync(fd));
+	} while (ret == -EINTR);
+	return ret;
 }
 
 void sys_advise_random(void *addr, uint64_t size)

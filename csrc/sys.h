@@ -45,6 +45,7 @@ uint64_t sys_available_memory(void);
 
 uint64_t sys_clock_ns(void);
 int64_t sys_clock_real_ns(void);	/* the clock of file times */
+void sys_yield(void);
 
 /* What an open file is. */
 enum sys_file_kind { SYS_FILE_REGULAR, SYS_FILE_CHAR, SYS_FILE_DIR, SYS_FILE_OTHER };
@@ -89,11 +90,13 @@ int64_t sys_seek_hole(int fd, uint64_t offset);
  * begins and ends, 0: none, -EOPNOTSUPP: the file system does not tell. */
 int sys_fiemap(int fd, uint64_t offset, uint64_t len, uint64_t *ret_start,
 	       uint64_t *ret_end);
-int sys_sync_data(int fd);
 /* Bytes of a block of the file system the file is in. */
 uint64_t sys_fs_block_size(int fd);
 int sys_dup(int fd);
 int sys_dup_over(int fd, int over);	/* @over stands for what @fd does */
+/* The same with MAP_SYNC: only persistent memory grants it. */
+int sys_map_sync(void **ret_addr, int fd, uint64_t size);
+int sys_fdatasync(int fd);
 /* Whole-file lock, exclusive between open files: 0 or -EBUSY, -errno. */
 int sys_lock_file(int fd);
 int sys_lock_file_shared(int fd);

@@ -3,8 +3,8 @@
  * vma.h -- one mmap of a file range, its page table behind a table of calls
  *
  * The fault path sees page tables only through dax_vm_ops.  Every call is
- * made with invalidate_lock held.  insert_*, finish_cow, pmd_state and zap hold
- * the entry lock of the pages too, or invalidate_lock exclusively, so no two of
+ * made with invalidate_lock held.  insert_*, finish_cow, pmd_state, zap and
+ * mkclean hold the entry lock of the pages too, or invalidate_lock exclusively, so no two of
  * them meet on one 4 KiB leaf.  pte_alloc, pmd_alloc and split_huge_pmd hold no
  * entry lock: they may meet others on a pmd slot.
  *
@@ -56,6 +56,17 @@ struct dax_vm_ops {
 		    bool even_cows);
 	/* A 2 MiB leaf at @pgoff goes, tables stay. */
 	void (*split_huge_pmd)(struct dax_vma *vma, dax_pgoff_t pgoff);
+	/*
+	 * Write-protect and clean the leaves of pages that show the file, so
+	 * that the next store to them is a fault.  Entry locks of the pages
+	 * held.  true: one was writable or dirty, and a store that saw it may
+	 * be inside the frame still (percpu_synchronize()).
+	 * Kernel: pfn_mkclean_range() (v5.19).
+	 */
+	bool (*mkclean)(struct dax_vma *vma, dax_pgoff_t first,
+			dax_pgoff_t last);
+	/* The leaf of a page is looked at soon.  May be NULL. */
+	void (*prefetch)(struct dax_vma *vma, dax_pgoff_t pgoff);
 	void (*free)(struct dax_vma *vma);
 };
 

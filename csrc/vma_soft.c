@@ -5,9 +5,9 @@
  * Owns: the page tables and the private copies in them.
  * Locks: a 4 KiB leaf changes under the entry lock of its page or under
  *        invalidate_lock exclusive; pmd slots (tables, huge leaves) change by
- *        compare-and-swap; tables are freed with the vma.  A load or store holds invalidate_lock shared
- *        from the look at the leaf to the last byte, which is what a TLB
- *        shootdown gives the kernel.
+ *        compare-and-swap; tables are freed with the vma.  A load or store
+ *        holds invalidate_lock shared throughout, and is "inside the frame"
+ *        (percpu.h) from its last look at the leaf to the last byte.
  * Kernel: mm/memory.c: insert_pfn(), zap_pte_range(), do_anonymous_page()
  *         (v4.14); the same-PFN check of insert_pfn() as merged there.
  */
@@ -361,6 +361,70 @@ static void soft_zap(struct dax_vma *vma, dax_pgoff_t first, dax_pgoff_t last,
 	}
 }
 
+/* ---- mkclean ---------------------------------------------------------------------- */
+
+static uint64_t cleaned(uint64_t leaf)
+{
+	return leaf & ~(uint64_t)(LEAF_WRITE | LEAF_DIRTY);
+}
+
+static bool mkclean_leaf(leaf_t *leaf)
+{
+	uint64_t old = READ_ONCE(*leaf);
+
+	if (old & LEAF_ANON || cleaned(old) == old)
+		return false;
+	smp_store_release(leaf, cleaned(old));
+	return true;
+}
+
+/* Pages [first, last] lie in one 2 MiB of address space. */
+static bool mkclean_pmd(struct vma_soft *soft, leaf_t *pmd, dax_pgoff_t first,
+			dax_pgoff_t last)
+{
+	uint64_t word = smp_load_acquire(pmd);
+	bool changed = false;
+
+	if (word & LEAF_TABLE) {
+		for (dax_pgoff_t pgoff = first; pgoff <= last; pgoff++)
+			changed |= mkclean_leaf(pte_of(soft, word, pgoff));
+		return changed;
+	}
+	while (cleaned(word) != word)
+		if (atomic_compare_exchange_weak(pmd, &word, cleaned(word)))
+			return true;
+	return false;
+}
+
+static bool soft_mkclean(struct dax_vma *vma, dax_pgoff_t first,
+			 dax_pgoff_t last)
+{
+	struct vma_soft *soft = to_soft(vma);
+	leaf_t *pte = likely(first == last) ? pte_slot(soft, first) : NULL;
+	bool changed = false;
+
+	if (likely(pte))
+		return mkclean_leaf(pte);
+	for (dax_pgoff_t pgoff = first;;) {
+		leaf_t *pmd = pmd_slot(soft, pgoff);
+		dax_pgoff_t end = range_end(vma, pgoff, DAX_PMD_ORDER, last);
+
+		if (pmd)
+			changed |= mkclean_pmd(soft, pmd, pgoff, end);
+		if (end == last)
+			return changed;
+		pgoff = end + 1;
+	}
+}
+
+static void soft_prefetch(struct dax_vma *vma, dax_pgoff_t pgoff)
+{
+	leaf_t *pte = pte_slot(to_soft(vma), pgoff);
+
+	if (pte)
+		__builtin_prefetch(pte, 1);
+}
+
 static void soft_split_huge_pmd(struct dax_vma *vma, dax_pgoff_t pgoff)
 {
 	leaf_t *pmd = pmd_slot(to_soft(vma), pgoff);
@@ -410,6 +474,8 @@ static const struct dax_vm_ops vma_soft_ops = {
 	.pmd_state = soft_pmd_state,
 	.zap = soft_zap,
 	.split_huge_pmd = soft_split_huge_pmd,
+	.mkclean = soft_mkclean,
+	.prefetch = soft_prefetch,
 	.free = soft_free,
 };
 
@@ -738,13 +804,9 @@ static __always_inline_fn int touch_page(struct access *access,
  * order, waiting for them is most of a fault.  invalidate_lock shared. */
 static inline void prefetch_page(struct access *access, dax_pgoff_t pgoff)
 {
-	leaf_t *pte;
-
 	if (!vma_covers(access->vmf.vma, pgoff))
 		return;
-	pte = pte_slot(to_soft(access->vmf.vma), pgoff);
-	if (pte)
-		__builtin_prefetch(pte, 1);
+	soft_prefetch(access->vmf.vma, pgoff);
 	radix_tree_prefetch(&access->vmf.vma->mapping->i_pages, pgoff);
 }
 
@@ -854,10 +916,30 @@ static int copy_page(struct access *access, uint64_t leaf, char *buf,
 	dax_pfn_t pfn = leaf_page_pfn(to_soft(access->vmf.vma), leaf,
 				      access->vmf.pgoff);
 	char *page = pfn_to_kaddr(pfn);
+	struct dax_device *dev;
 
-	if (access->write)
-		return copy_mc(page + within, buf, n);
-	return copy_mc(buf, page + within, n);
+	if (!access->write)
+		return copy_mc(buf, page + within, n);
+	if (pfn & DAX_PFN_HOST)
+		return move_mc(move_bytes, page + within, buf, n);
+	dev = pfn_device(pfn);
+	return dev->persist->store(dev, page + within, buf, n);
+}
+
+/* Move bytes if the leaf still allows it; 1: it does not any more. */
+static int copy_inside(struct access *access, char *buf, size_t within, size_t n)
+{
+	int ret = 1;
+	uint64_t leaf;
+
+	percpu_access_begin(access->vmf.area);
+	leaf = leaf_after_fault(access);
+	if (likely(leaf_allows(leaf, access->write))) {
+		dax_test_yield(DAX_TEST_STORE_INSIDE);
+		ret = copy_page(access, leaf, buf, within, n);
+	}
+	percpu_access_end(access->vmf.area);
+	return ret;
 }
 
 /* Bytes of one page; the lock is held from the leaf to the last byte. */
@@ -870,9 +952,11 @@ static int copy_one(struct access *access, char *buf, size_t within, size_t n)
 	ret = mapping_relock_shared(mapping, access->vmf.area);
 	if (unlikely(ret))
 		return ret;
-	ret = touch_page(access, &leaf);
-	if (likely(!ret))
-		ret = copy_page(access, leaf, buf, within, n);
+	do {
+		ret = touch_page(access, &leaf);
+		if (likely(!ret))
+			ret = copy_inside(access, buf, within, n);
+	} while (unlikely(ret > 0));
 	mapping_unlock_shared(mapping, access->vmf.area);
 	return ret;
 }

@@ -4,7 +4,7 @@
 # a reference of its own first (_hold), so that close() in another thread
 # cannot free what is in use.
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from daxcore.libdaxcore cimport (
     dax_device,
@@ -37,6 +37,7 @@ cdef class File:
     cdef dax_mapping *_mapping
     cdef int _pid
     cdef object _iomap
+    cdef uint32_t _wb_err  # failures of writeback this object has reported
     cdef readonly Device device
     cdef readonly str policy
     cdef readonly object path

@@ -30,7 +30,14 @@ from cpython.pycapsule cimport (
     PyCapsule_GetPointer,
     PyCapsule_IsValid,
 )
-from libc.stdint cimport INT64_MAX, UINT64_MAX, int64_t, uint64_t, uintptr_t
+from libc.stdint cimport (
+    INT64_MAX,
+    UINT64_MAX,
+    int64_t,
+    uint32_t,
+    uint64_t,
+    uintptr_t,
+)
 from libc.string cimport memset
 from posix.unistd cimport getpid, usleep
 
@@ -338,7 +345,7 @@ cdef class Device:
 
     @classmethod
     @cython.binding(True)
-    def memory(cls, size):
+    def memory(cls, size, emulate_pmem=False):
         """Make a storage window of anonymous memory (a memfd).
 
         Parameters
@@ -346,6 +353,10 @@ cdef class Device:
         size : int
             Bytes, multiple of 4096.  Pages are taken from the system when
             they are first stored to.
+        emulate_pmem : bool
+            Treat the memory as persistent: write back CPU cache lines as on
+            a /dev/dax node, to test and to measure.  The bytes are gone with
+            the process all the same.
 
         Returns
         -------
@@ -357,6 +368,8 @@ cdef class Device:
             `size` is negative, 0 or not a multiple of 4096.
         MemoryError
             No address space of that size.
+        NotSupportedError
+            `emulate_pmem` on a CPU whose cache-line write-back is not known.
         OSError
             EMFILE: no file descriptor left; EFBIG.
 
@@ -374,10 +387,14 @@ cdef class Device:
         """
         cdef Device self = cls.__new__(cls)
         cdef uint64_t c_size = _device_size(size)
+        cdef bint pmem = emulate_pmem
         cdef int ret
 
         with nogil:
-            ret = dax_device_memory(&self._dev, c_size)
+            if pmem:
+                ret = dax_device_emulate_pmem(&self._dev, c_size)
+            else:
+                ret = dax_device_memory(&self._dev, c_size)
         check(ret)
         self._pid = getpid()
         return self
@@ -559,6 +576,18 @@ cdef class Device:
         return bool(dax_device_readonly(self._dev))
 
     @property
+    def durability(self):
+        """How stores become durable, and why so: one sentence.
+
+        ``"clwb: ..."`` and the like: cache lines are written back, a write is
+        durable when it returns, a store when it was fsynced.  ``"fdatasync:
+        ..."``: a file behind the page cache, all is durable with fsync.
+        ``"none: ..."``: memory.
+        """
+        self._ensure_open()
+        return dax_device_durability(self._dev).decode(errors="replace")
+
+    @property
     def closed(self):
         """True once closed."""
         return self._dev is NULL
@@ -626,6 +655,7 @@ cdef File _create_file(Device device, object size, object policy,
         with nogil:
             dax_device_put(dev)
     self._pid = getpid()
+    self._wb_err = dax_mapping_wb_err(self._mapping)
     self._iomap = iomap
     self.device = device
     device._nr_open += 1
@@ -721,6 +751,7 @@ def open(path, mode="r+", size=None):
         ret = dax_mapping_open(&self._mapping, c_name, c_size, flags)
     check(ret, self.path)
     self._pid = getpid()
+    self._wb_err = dax_mapping_wb_err(self._mapping)
     self.device = _device_of_file(self._mapping, self.path)
     self.device._nr_open = 1
     self.policy = "zero-page"
@@ -992,6 +1023,115 @@ cdef class File:
         Source: ``ext4_punch_hole`` in fs/ext4/inode.c (v4.14).
         """
         self._change_blocks(dax_mapping_punch_hole, offset, nbytes)
+
+    def zero_range(self, offset, nbytes):
+        """Make bytes read as zeroes, keeping the blocks.
+
+        Holes stay holes, and the size stays: what lies past the end of file
+        is left out.
+
+        Parameters
+        ----------
+        offset, nbytes : int
+            Bytes; `nbytes` greater than 0.
+
+        Raises
+        ------
+        OSError
+            EROFS, ENXIO, EIO, what the block map says.
+
+        Notes
+        -----
+        GIL released.  Mappings see the zeroes at once.
+        Source: ``iomap_zero_range`` in fs/iomap.c and
+        ``__dax_zero_page_range`` in fs/dax.c (v4.14).
+        """
+        self._change_blocks(dax_mapping_zero_range, offset, nbytes)
+
+    def writeback(self, offset=0, nbytes=None):
+        """Make the dirty entries of a range durable.
+
+        Each entry is locked, its leaves in every mapping are write-protected,
+        its bytes are flushed, and then it is clean.
+
+        Parameters
+        ----------
+        offset : int
+            Byte of the file; multiple of 4096.
+        nbytes : int, optional
+            Bytes; default to the end.  Entries that reach out of the range
+            are written whole.
+
+        Returns
+        -------
+        int
+            Entries written: one of 4 KiB and one of 2 MiB count one each.
+
+        Raises
+        ------
+        ValueError
+            `offset` negative or not aligned, `nbytes` negative.
+        OSError
+            EIO, ENOSPC and what else fdatasync(2) says; ENXIO: the device is
+            dead.  What could not be made durable stays dirty, and a retry
+            stores it again.
+
+        Notes
+        -----
+        GIL released.  One at a time per file; stores that come while it
+        works may be left for the next.
+        Source: ``dax_writeback_mapping_range`` in fs/dax.c (v4.14).
+        """
+        cdef int64_t pos, ret
+        cdef uint64_t length
+        cdef dax_mapping *mapping
+
+        self._ensure_open()
+        pos = _aligned(offset, "offset")
+        length = UINT64_MAX if nbytes is None else _unsigned(nbytes, "nbytes")
+        mapping = self._hold()
+        try:
+            with nogil:
+                ret = dax_mapping_writeback(mapping, pos, length)
+            return check(ret, self.device.path)
+        finally:
+            with nogil:
+                dax_mapping_put(mapping)
+
+    def fsync(self):
+        """Make the file durable: stores, writes and the block map.
+
+        What that takes depends on the device, see :attr:`Device.durability`.
+
+        Raises
+        ------
+        OSError
+            EIO, ENOSPC and what else fdatasync(2) says; ENXIO: the device is
+            dead; what the block map says.  A failure that another object or
+            call met is raised once by each open File.
+
+        Notes
+        -----
+        GIL released; waits for the medium.  After a failure everything stays
+        dirty and the next call tries it again.
+        Source: ``ext4_sync_file`` and ``dax_writeback_mapping_range`` (v4.14),
+        ``file_check_and_advance_wb_err`` in mm/filemap.c.
+        """
+        cdef uint32_t since
+        cdef dax_mapping *mapping
+        cdef int ret
+
+        self._ensure_open()
+        since = self._wb_err
+        mapping = self._hold()
+        try:
+            with nogil:
+                ret = dax_mapping_fsync(mapping, &since)
+            self._wb_err = since
+            check(ret, self.device.path)
+        finally:
+            with nogil:
+                dax_mapping_put(mapping)
 
     cdef object _change_blocks(self, range_fn change, object offset, object nbytes):
         cdef int64_t pos

@@ -199,6 +199,7 @@ cdef extern from "daxcore.h" nogil:
             dax_device **ret_dev, const char *path, uint64_t size,
             unsigned int flags)
     int dax_device_memory(dax_device **ret_dev, uint64_t size)
+    int dax_device_emulate_pmem(dax_device **ret_dev, uint64_t size)
     void dax_device_get(dax_device *dev)
     void dax_device_put(dax_device *dev)
     int dax_device_kill(dax_device *dev)
@@ -208,6 +209,7 @@ cdef extern from "daxcore.h" nogil:
     const char *dax_device_path(const dax_device *dev)
     int dax_device_alive(const dax_device *dev)
     int dax_device_readonly(const dax_device *dev)
+    const char *dax_device_durability(const dax_device *dev)
     unsigned int dax_device_nr_files(const dax_device *dev)
     int64_t dax_direct_access(
             dax_device *dev, dax_pgoff_t pgoff, uint64_t nr_pages,
@@ -232,6 +234,12 @@ cdef extern from "daxcore.h" nogil:
             dax_mapping *mapping, dax_loff_t pos, uint64_t len)
     int dax_mapping_punch_hole(
             dax_mapping *mapping, dax_loff_t pos, uint64_t len)
+    int dax_mapping_zero_range(
+            dax_mapping *mapping, dax_loff_t pos, uint64_t len)
+    int64_t dax_mapping_writeback(
+            dax_mapping *mapping, dax_loff_t pos, uint64_t len)
+    int dax_mapping_fsync(dax_mapping *mapping, uint32_t *since)
+    uint32_t dax_mapping_wb_err(const dax_mapping *mapping)
     int64_t dax_mapping_entries(
             dax_mapping *mapping, dax_pgoff_t *index, dax_entry_info *buf,
             size_t nr)

@@ -21,6 +21,9 @@ FLOORS = {
 }
 INSIDE = {
     "device": {"blocks", "flush", "frames", "persist"},
+    "flush_generic": {"flush"},
+    "flush_x86": {"flush"},
+    "persist": {"device", "flush"},
     "frames": {"zero_page"},
     "entry_lock": {"mapping", "policy"},
     "iomap": {"mapping"},

@@ -188,6 +188,27 @@ def test_truncate_and_punch_are_the_files(sparse):
     assert sparse.used == 5 * PAGE
 
 
+def test_fsync_and_zero_range(sparse):
+    with dax_open(sparse.path) as file, file.mmap(pages="pte") as m:
+        m.write(0, b"stored")
+        file.pwrite(b"written", PAGE)
+        assert file.entries()["dirty"].tolist() == [True]
+        file.fsync()
+        assert file.entries()["dirty"].tolist() == [False]
+        m.write(1, b"again")
+        assert file.entries()["dirty"].tolist() == [True]
+        assert file.writeback() == 1
+        file.zero_range(3, 2 * PAGE)
+        assert sparse.read(PAGE * 2, 0) == b"sag" + bytes(2 * PAGE - 3)
+        assert m.read(0, 10) == b"sag" + bytes(7)
+        assert sparse.data()[0] == (0, 2 * PAGE)
+        assert "fdatasync" in file.device.durability
+    with dax_open(sparse.path, "r") as file:
+        file.fsync()
+        with raises_errno(errno.EROFS):
+            file.zero_range(0, 1)
+
+
 def test_blocks_set_aside_are_told_where_the_file_system_tells(make):
     sparse = make(PAGE)
     with dax_open(sparse.path) as file:

@@ -90,6 +90,21 @@ DAX_API int dax_device_open(struct dax_device **ret_dev, const char *path,
 DAX_API int dax_device_memory(struct dax_device **ret_dev, uint64_t size);
 
 /**
+ * dax_device_emulate_pmem() - the same, treated as persistent memory
+ * @ret_dev: receives the device
+ * @size: bytes, multiple of 4096, > 0
+ *
+ * Stores are flushed from the CPU's cache as they would be on a /dev/dax node,
+ * to test and to measure; the bytes are gone with the process all the same.
+ *
+ * Context: may sleep; GIL: no.
+ * Return: 0; as dax_device_memory(), and -EOPNOTSUPP (no cache-line write-back
+ * is known for this CPU).
+ * Since: 0.2
+ */
+DAX_API int dax_device_emulate_pmem(struct dax_device **ret_dev, uint64_t size);
+
+/**
  * dax_device_get() - take a reference
  * dax_device_put() - drop a reference; the last one unmaps and unlocks
  * Context: put may sleep; GIL: no.  Since: 0.1
@@ -119,6 +134,8 @@ DAX_API uint64_t dax_device_alignment(const struct dax_device *dev);
 DAX_API const char *dax_device_path(const struct dax_device *dev);
 DAX_API int dax_device_alive(const struct dax_device *dev);	/* 1 or 0 */
 DAX_API int dax_device_readonly(const struct dax_device *dev);	/* 1 or 0 */
+/* How stores become durable, and why so, in one sentence.  Since: 0.2 */
+DAX_API const char *dax_device_durability(const struct dax_device *dev);
 DAX_API unsigned int dax_device_nr_files(const struct dax_device *dev);
 
 /**
@@ -270,6 +287,62 @@ DAX_API int dax_mapping_fallocate(struct dax_mapping *mapping,
 				  dax_loff_t pos, uint64_t len);
 DAX_API int dax_mapping_punch_hole(struct dax_mapping *mapping,
 				   dax_loff_t pos, uint64_t len);
+
+/**
+ * dax_mapping_zero_range() - make bytes read as zeroes, keeping the blocks
+ * @mapping: file
+ * @pos: byte position
+ * @len: bytes, > 0; what lies past the end of file is left out
+ *
+ * Holes stay holes.  Mappings see the zeroes at once.
+ *
+ * Context: i_rwsem exclusive; may sleep; GIL: no.
+ * Return: 0; -EINVAL (@pos negative, length 0), -EFBIG (beyond 2^63-4096),
+ * -EROFS, -ENXIO, -EIO, -ENOSPC (a shared block must be copied), -EDEADLK,
+ * -ESTALE, -ENOMEM, or what the block map returned; bytes before the failure
+ * are zeroed.
+ * Since: 0.2
+ */
+DAX_API int dax_mapping_zero_range(struct dax_mapping *mapping,
+				   dax_loff_t pos, uint64_t len);
+
+/**
+ * dax_mapping_writeback() - make the dirty entries of a range durable
+ * @mapping: file
+ * @pos: byte position, multiple of 4096
+ * @len: bytes; entries that reach out of the range are written whole
+ *
+ * Each entry is locked, its leaves in every mapping are write-protected, its
+ * bytes are flushed, and then it is clean.  Stores that come later are not
+ * covered.  How bytes are flushed: dax_device_durability().
+ *
+ * Context: one at a time per file; entry locks; may sleep for the medium; GIL:
+ * no.  Not from a block map of the file.
+ * Return: entries written; -EINVAL (alignment), -ENXIO (device dead), -EIO,
+ * -ENOSPC and what else fdatasync(2) says, -EDEADLK, -ESTALE, -ENOMEM.  What
+ * could not be made durable stays dirty: a retry stores it again.
+ * Since: 0.2
+ */
+DAX_API int64_t dax_mapping_writeback(struct dax_mapping *mapping,
+				      dax_loff_t pos, uint64_t len);
+
+/**
+ * dax_mapping_fsync() - make the file durable
+ * @mapping: file
+ * @since: NULL, or the caller's cursor, first set by dax_mapping_wb_err()
+ *
+ * dax_mapping_writeback() of everything, pwrite() and zeroing included, then
+ * the block map's sync.  With a cursor, a failure of somebody else's writeback
+ * since the last look is returned once, even if it has been made good since.
+ *
+ * Context, Return: as dax_mapping_writeback(), 0 for success; or what the block
+ * map returned.
+ * Since: 0.2
+ */
+DAX_API int dax_mapping_fsync(struct dax_mapping *mapping, uint32_t *since);
+
+/* Where a cursor of dax_mapping_fsync() starts.  Context: any.  Since: 0.2 */
+DAX_API uint32_t dax_mapping_wb_err(const struct dax_mapping *mapping);
 
 /**
  * dax_mapping_entries() - snapshot of the radix tree

@@ -86,6 +86,18 @@ static inline uint64_t gauge_of(struct dax_mapping *mapping, enum dax_gauge i)
 	return stat_of(mapping, DAX_NR_STATS + (unsigned int)i);
 }
 
+/* Entries with the DIRTY tag. */
+static inline uint64_t nr_dirty(struct dax_mapping *mapping)
+{
+	struct dax_entry_info row;
+	dax_pgoff_t index = 0;
+	uint64_t nr = 0;
+
+	while (dax_mapping_entries(mapping, &index, &row, 1) == 1)
+		nr += row.dirty;
+	return nr;
+}
+
 /* One byte by a load / a store / pread / pwrite; -1 if that failed. */
 static inline int load(struct dax_vma *vma, uint64_t offset)
 {

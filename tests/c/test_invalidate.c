@@ -129,11 +129,12 @@ static void growth_within_a_page(void)
 	dax_mapping_put(mapping);
 }
 
-/* The new end lies inside a 2 MiB entry: the entry goes whole, with every
- * leaf of it; what survives of the data is faulted in again. */
+/* The new end lies inside a dirty 2 MiB entry: its leaves go, and every page
+ * that survives has a dirty entry of its own (1.26, W4). */
 static void straddling_pmd(void)
 {
 	const dax_loff_t ends[] = { 1, 4096, PMD / 2, PMD / 2 + 5, PMD - 1 };
+	const uint64_t kept[] = { 1, 1, 256, 257, 1 };
 
 	for (int i = 0; i < 5; i++) {
 		struct dax_mapping *mapping = new_file(dev, PMD);
@@ -150,7 +151,8 @@ static void straddling_pmd(void)
 		check_invariants(mapping);
 		EQ(dax_mapping_truncate(mapping, ends[i]), 0);
 		check_invariants(mapping);
-		EQ(gauge_of(mapping, DAX_GAUGE_NREXCEPTIONAL), ends[i] == PMD - 1);
+		EQ(gauge_of(mapping, DAX_GAUGE_NREXCEPTIONAL), kept[i]);
+		EQ(nr_dirty(mapping), kept[i]);
 		EQ(load(huge, 0), 'a');
 		EQ(load(small, 0), 'a');
 		EQ(load(copy, 0), 'c');		/* lies before the new end */
@@ -257,12 +259,14 @@ static void punch_inside_pmd(void)
 	EQ(stat_of(mapping, DAX_STAT_PMD_INSERT_MAPPING), 3);
 	EQ(dax_mapping_punch_hole(mapping, 100 * PAGE, DAX_PAGE_SIZE), 0);
 	check_invariants(mapping);
-	EQ(gauge_of(mapping, DAX_GAUGE_NREXCEPTIONAL), 2);
+	EQ(gauge_of(mapping, DAX_GAUGE_NREXCEPTIONAL), 511 + 2);
+	EQ(nr_dirty(mapping), 511 + 2);			/* 1.26, W4 */
 	EQ(load(vma, 0), 'a');
 	EQ(load(vma, offset_of(100)), 0);
 	EQ(load(vma, offset_of(400)), 'b');
 	EQ(dax_mapping_punch_hole(mapping, PMD + 300 * PAGE, DAX_PMD_SIZE), 0);
 	check_invariants(mapping);
+	EQ(nr_dirty(mapping), 511 + 300 + 212);
 	EQ(load(vma, DAX_PMD_SIZE), 'a');
 	EQ(load(vma, DAX_PMD_SIZE + offset_of(400)), 0);
 	EQ(load(vma, 2 * DAX_PMD_SIZE), 0);

@@ -411,6 +411,33 @@ static void new_and_dirty(void)
 	gone();
 }
 
+/* After a sync that failed, what went by system call is stored again, too. */
+static void failed_sync(void)
+{
+	struct dax_mapping *mapping;
+	struct dax_device *dev;
+	struct dax_vma *vma;
+
+	make(MIB);
+	mapping = open_rw();
+	dev = dax_mapping_device(mapping);
+	vma = map_pages(mapping, MIB, RW | DAX_VM_SHARED, DAX_PAGES_PTE);
+	EQ(fill(mapping, 5 * PAGE, 2 * PAGE, 'a'), 2 * PAGE);
+	EQ(store(vma, 9 * PAGE, 'b'), 0);
+	fail_nth("fdatasync", 1, -EIO);
+	EQ(dax_mapping_fsync(mapping, NULL), -EIO);
+	EQ(sys_hits, 1);
+	fail_none();
+	EQ(dev->syncing[0], 3 << 5 | 1 << 9);
+	EQ(dax_mapping_fsync(mapping, NULL), 0);
+	EQ(dev->syncing[0], 0);
+	EQ(dax_mapping_fsync(mapping, NULL), 0);
+	same_bytes(mapping);
+	dax_vma_put(vma);
+	dax_mapping_put(mapping);
+	gone();
+}
+
 /* ---- other programs ---------------------------------------------------------------------- */
 
 static void foreign_changes_are_seen(void)
@@ -1267,6 +1294,7 @@ static const struct {
 	{ "truncate and punch", truncate_and_punch },
 	{ "fallocated", fallocated },
 	{ "new and dirty", new_and_dirty },
+	{ "failed sync", failed_sync },
 	{ "foreign changes are seen", foreign_changes_are_seen },
 	{ "foreign sizes are seen", foreign_sizes_are_seen },
 	{ "cut off under a fault", cut_off_under_a_fault },

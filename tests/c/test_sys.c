@@ -187,7 +187,7 @@ static void sparse_calls(void)
 	EQ(sys_allocate_keep_size(fd, 2 << 20, 4096), 0);
 	MUST(!sys_file_info(fd, &after));
 	EQ(after.size, 1 << 20);
-	EQ(sys_sync_data(fd), 0);
+	EQ(sys_fdatasync(fd), 0);
 	if (sys_fiemap(fd, 0, 1 << 20, &start, &end) != -EOPNOTSUPP) {
 		EQ(sys_fiemap(fd, 0, 1 << 20, &start, &end), 1);
 		EQ(start, 65536 + 4096);

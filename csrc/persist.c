@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * persist.c -- the three media: memory, persistent memory, a file
+ *
+ * Owns: which pages of a file were stored since they were last durable.
+ * Locks: dev->sync_lock, held across fdatasync(2): syncs of one device follow
+ *        each other, so whoever returns has waited for all that were begun.
+ * Kernel: pmem_copy_from_iter(), pmem_flush; errseq_t is in writeback.c.
+ * Differs: after a failed sync the bytes are stored again; the kernel marks
+ *          pages clean that it could not write.
+ */
+#include "persist.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "copy_mc.h"
+#include "device.h"
+#include "errormsg.h"
+#include "flush.h"
+
+/* ---- memory ------------------------------------------------------------------- */
+
+static int plain_store(struct dax_device *dev, void *to, const void *from,
+		       size_t n)
+{
+	(void)dev;
+	return move_mc(move_bytes, to, from, n);
+}
+
+static int plain_zero(struct dax_device *dev, void *to, size_t n)
+{
+	(void)dev;
+	return move_mc(zero_bytes, to, to, n);
+}
+
+static void no_flush(struct dax_device *dev, const void *addr, size_t n)
+{
+	(void)dev;
+	(void)addr;
+	(void)n;
+}
+
+static void no_fence(struct dax_device *dev)
+{
+	(void)dev;
+}
+
+static int no_sync(struct dax_device *dev)
+{
+	(void)dev;
+	return 0;
+}
+
+const struct persist_ops persist_memory = {
+	.store = plain_store,
+	.store_nt = plain_store,
+	.zero_nt = plain_zero,
+	.flush = no_flush,
+	.fence = no_fence,
+	.sync = no_sync,
+	.durable_at_fence = true,
+};
+
+/* ---- persistent memory ---------------------------------------------------------- */
+
+static void zero_past_cache(void *to, const void *unused, size_t n)
+{
+	(void)unused;
+	flush_select()->zero_nt(to, n);
+}
+
+static int pmem_store_nt(struct dax_device *dev, void *to, const void *from,
+			 size_t n)
+{
+	(void)dev;
+	return move_mc(flush_select()->copy_nt, to, from, n);
+}
+
+static int pmem_zero_nt(struct dax_device *dev, void *to, size_t n)
+{
+	(void)dev;
+	return move_mc(zero_past_cache, to, to, n);
+}
+
+static void pmem_flush(struct dax_device *dev, const void *addr, size_t n)
+{
+	(void)dev;
+	flush_select()->flush(addr, n);
+}
+
+static void pmem_fence(struct dax_device *dev)
+{
+	(void)dev;
+	flush_select()->fence();
+}
+
+static int pmem_sync(struct dax_device *dev)
+{
+	pmem_fence(dev);
+	return 0;
+}
+
+const struct persist_ops persist_pmem = {
+	.store = plain_store,
+	.store_nt = pmem_store_nt,
+	.zero_nt = pmem_zero_nt,
+	.flush = pmem_flush,
+	.fence = pmem_fence,
+	.sync = pmem_sync,
+	.durable_at_fence = true,
+};
+
+/* ---- a file behind the page cache -------------------------------------------------- */
+
+/* Page of the device @addr lies in. */
+static uint64_t page_of(const struct dax_device *dev, const void *addr)
+{
+	return (uint64_t)((const char *)addr - dev->window) >> DAX_PAGE_SHIFT;
+}
+
+static void note_end(struct dax_device *dev, uint64_t words)
+{
+	uint64_t old = READ_ONCE(dev->unsynced_words);
+
+	while (old < words &&
+	       !atomic_compare_exchange_weak(&dev->unsynced_words, &old, words))
+		;
+}
+
+/* The bits first, so that a sync that follows the store finds them. */
+static void file_remember(struct dax_device *dev, const void *addr, size_t n)
+{
+	uint64_t page = page_of(dev, addr);
+	uint64_t last = page_of(dev, (const char *)addr + n - 1);
+
+	note_end(dev, last / 64 + 1);
+	while (page <= last) {
+		uint64_t bit = UINT64_C(1) << (page % 64);
+
+		if (!(READ_ONCE(dev->unsynced[page / 64]) & bit))
+			atomic_fetch_or(&dev->unsynced[page / 64], bit);
+		page++;
+	}
+}
+
+static int file_store_nt(struct dax_device *dev, void *to, const void *from,
+			 size_t n)
+{
+	int ret = plain_store(dev, to, from, n);
+
+	file_remember(dev, to, n);
+	return ret;
+}
+
+static int file_zero_nt(struct dax_device *dev, void *to, size_t n)
+{
+	int ret = plain_zero(dev, to, n);
+
+	file_remember(dev, to, n);
+	return ret;
+}
+
+/* Store the first byte of a page as it is: the kernel takes the page for dirty
+ * again.  Atomic, since somebody may be storing to it. */
+static void touch(void *page, const void *unused, size_t n)
+{
+	(void)unused;
+	(void)n;
+	atomic_fetch_or((_Atomic unsigned char *)page, 0);
+}
+
+static int store_again(struct dax_device *dev, uint64_t word)
+{
+	uint64_t bits = dev->syncing[word];
+	int ret = 0;
+
+	for (; !ret && bits; bits &= bits - 1) {
+		uint64_t page = word * 64 + (uint64_t)__builtin_ctzll(bits);
+		char *addr = dev->window + (page << DAX_PAGE_SHIFT);
+
+		ret = move_mc(touch, addr, addr, DAX_PAGE_SIZE);
+	}
+	return ret;
+}
+
+/* What was stored so far goes along with this sync; what a failed one left is
+ * stored again. */
+static int gather(struct dax_device *dev, uint64_t words)
+{
+	int ret = 0;
+
+	for (uint64_t i = 0; !ret && i < words; i++) {
+		if (dev->sync_failed && dev->syncing[i])
+			ret = store_again(dev, i);
+		if (READ_ONCE(dev->unsynced[i]))
+			dev->syncing[i] |= atomic_exchange(&dev->unsynced[i], 0);
+	}
+	return ret;
+}
+
+static int fdatasync_device(struct dax_device *dev)
+{
+	int ret = sys_fdatasync(dev->fd);
+
+	if (ret)
+		return dax_error(ret, "%s: fdatasync: %s", dev->path, strerror(-ret));
+	return 0;
+}
+
+static int sync_locked(struct dax_device *dev)
+{
+	uint64_t words = READ_ONCE(dev->unsynced_words);
+	int ret = gather(dev, words);
+
+	if (!ret)
+		ret = fdatasync_device(dev);
+	dev->sync_failed = ret;
+	for (uint64_t i = 0; !ret && i < words; i++)
+		if (dev->syncing[i])
+			dev->syncing[i] = 0;
+	return ret;
+}
+
+static int file_sync(struct dax_device *dev)
+{
+	int ret;
+
+	mutex_lock(&dev->sync_lock);
+	ret = sync_locked(dev);
+	mutex_unlock(&dev->sync_lock);
+	return ret;
+}
+
+const struct persist_ops persist_file = {
+	.store = plain_store,
+	.store_nt = file_store_nt,
+	.zero_nt = file_zero_nt,
+	.flush = file_remember,
+	.fence = no_fence,
+	.sync = file_sync,
+};
