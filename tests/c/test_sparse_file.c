@@ -433,6 +433,16 @@ static void failed_sync(void)
 	EQ(dev->syncing[0], 0);
 	EQ(dax_mapping_fsync(mapping, NULL), 0);
 	same_bytes(mapping);
+	EQ(fill(mapping, 5 * PAGE, 2 * PAGE, 'c'), 2 * PAGE);
+	fail_nth("fdatasync", 1, -EIO);
+	EQ(dax_mapping_fsync(mapping, NULL), -EIO);
+	fail_none();
+	EQ(dax_mapping_truncate(mapping, 6 * PAGE), 0);	/* what is gone is not missed */
+	EQ(dax_mapping_fsync(mapping, NULL), 0);
+	same_bytes(mapping);
+	MUST(!ftruncate(fd, 0));	/* cut off under a store: the medium's fault */
+	EQ(dev->persist->zero_nt(dev, dev->window + 5 * PAGE, PAGE), -EIO);
+	EQ(dev->persist->store(dev, dev->window + 5 * PAGE, "x", 1), -EIO);
 	dax_vma_put(vma);
 	dax_mapping_put(mapping);
 	gone();
