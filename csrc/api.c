@@ -19,6 +19,7 @@
 #include "page_cache.h"
 #include "pin.h"
 #include "rw.h"
+#include "sparse_file.h"
 #include "trace.h"
 #include "vma_soft.h"
 #include "writeback.h"
@@ -146,9 +147,19 @@ int dax_mapping_new(struct dax_mapping **ret_mapping, struct dax_device *dev,
 	clear_errormsg();
 	if (attr->policy > DAX_POLICY_PAGE_CACHE)
 		return dax_error(-EINVAL, "policy %u is unknown", attr->policy);
+	if (dev->kind == DEVICE_SPARSE)
+		return dax_error(-EINVAL, "%s: the window of a sparse file holds no "
+				 "other files", dev->path);
 	if (!attr->ops)
 		return new_with_extent_map(ret_mapping, dev, attr);
 	return mapping_new(ret_mapping, dev, attr, policies[attr->policy]);
+}
+
+int dax_mapping_open(struct dax_mapping **ret_mapping, const char *path,
+		     dax_loff_t size, unsigned int flags)
+{
+	clear_errormsg();
+	return sparse_file_open(ret_mapping, path, size, flags, &zero_page_policy);
 }
 
 void dax_mapping_get(struct dax_mapping *mapping)
@@ -161,8 +172,11 @@ void dax_mapping_put(struct dax_mapping *mapping)
 	mapping_put(mapping);
 }
 
+/* Where the size cannot be asked, it is what it was. */
 dax_loff_t dax_mapping_size(const struct dax_mapping *mapping)
 {
+	if (mapping->hooks)
+		mapping->hooks->verify((struct dax_mapping *)(uintptr_t)mapping);
 	return smp_load_acquire(&mapping->i_size);
 }
 
@@ -394,6 +408,7 @@ int64_t dax_mapping_extents(struct dax_mapping *mapping, dax_loff_t *pos,
 static uint64_t gauge(struct dax_mapping *mapping, enum dax_gauge i)
 {
 	bool built_in = extent_map_is(READ_ONCE(mapping->ops));
+	bool sparse = READ_ONCE(mapping->ops) == &sparse_file_ops;
 	uint64_t pages = mapping->policy->bytes ? mapping->policy->bytes(mapping) : 0;
 
 	switch (i) {
@@ -410,8 +425,12 @@ static uint64_t gauge(struct dax_mapping *mapping, enum dax_gauge i)
 	case DAX_GAUGE_COW_BYTES:
 		return READ_ONCE(mapping->cow_bytes);
 	case DAX_GAUGE_BLOCK_MAP_BYTES:
+		if (sparse)
+			return sparse_file_bytes(mapping->private_data);
 		return built_in ? extent_map_bytes(mapping->private_data) : 0;
 	case DAX_GAUGE_ALLOCATED_BYTES:
+		if (sparse)
+			return sparse_file_allocated(mapping->private_data);
 		return built_in ? extent_map_allocated(mapping->private_data) : 0;
 	case DAX_NR_GAUGES:
 		break;

@@ -17,7 +17,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
+#include "copy_mc.h"
 #include "entry_lock.h"
 #include "errormsg.h"
 #include "iomap.h"
@@ -273,16 +275,53 @@ static dax_loff_t page_end(dax_loff_t pos)
 			    ~(uint64_t)(DAX_PAGE_SIZE - 1));
 }
 
+/* A file system zeroes what is left of a page itself, and better: a store by
+ * way of memory may take blocks for all of the kernel's large page. */
+static bool zeroes_itself(const struct dax_mapping *mapping)
+{
+	return mapping->hooks;
+}
+
+/* 1: all bytes are zero, 0: some are not, -EIO. */
+static int partial_is_zero(const struct partial *part)
+{
+	static const char zeroes[DAX_PAGE_SIZE];
+	char buf[DAX_PAGE_SIZE];
+	int ret = 0;
+
+	for (unsigned int i = 0; !ret && i < part->nr; i++) {
+		ret = copy_mc(buf, part->piece[i].kaddr, part->piece[i].len);
+		if (!ret && memcmp(buf, zeroes, part->piece[i].len))
+			return 0;
+	}
+	return ret ? ret : 1;
+}
+
+/* Not every file system zeroes what was stored past the end. */
 int zero_tail(struct dax_mapping *mapping)
 {
 	dax_loff_t size = i_size_read(mapping);
 	struct partial tail;
 	int ret = find_partial(mapping, size, page_end(size), &tail);
 
-	return ret ? ret : zero_partial(&tail);
+	if (!ret && tail.nr && zeroes_itself(mapping))
+		ret = partial_is_zero(&tail);
+	if (ret)
+		return ret < 0 ? ret : 0;
+	return zero_partial(&tail);
 }
 
 /* ---- alone (both locks exclusive) -------------------------------------------------- */
+
+/* Both locks, with no pinned page in the range.  The device itself is looked at
+ * under the locks, by mapping_check_writable(). */
+static int verify_and_lock(const struct layout_range *range)
+{
+	struct dax_mapping *mapping = range->mapping;
+	int ret = mapping->hooks ? mapping->hooks->verify(mapping) : 0;
+
+	return ret ? ret : break_layouts(range, NULL, false);
+}
 
 struct removal {
 	struct dax_mapping *mapping;
@@ -526,9 +565,11 @@ static int shrink(struct dax_mapping *mapping, dax_loff_t size)
 {
 	dax_pgoff_t first = (dax_pgoff_t)page_end(size) >> DAX_PAGE_SHIFT;
 	struct straddlers straddlers;
-	struct partial tail;
-	int ret = find_partial(mapping, size, page_end(size), &tail);
+	struct partial tail = { .nr = 0 };
+	int ret = 0;
 
+	if (!zeroes_itself(mapping))
+		ret = find_partial(mapping, size, page_end(size), &tail);
 	if (!ret)
 		ret = prepare_straddlers(mapping, first, UINT64_MAX >> DAX_PAGE_SHIFT,
 					 &straddlers);
@@ -556,6 +597,45 @@ static int grow(struct dax_mapping *mapping, dax_loff_t size)
 	return 0;
 }
 
+static int follow_shrink(struct dax_mapping *mapping, dax_loff_t size)
+{
+	const dax_pgoff_t last = UINT64_MAX >> DAX_PAGE_SHIFT;
+	dax_pgoff_t first = (dax_pgoff_t)page_end(size) >> DAX_PAGE_SHIFT;
+	struct straddlers straddlers;
+	int ret = prepare_straddlers(mapping, first, last, &straddlers);
+
+	if (ret)
+		return ret;
+	smp_store_release(&mapping->i_size, size);
+	unmap_pages(mapping, &straddlers, first, last, true);
+	remove_entries(mapping, &straddlers, first, last);
+	return 0;
+}
+
+int mapping_follow_size(struct dax_mapping *mapping, dax_loff_t size)
+{
+	int ret = tree_extend(mapping, size);
+
+	if (ret || size == i_size_read(mapping))
+		return ret;
+	if (size < i_size_read(mapping))
+		return follow_shrink(mapping, size);
+	smp_store_release(&mapping->i_size, size);
+	return 0;
+}
+
+int mapping_run_alone(struct dax_mapping *mapping,
+		      int (*fn)(struct dax_mapping *mapping, void *arg), void *arg)
+{
+	int ret = mapping_lock_both(mapping);
+
+	if (ret)
+		return ret;
+	ret = fn(mapping, arg);
+	mapping_unlock_both(mapping);
+	return ret;
+}
+
 static int set_size(struct dax_mapping *mapping, dax_loff_t size)
 {
 	dax_loff_t old = i_size_read(mapping);
@@ -578,7 +658,7 @@ int mapping_truncate(struct dax_mapping *mapping, dax_loff_t size)
 	if (!mapping->ops->truncate)
 		return not_supported("truncate");
 	behind.first = (dax_pgoff_t)page_end(size) >> DAX_PAGE_SHIFT;
-	ret = break_layouts(&behind, NULL, false);
+	ret = verify_and_lock(&behind);
 	if (ret)
 		return ret;
 	ret = set_size(mapping, size);
@@ -601,6 +681,12 @@ static int find_edges(struct dax_mapping *mapping, dax_loff_t pos,
 }
 
 /* The whole pages of a range: leaves, then blocks, then entries. */
+static int punch_blocks(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
+{
+	return iomap_result(mapping->ops->punch(mapping, mapping->private_data, pos,
+						len));
+}
+
 static int punch_pages(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len,
 		       dax_pgoff_t first, dax_pgoff_t last)
 {
@@ -610,8 +696,7 @@ static int punch_pages(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len
 	if (ret)
 		return ret;
 	unmap_pages(mapping, &straddlers, first, last, false);
-	ret = iomap_result(mapping->ops->punch(mapping, mapping->private_data, pos,
-					       len));
+	ret = punch_blocks(mapping, pos, len);
 	if (ret)
 		discard_straddlers(mapping, &straddlers);
 	else
@@ -627,10 +712,13 @@ static int punch(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 	struct partial parts[2];
 	int ret = mapping_check_writable(mapping);
 
-	if (!ret)
+	parts[0].nr = parts[1].nr = 0;
+	if (!ret && !zeroes_itself(mapping))
 		ret = find_edges(mapping, pos, end, parts);
 	if (!ret && behind > first)
 		ret = punch_pages(mapping, pos, len, first, behind - 1);
+	else if (!ret && zeroes_itself(mapping))
+		ret = punch_blocks(mapping, pos, len);
 	if (ret)
 		return ret;
 	ret = zero_partial(&parts[0]);
@@ -650,7 +738,7 @@ int mapping_punch_hole(struct dax_mapping *mapping, dax_loff_t pos,
 	/* Edges stay where they are; a page in between may be none. */
 	range.first = (dax_pgoff_t)page_end(pos) >> DAX_PAGE_SHIFT;
 	range.end = ((dax_pgoff_t)pos + len) >> DAX_PAGE_SHIFT;
-	ret = break_layouts(&range, NULL, false);
+	ret = verify_and_lock(&range);
 	if (ret)
 		return ret;
 	ret = punch(mapping, pos, len);
@@ -678,13 +766,14 @@ static int set_aside(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 
 int mapping_fallocate(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 {
+	const struct layout_range none = { .mapping = mapping };	/* frees nothing */
 	int ret = check_end(pos, len);
 
 	if (ret)
 		return ret;
 	if (!mapping->ops->fallocate)
 		return not_supported("fallocate");
-	ret = mapping_lock_both(mapping);
+	ret = verify_and_lock(&none);
 	if (ret)
 		return ret;
 	ret = set_aside(mapping, pos, len);

@@ -31,6 +31,16 @@ int remove_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
 /* Can blocks of the file be changed?  0, -EROFS, -ENXIO, -EIO. */
 int mapping_check_writable(struct dax_mapping *mapping);
 
+/* Call @fn with i_rwsem and invalidate_lock exclusive.  What @fn returned, or
+ * -EDEADLK, -ESTALE, -ENOMEM.  Context: no lock held. */
+int mapping_run_alone(struct dax_mapping *mapping,
+		      int (*fn)(struct dax_mapping *mapping, void *arg), void *arg);
+
+/* The medium has another size already: let the file have it, without entries
+ * and leaves (private copies too) beyond.  Context: both locks exclusive.
+ * 0 or -ENOMEM. */
+int mapping_follow_size(struct dax_mapping *mapping, dax_loff_t size);
+
 /* Let the tree hold pages up to a new size.  Takes invalidate_lock exclusive
  * if that means growing it.  Context: i_rwsem exclusive.  0, -ENOMEM, -EDEADLK, -ESTALE. */
 int mapping_reserve_size(struct dax_mapping *mapping, dax_loff_t size);

@@ -504,8 +504,7 @@ static int drain(struct dax_mapping *mapping)
 	return ret;
 }
 
-/* A reference, unless the last one has gone and the file is being freed. */
-static bool mapping_get_unless_zero(struct dax_mapping *mapping)
+bool mapping_get_unless_zero(struct dax_mapping *mapping)
 {
 	unsigned int old = READ_ONCE(mapping->refs);
 

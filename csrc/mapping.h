@@ -32,6 +32,23 @@ struct met_device {
 	struct met_device *next;
 };
 
+/*
+ * What a block map of the library adds to dax_iomap_ops: a file that lies
+ * beside others in a file system, and that other programs may change.
+ */
+struct mapping_hooks {
+	/* At the start of a call, none of the file's locks held: is what is
+	 * known of the file still true?  0, or -errno that the call returns. */
+	int (*verify)(struct dax_mapping *mapping);
+	/* Read data at @pos, @len bytes of one MAPPED extent: > 0 bytes, -errno. */
+	ssize_t (*read)(struct dax_mapping *mapping, void *buf, size_t len,
+			dax_loff_t pos);
+	/* Write: i_rwsem exclusive, the tree is tall enough, i_size is set by
+	 * the caller.  Bytes, fewer than @len if the rest failed; -errno. */
+	ssize_t (*write)(struct dax_mapping *mapping, const void *buf, size_t len,
+			 dax_loff_t pos);
+};
+
 /* Largest size of a file: the last page must have a page offset after it. */
 #define DAX_MAX_SIZE	(INT64_MAX - (DAX_PAGE_SIZE - 1))
 
@@ -39,6 +56,7 @@ struct dax_mapping {
 	/* set once */
 	struct dax_device *dax_dev;	/* a reference */
 	void *private_data;
+	const struct mapping_hooks *hooks;	/* NULL: none of them */
 	const struct dax_policy *policy;
 	void *policy_data;
 
@@ -69,6 +87,8 @@ int mapping_new(struct dax_mapping **ret_mapping, struct dax_device *dev,
 		const struct dax_mapping_attr *attr,
 		const struct dax_policy *policy);
 void mapping_get(struct dax_mapping *mapping);
+/* A reference, unless the last one has gone and the file is being freed. */
+bool mapping_get_unless_zero(struct dax_mapping *mapping);
 void mapping_put(struct dax_mapping *mapping);
 
 /* Was it made before fork()?  Then it is the parent's. */
@@ -120,6 +140,15 @@ void mapping_unlock_two(struct dax_mapping *a, struct dax_mapping *b);
 
 /* -ESTALE in a forked child, else 0. */
 int mapping_check_alive(struct dax_mapping *mapping);
+/* At the start of a call, before the window is touched: -EIO if the backing
+ * file shrank, what the hook says. */
+static inline int mapping_verify(struct dax_mapping *mapping)
+{
+	if (unlikely(mapping->hooks))
+		return mapping->hooks->verify(mapping);
+	return device_verify(mapping->dax_dev);
+}
+
 /* The lock of writeback, outermost of all.  0, -EDEADLK, -ESTALE, -ENOMEM. */
 int wb_lock(struct dax_mapping *mapping);
 void wb_unlock(struct dax_mapping *mapping);

@@ -263,6 +263,9 @@ ssize_t pin_pages(struct dax_mapping *mapping, dax_loff_t pos, size_t len,
 
 	if (pos < 0)
 		return dax_error(-EINVAL, "offset %" PRId64 " is negative", pos);
+	if (mapping->dax_dev->kind == DEVICE_SPARSE)
+		return dax_error(-EOPNOTSUPP, "%s: pages of a sparse file cannot be "
+				 "pinned: another program may cut it off", mapping->dax_dev->path);
 	if (len > SSIZE_MAX)
 		len = SSIZE_MAX;
 	/* Before it can be pinned: from now on pinned frames are looked for. */

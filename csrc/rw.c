@@ -44,7 +44,8 @@ static ssize_t iomap_access(const struct dax_iomap *iomap, dax_loff_t pos,
 /* ---- reading ---------------------------------------------------------------------- */
 
 /* One extent; > 0 bytes done, or -errno. */
-static ssize_t read_extent(const struct dax_iomap *iomap, char *buf, size_t len,
+static ssize_t read_extent(struct dax_mapping *mapping,
+			   const struct dax_iomap *iomap, char *buf, size_t len,
 			   dax_loff_t pos)
 {
 	size_t n = iomap_left(iomap, pos, len);
@@ -57,6 +58,8 @@ static ssize_t read_extent(const struct dax_iomap *iomap, char *buf, size_t len,
 		memset(buf, 0, n);
 		return (ssize_t)n;
 	}
+	if (mapping->hooks)
+		return mapping->hooks->read(mapping, buf, n, pos);
 	ret = iomap_access(iomap, pos, n, &kaddr);
 	if (ret > 0) {
 		int err = copy_mc(buf, kaddr, (size_t)ret);
@@ -161,7 +164,7 @@ static __cold ssize_t read_shared(struct dax_mapping *mapping,
 	int ret = pin_read(mapping, iomap, pos, n, &pin);
 
 	if (!ret)
-		done = read_extent(iomap, buf, n, pos);
+		done = read_extent(mapping, iomap, buf, n, pos);
 	unpin_read(&pin);
 	return ret < 0 ? ret : done;
 }
@@ -177,7 +180,7 @@ static ssize_t read_once(struct dax_mapping *mapping, char *buf, size_t len,
 	if (ret)
 		return ret;
 	if (likely(!READ_ONCE(frames_ever_shared)))
-		done = read_extent(&iomap, buf, len, pos);
+		done = read_extent(mapping, &iomap, buf, len, pos);
 	else
 		done = read_shared(mapping, &iomap, buf, len, pos);
 	ret = iomap_end(mapping, pos, len, done < 0 ? 0 : done, 0, &iomap);
@@ -188,11 +191,11 @@ ssize_t mapping_read_locked(struct dax_mapping *mapping, char *buf, size_t len,
 			    dax_loff_t pos)
 {
 	dax_loff_t size = i_size_read(mapping);
-	ssize_t ret = device_verify(mapping->dax_dev);
+	ssize_t ret = 0;
 	size_t done = 0;
 
-	if (ret || pos >= size)
-		return ret;
+	if (pos >= size)
+		return 0;
 	if (len > (uint64_t)(size - pos))
 		len = (size_t)(size - pos);
 	while (done < len) {
@@ -214,7 +217,9 @@ ssize_t mapping_pread(struct dax_mapping *mapping, void *buf, size_t len,
 		return dax_error(-EINVAL, "offset %" PRId64 " is negative", pos);
 	if (len > SSIZE_MAX)
 		len = SSIZE_MAX;
-	ret = i_rwsem_lock_shared(mapping);
+	ret = mapping_verify(mapping);
+	if (!ret)
+		ret = i_rwsem_lock_shared(mapping);
 	if (ret)
 		return ret;
 	ret = mapping_read_locked(mapping, buf, len, pos);
@@ -322,28 +327,32 @@ static int prepare_growth(struct dax_mapping *mapping, dax_loff_t end)
 	return ret;
 }
 
+static ssize_t write_extents(struct dax_mapping *mapping, const char *buf,
+			     size_t len, dax_loff_t pos)
+{
+	size_t done = 0;
+	ssize_t n = 0;
+
+	while (n >= 0 && done < len) {
+		n = write_once(mapping, buf + done, len - done,
+			       pos + (dax_loff_t)done);
+		done += n < 0 ? 0 : (size_t)n;
+	}
+	return done ? (ssize_t)done : n;
+}
+
 static ssize_t write_locked(struct dax_mapping *mapping, const char *buf,
 			    size_t len, dax_loff_t pos)
 {
-	ssize_t ret = device_verify(mapping->dax_dev);
-	size_t done = 0;
-	dax_loff_t end;
+	ssize_t done = prepare_growth(mapping, pos + (dax_loff_t)len);
 
-	if (!ret)
-		ret = prepare_growth(mapping, pos + (dax_loff_t)len);
-	while (!ret && done < len) {
-		ssize_t n = write_once(mapping, buf + done, len - done,
-				       pos + (dax_loff_t)done);
-
-		if (n < 0)
-			ret = n;
-		else
-			done += (size_t)n;
-	}
-	end = pos + (dax_loff_t)done;
-	if (done && end > i_size_read(mapping))
-		smp_store_release(&mapping->i_size, end);
-	return done ? (ssize_t)done : ret;
+	if (done)
+		return done;
+	done = mapping->hooks ? mapping->hooks->write(mapping, buf, len, pos)
+			      : write_extents(mapping, buf, len, pos);
+	if (done > 0 && pos + done > i_size_read(mapping))
+		smp_store_release(&mapping->i_size, pos + done);
+	return done;
 }
 
 ssize_t mapping_pwrite(struct dax_mapping *mapping, const void *buf,
@@ -358,7 +367,9 @@ ssize_t mapping_pwrite(struct dax_mapping *mapping, const void *buf,
 				 "2^63-4096", pos, len);
 	if (len == 0)
 		return 0;
-	ret = i_rwsem_lock_exclusive(mapping);
+	ret = mapping_verify(mapping);
+	if (!ret)
+		ret = i_rwsem_lock_exclusive(mapping);
 	if (ret)
 		return ret;
 	ret = write_locked(mapping, buf, len, pos);
@@ -392,7 +403,7 @@ static int zero_locked(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len
 {
 	dax_loff_t size = i_size_read(mapping);
 	dax_loff_t end = pos + (dax_loff_t)len < size ? pos + (dax_loff_t)len : size;
-	int ret = device_verify(mapping->dax_dev);
+	int ret = 0;
 
 	while (!ret && pos < end) {
 		bool mapped = false;
@@ -419,7 +430,9 @@ int mapping_zero_range(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len
 	if (pos > DAX_MAX_SIZE || len > (uint64_t)(DAX_MAX_SIZE - pos))
 		return dax_error(-EFBIG, "offset %" PRId64 " + %" PRIu64 " bytes is beyond "
 				 "2^63-4096", pos, len);
-	ret = i_rwsem_lock_exclusive(mapping);
+	ret = mapping_verify(mapping);
+	if (!ret)
+		ret = i_rwsem_lock_exclusive(mapping);
 	if (ret)
 		return ret;
 	ret = zero_locked(mapping, pos, len);
@@ -493,7 +506,9 @@ int64_t mapping_extents(struct dax_mapping *mapping, dax_loff_t *pos,
 
 	if (*pos < 0)
 		return dax_error(-EINVAL, "offset %" PRId64 " is negative", *pos);
-	ret = i_rwsem_lock_shared(mapping);
+	ret = mapping_verify(mapping);
+	if (!ret)
+		ret = i_rwsem_lock_shared(mapping);
 	if (ret)
 		return ret;
 	ret = extents_locked(mapping, pos, buf, nr);

@@ -21,6 +21,7 @@ from ._core import (
     Pin,
     Trace,
     TraceEvent,
+    open,
     trace,
     version,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "__version__",
     "get_include",
     "get_library_dir",
+    "open",
     "trace",
 ]
 

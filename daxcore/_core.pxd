@@ -24,12 +24,14 @@ cdef class Device:
     cdef dax_device *_dev
     cdef int _pid
     cdef int _nr_open  # File and Mmap objects on it that are not closed
+    cdef bint _of_file  # made by open(): goes with the last of those
     cdef readonly object path
 
     cdef int _ensure_open(self) except -1
     cdef unsigned int _nr_files_soon(self)
     cdef dax_device *_hold(self) except NULL
     cdef int _drop(self) except -1
+    cdef int _leave(self) except -1
 
 
 cdef class File:
@@ -40,8 +42,11 @@ cdef class File:
     cdef uint32_t _wb_err  # failures of writeback this object has reported
     cdef readonly Device device
     cdef readonly str policy
+    cdef readonly object path
+    cdef readonly str mode
 
     cdef int _ensure_open(self) except -1
+    cdef int _ensure_writable(self) except -1
     cdef dax_mapping *_hold(self) except NULL
     cdef int _drop(self) except -1
     cdef object _change_blocks(self, range_fn change, object offset, object nbytes)

@@ -13,6 +13,7 @@ Loops over pages are the library's.
 import _thread
 import enum
 import errno
+import io
 import os
 from _thread import allocate_lock
 
@@ -133,6 +134,12 @@ cdef dict _PAGES = {
     "pmd": DAX_PAGES_PMD,
 }
 cdef dict _BACKENDS = {"soft": 0, "real": 1}
+cdef dict _MODES = {
+    "r": 0,
+    "r+": DAX_OPEN_WRITE,
+    "w+": DAX_OPEN_TRUNCATE,
+    "c": 0,
+}
 
 # Rows of struct dax_entry_info and struct dax_extent as numpy reads them.
 _ENTRY_COLUMNS = {
@@ -447,6 +454,13 @@ cdef class Device:
                 dax_device_put(dev)
         return 0
 
+    cdef int _leave(self) except -1:
+        """Count one File or Mmap less; the device of open() goes with the last."""
+        self._nr_open -= 1
+        if self._of_file and not self._nr_open:
+            self._drop()
+        return 0
+
     def create_file(self, size, policy="zero-page", page_pool="cold", iomap=None):
         """Make a file on the device.
 
@@ -684,25 +698,135 @@ cdef File _create_file(Device device, object size, object policy,
     return self
 
 
+cdef Device _device_of_file(dax_mapping *mapping, object path):
+    """The device behind a file of open(), with a reference of its own."""
+    cdef Device device = Device.__new__(Device)
+
+    device._dev = dax_mapping_device(mapping)
+    dax_device_get(device._dev)
+    device._pid = getpid()
+    device._of_file = True
+    device.path = path
+    return device
+
+
+@cython.binding(True)
+def open(path, mode="r+", size=None):
+    """Open a sparse file: its holes are read through the common zero page.
+
+    The file stays an ordinary file of its file system: what is stored is
+    there for every other program, a hole that was only read is still a hole,
+    and ``du`` shows no block for it.  Byte n of :attr:`File.device` is byte n
+    of the file.
+
+    Parameters
+    ----------
+    path : path-like
+        Regular file.
+    mode : {"r+", "r", "w+", "c"}
+        As for `numpy.memmap`: read and write an existing file; read; make or
+        empty a file; copy-on-write, where only private mappings
+        (``shared=False``) may be written and the file never changes.
+    size : int, optional
+        Bytes the file gets if it is shorter, with "r+" and "w+"; the rest is
+        one hole.  Default is its own size, which is 0 with "w+".
+
+    Returns
+    -------
+    File
+
+    Raises
+    ------
+    ValueError
+        Unknown mode; `size` negative, or with "r" or "c".
+    OSError
+        EBUSY: another process has it open ("r" and "c" take a shared lock,
+        "r+" and "w+" an exclusive one); ENODEV: not a regular file, or of a
+        file system that cannot be mapped; EFBIG: longer than 64 TiB; EISDIR,
+        ENOSPC and what open(2) says.
+
+    Notes
+    -----
+    GIL released.  Files opened twice in one process share tree and mappings;
+    what one may not do is still refused to it.  The lock stays exclusive until
+    the last of them is closed.
+
+    The lock is advisory.  A program that does not ask for it may change the
+    file: each call looks at ctime and size and learns its holes anew where they
+    changed, but a load through memory that is mapped already cannot see it.
+    Another program's stores through a mapping of its own show when the file
+    system updates ctime for them, on tmpfs not always.
+
+    Examples
+    --------
+    >>> import daxcore, os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "sparse")
+    >>> with daxcore.open(path, "w+", size=1 << 30) as file:
+    ...     with file.mmap() as m:
+    ...         _ = m.fault_range(0, file.size // 4096)
+    ...     _ = file.pwrite(b"data", 1 << 20)
+    ...     file.extents()["type"].tolist()
+    [0, 2, 0]
+    >>> os.stat(path).st_blocks * 512
+    4096
+    """
+    cdef File self = File.__new__(File)
+    cdef bytes name = _fsname(path)
+    cdef const char *c_name = name
+    cdef unsigned int flags = _choice(mode, _MODES, "mode")
+    cdef int64_t c_size = 0 if size is None else _position(size, "size")
+    cdef int ret
+
+    if size is not None and not flags:
+        raise ValueError(f"size must be None with mode {mode!r}, is {size}")
+    if <uint64_t>c_size > MAX_FILE_SIZE:
+        raise ValueError(f"size must be at most {MAX_FILE_SIZE}, is {c_size}")
+    self.path = os.fsdecode(name)
+    with nogil:
+        ret = dax_mapping_open(&self._mapping, c_name, c_size, flags)
+    check(ret, self.path)
+    self._pid = getpid()
+    self._wb_err = dax_mapping_wb_err(self._mapping)
+    self.device = _device_of_file(self._mapping, self.path)
+    self.device._nr_open = 1
+    self.policy = "zero-page"
+    self.mode = mode
+    return self
+
+
 @cython.no_gc_clear  # the block map is needed until the end
 cdef class File:
-    """One file of a device: its radix tree, its size and its block map.
+    """One file: its radix tree, its size and its block map.
 
-    Made by :meth:`Device.create_file`.
+    Made by :func:`daxcore.open` or :meth:`Device.create_file`.
 
     Attributes
     ----------
     device : Device
     policy : str
         "zero-page" or "page-cache".
+    path : str or None
+        What was opened, None for a file made on a device.
+    mode : str or None
+        As given to :func:`daxcore.open`, None for a file made on a device.
     """
 
     def __init__(self):
-        raise TypeError("use Device.create_file()")
+        raise TypeError("use daxcore.open() or Device.create_file()")
 
     cdef int _ensure_open(self) except -1:
         if self._mapping is NULL:
             raise ValueError("File is closed")
+        return 0
+
+    cdef int _ensure_writable(self) except -1:
+        if self.mode is not None and not _MODES[self.mode]:
+            raise OSError(
+                errno.EROFS,
+                f"opened with mode {self.mode!r}: nothing is stored to the file "
+                "(what is mapped with shared=False may be written)",
+                self.path,
+            )
         return 0
 
     cdef dax_mapping *_hold(self) except NULL:
@@ -716,7 +840,7 @@ cdef class File:
 
         self._mapping = NULL
         if mapping is not NULL:
-            self.device._nr_open -= 1
+            self.device._leave()
             with nogil:
                 dax_mapping_put(mapping)
         return 0
@@ -841,6 +965,7 @@ cdef class File:
         cdef ssize_t ret
 
         self._ensure_open()
+        self._ensure_writable()
         pos = _position(offset, "offset")
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
@@ -888,6 +1013,7 @@ cdef class File:
         cdef int ret
 
         self._ensure_open()
+        self._ensure_writable()
         c_size = _position(size, "size")
         mapping = self._hold()
         try:
@@ -1066,6 +1192,7 @@ cdef class File:
         cdef int ret
 
         self._ensure_open()
+        self._ensure_writable()
         pos = _position(offset, "offset")
         length = _unsigned(nbytes, "nbytes")
         if length == 0:
@@ -1410,8 +1537,21 @@ cdef class File:
     @property
     def size(self):
         """Size in bytes."""
+        cdef dax_mapping *mapping = self._hold()
+        cdef int64_t size
+
+        with nogil:
+            size = dax_mapping_size(mapping)
+            dax_mapping_put(mapping)
+        return size
+
+    @property
+    def readonly(self):
+        """True if nothing is stored to the file: mode "r" or "c", or its device."""
         self._ensure_open()
-        return dax_mapping_size(self._mapping)
+        if self.mode is not None:
+            return not _MODES[self.mode]
+        return self.device.readonly
 
     @property
     def ino(self):
@@ -1440,10 +1580,14 @@ cdef class File:
     def __repr__(self):
         if self._mapping is NULL:
             return "<daxcore.File closed>"
+        if self.path is not None:
+            return f"<daxcore.File {self.path!r} mode={self.mode!r} size={self.size}>"
         return f"<daxcore.File size={self.size} policy={self.policy!r}>"
 
     def __reduce__(self):
-        raise _unpicklable(self, "open its device and make the file")
+        how = "open it with daxcore.open()" if self.path else (
+            "open its device and make the file")
+        raise _unpicklable(self, how)
 
     def __dealloc__(self):
         try:
@@ -1719,12 +1863,14 @@ cdef object _table(list chunks, object columns):
 
 cdef object _pread(dax_mapping *mapping, uint64_t wanted, int64_t pos, object path):
     """Read at most `wanted` bytes; only what the file has is allocated."""
-    cdef int64_t size = dax_mapping_size(mapping)
+    cdef int64_t size
     cdef size_t nbytes = 0
     cdef ssize_t ret
     cdef char *buf
     cdef bytes data
 
+    with nogil:
+        size = dax_mapping_size(mapping)
     if pos < size:
         nbytes = min(wanted, <uint64_t>(size - pos))
     data = PyBytes_FromStringAndSize(NULL, nbytes)
@@ -1752,6 +1898,8 @@ cdef Mmap _map_file(File file, object offset, object length, object access,
     attr.flags = _choice(access, _ACCESS, "access")
     attr.flags |= DAX_VM_SHARED if shared else 0
     attr.pages = _choice(pages, _PAGES, "pages")
+    if attr.flags & DAX_VM_SHARED and attr.flags & DAX_VM_WRITE:
+        file._ensure_writable()
     mapping = file._hold()
     try:
         with nogil:
@@ -1779,8 +1927,7 @@ cdef uint64_t _map_length(File file, int64_t offset, object length) except? 0:
     cdef uint64_t c_length
 
     if length is None:
-        file._ensure_open()
-        size = dax_mapping_size(file._mapping)
+        size = file.size
         if offset >= size:
             raise ValueError(
                 f"offset must be below the file's size of {size}, is {offset}; "
@@ -1828,7 +1975,7 @@ cdef class Mmap:
 
         self._vma = NULL
         if vma is not NULL:
-            self.file.device._nr_open -= 1
+            self.file.device._leave()
             with nogil:
                 dax_vma_put(vma)
         return 0
@@ -2552,7 +2699,7 @@ cdef object _comm(object thread):
     """Name of a thread; of the process, if the thread has ended."""
     for path in (f"/proc/self/task/{thread}/comm", "/proc/self/comm"):
         try:
-            with open(path, encoding="utf-8", errors="replace") as file:
+            with io.open(path, encoding="utf-8", errors="replace") as file:
                 return file.read().rstrip("\n")
         except OSError:
             pass

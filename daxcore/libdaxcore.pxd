@@ -105,6 +105,10 @@ cdef extern from "daxcore/types.h" nogil:
         DAX_DEVICE_CREATE
         DAX_DEVICE_OVERWRITE
 
+    enum dax_mapping_open_flags:
+        DAX_OPEN_WRITE
+        DAX_OPEN_TRUNCATE
+
     enum dax_vma_flags:
         DAX_VM_READ
         DAX_VM_WRITE
@@ -261,6 +265,9 @@ cdef extern from "daxcore.h" nogil:
     int dax_mapping_new(
             dax_mapping **ret_mapping, dax_device *dev,
             const dax_mapping_attr *attr)
+    int dax_mapping_open(
+            dax_mapping **ret_mapping, const char *path, dax_loff_t size,
+            unsigned int flags)
     void dax_mapping_get(dax_mapping *mapping)
     void dax_mapping_put(dax_mapping *mapping)
     dax_loff_t dax_mapping_size(const dax_mapping *mapping)

@@ -120,6 +120,11 @@ def test_memory_gates_at_full_size(gates):
         assert all(gate.passed for gate in gates.memory_gates(device))
 
 
+def test_sparse_file_gates(gates):
+    for gate in gates.sparse_gates():
+        assert gate.passed or gate.unit in ("s", "ms", "x"), gate  # not the times
+
+
 def test_pytest_benchmark_suites(build):
     pytest.importorskip("pytest_benchmark", reason="pip install 'daxcore[bench]'")
     result = subprocess.run(

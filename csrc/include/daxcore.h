@@ -177,12 +177,48 @@ DAX_API int dax_mapping_new(struct dax_mapping **ret_mapping,
 			    struct dax_device *dev,
 			    const struct dax_mapping_attr *attr);
 
+/**
+ * dax_mapping_open() - open a sparse file as device and block map in one
+ * @ret_mapping: receives the file, with a reference
+ * @path: regular file
+ * @size: bytes the file gets if it is shorter; 0: it keeps its size
+ * @flags: 0 to read, DAX_OPEN_WRITE, DAX_OPEN_TRUNCATE
+ *
+ * The file stays an ordinary file: byte n of the device is byte n of the file,
+ * holes are what lseek(SEEK_HOLE) says, a store into a hole takes a block of
+ * the file system, and other programs read and write it as they did.  Its
+ * device, dax_mapping_device(), is a window longer than the file, so that the
+ * file can grow; it holds no other files.
+ *
+ * Within a process there is one mapping for each file (device and inode): a
+ * second open gives it again, and makes it writable if it is asked for.  Other
+ * processes are kept out by flock(2), shared to read and exclusive to write.
+ * What ignores the lock is met so: each call looks at the file's ctime and
+ * size, and learns the holes anew where they changed; what a mapping of memory
+ * shows meanwhile cannot be known.
+ *
+ * The policy is the zero page.  Where the file system tells no holes all is
+ * data; where it has no fallocate() or punching those calls are -EOPNOTSUPP.
+ *
+ * Context: may sleep; GIL: no.
+ * Return: 0; -EINVAL (@flags unknown, @size negative, or without a flag),
+ * -ENOENT, -EACCES, -EISDIR, -ENODEV (not a regular file, or one that cannot
+ * be mapped shared), -EBUSY (locked by another process; the message names it),
+ * -EROFS, -EFBIG (longer than 64 TiB, or than the window of an open file),
+ * -ENOSPC, -ENOMEM, -EMFILE, -ENFILE, -EIO.
+ * Since: 0.2
+ */
+DAX_API int dax_mapping_open(struct dax_mapping **ret_mapping,
+			     const char *path, dax_loff_t size,
+			     unsigned int flags);
+
 /* References.  The last put frees the tree and, by ops->free, the block map.
  * Context: put may sleep; GIL: no.  Since: 0.1 */
 DAX_API void dax_mapping_get(struct dax_mapping *mapping);
 DAX_API void dax_mapping_put(struct dax_mapping *mapping);
 
-/* Context: any.  Since: 0.1 */
+/* Of a file of dax_mapping_open() the size is asked anew; may sleep.
+ * Context: any.  Since: 0.1 */
 DAX_API dax_loff_t dax_mapping_size(const struct dax_mapping *mapping);
 DAX_API unsigned int dax_mapping_policy(const struct dax_mapping *mapping);
 DAX_API struct dax_device *dax_mapping_device(const struct dax_mapping *mapping);
@@ -406,7 +442,8 @@ DAX_API int64_t dax_mapping_dedupe_range(struct dax_mapping *dst,
  *
  * Context: invalidate_lock shared, then entry locks; may sleep; GIL: no.
  * Return: bytes, 0 at or past the end of the file (nothing is pinned); -EINVAL
- * (@pos negative, or a block map whose extents begin within pages), -ENOSPC,
+ * (@pos negative, or a block map whose extents begin within pages), -EOPNOTSUPP
+ * (a sparse file, which another program may cut off at any time), -ENOSPC,
  * -EROFS, -ENXIO, -EIO, -ENOMEM, -EDEADLK, -ESTALE, or what the block map
  * returned, if that was of the first page.
  * Since: 0.2

@@ -139,6 +139,12 @@ enum dax_device_open_flags {
 	DAX_DEVICE_OVERWRITE = 0x02	/* what exists is disposable */
 };
 
+/* Flags of dax_mapping_open().  None: read only. */
+enum dax_mapping_open_flags {
+	DAX_OPEN_WRITE = 0x01,		/* read and write what exists */
+	DAX_OPEN_TRUNCATE = 0x02	/* the same, made or emptied first */
+};
+
 /* Flags of a mapping of memory (struct dax_vma_attr.flags). */
 enum dax_vma_flags {
 	DAX_VM_READ = 0x01,
