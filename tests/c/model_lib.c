@@ -31,6 +31,9 @@ MODEL_API const char *model_report(void);
 MODEL_API int model_check(struct dax_mapping *mapping);
 MODEL_API int model_check_after_fsync(struct dax_mapping *mapping,
 				      uint64_t first, uint64_t last);
+MODEL_API int model_check_owners(struct dax_device *dev,
+				 struct dax_mapping *const *files,
+				 unsigned int n);
 MODEL_API unsigned int model_tree_shift(void);
 MODEL_API void model_fail_nth(unsigned int n);
 MODEL_API int model_fail_clear(void);
@@ -121,6 +124,15 @@ int model_check_after_fsync(struct dax_mapping *mapping, uint64_t first,
 {
 	begin_check();
 	check_after_fsync(mapping, first, last);
+	return tap_bad;
+}
+
+/* @files: all of the device. */
+int model_check_owners(struct dax_device *dev, struct dax_mapping *const *files,
+		       unsigned int n)
+{
+	begin_check();
+	check_owners(dev, files, n);
 	return tap_bad;
 }
 

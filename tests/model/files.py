@@ -11,6 +11,7 @@ through every mapping.
 Rules for what a build of daxcore does not have are left out, see `step`.
 """
 
+import ctypes
 import errno
 import os
 import shutil
@@ -25,7 +26,14 @@ from library import LIBRARY
 from sparse_bytes import PAGE, SparseBytes, pieces, splice
 
 import daxcore
-from daxcore import Device, FaultError, FaultResult, File, IomapType
+from daxcore import (
+    Device,
+    FaultError,
+    FaultResult,
+    File,
+    IomapType,
+    NotSupportedError,
+)
 
 MIB = 1 << 20
 AREA = 5 * MIB  # of a file, where things happen: at 0, and at `base`
@@ -439,25 +447,33 @@ class FileMachine(RuleBasedStateMachine):
             for n in range(first, behind):
                 view.copy_page(n)
 
-    @step(which=WHICH, where=WHERE, write=st.booleans(), fresh=st.booleans())
+    @step(which=WHICH, where=WHERE, write=st.booleans(),
+          fresh=st.sampled_from(["", "hole", "data"]))  # fmt: skip
     def fault_largest(self, which, where, write, fresh):
         """2 MiB or nothing, through a mapping that is gone afterwards; if `fresh`
-        in a new hole, where nothing keeps it from being 2 MiB."""
+        where nothing that was there keeps it from being 2 MiB."""
         twin, pos = self.begin("fault_largest", which, where)
-        if fresh:
+        if fresh and twin.bytes.size >= 2 * MIB:
             pos = min(pos, twin.bytes.size - 2 * MIB)
-            pos = max(0, pos - pos % (2 * MIB))
-            twin.file.punch_hole(pos, 2 * MIB)
-            self.punched(twin, pos, 2 * MIB)
+            pos -= pos % (2 * MIB)
+            self.fill(twin, pos, fresh)
         with twin.file.mmap(0, self.limit + 2 * MIB, pages=self.pages) as m:
             result = m.fault(pos // PAGE, write=write)
         first = pos - pos % (2 * MIB) if self.pages == "pmd" else pos
         if first >= twin.bytes.nr_pages * PAGE:
             assert result & FaultResult.SIGBUS
-        elif fresh and pos + 2 * MIB <= twin.bytes.size:
+        elif fresh == "hole" and pos + 2 * MIB <= twin.bytes.size and not self.sparse:
             assert result & FaultResult.NOPAGE
         else:
             assert result & (FaultResult.NOPAGE | FaultResult.FALLBACK)
+
+    def fill(self, twin, pos, what):
+        """Make 2 MiB a hole or data, with no entry in the tree."""
+        twin.file.punch_hole(pos, 2 * MIB)
+        self.punched(twin, pos, 2 * MIB)
+        if what == "data":
+            twin.file.pwrite(b"d" * (2 * MIB), pos)
+            twin.bytes.write(pos, b"d" * (2 * MIB))
 
     @step(which=WHICH, where=WHERE, length=RANGES)
     def dontneed(self, which, where, length):
@@ -602,6 +618,10 @@ class FileMachine(RuleBasedStateMachine):
     def clone(self, which, shared, oom):
         """The other file, if there is one, is closed and made anew."""
         twin, _ = self.begin("clone", which)
+        if self.sparse:
+            with pytest.raises(NotSupportedError):
+                twin.file.clone()
+            return
         for other in [t for t in self.twins if t is not twin]:
             self.twins.remove(other)
             type(self).stats.update(other.file.stats())
@@ -617,6 +637,62 @@ class FileMachine(RuleBasedStateMachine):
         copy.map(0, nr, pages="pte", shared=shared)
         for each in self.twins:
             each.tail_may_be_zero()
+
+    def two_ranges(self, name, which, where, length, there):
+        """A range of pages of one file, one of another or of the same."""
+        twin, pos = self.begin(name, which, where)
+        other = self.twins[which // 2 % len(self.twins)]
+        first, there = pos // PAGE, self.at(there, other.bytes) // PAGE
+        nr = min(-(-length // PAGE), self.limit // PAGE - first)
+        nr = min(nr, other.bytes.size // PAGE - there)
+        if other is twin:
+            nr = min(nr, abs(first - there))
+        self.touched = (first * PAGE, nr * PAGE)
+        return twin, other, first, there, nr
+
+    def shared_now(self, twin, other, first, there, nr):
+        """A page that shares its block is clean: it was synced before."""
+        for each, start in ((twin, first), (other, there)):
+            behind = start + nr + PMD_PAGES - 1
+            each.forget(start // PMD_PAGES * PMD_PAGES, behind)
+            each.tail_may_be_zero()
+
+    @step(hasattr(File, "clone_range"), which=WHICH, where=WHERE, length=RANGES,
+          there=WHERE)  # fmt: skip
+    def clone_range(self, which, where, length, there):
+        arguments = self.two_ranges("clone_range", which, where, length, there)
+        twin, other, first, there, nr = arguments
+        if nr <= 0:
+            return
+        call = (first * PAGE, other.file, there * PAGE, nr * PAGE)
+        if self.sparse:
+            with pytest.raises(NotSupportedError):
+                twin.file.clone_range(*call)
+            return
+        twin.file.clone_range(*call)
+        pages = [other.bytes.page(there + n) for n in range(nr)]
+        twin.bytes.resize(max(twin.bytes.size, (first + nr) * PAGE))
+        twin.bytes.store(first * PAGE, b"".join(pages))
+        self.shared_now(*arguments)
+
+    @step(hasattr(File, "dedupe"), which=WHICH, where=WHERE, length=RANGES,
+          there=WHERE)  # fmt: skip
+    def dedupe(self, which, where, length, there):
+        arguments = self.two_ranges("dedupe", which, where, length, there)
+        twin, other, first, there, nr = arguments
+        nr = min(nr, twin.bytes.size // PAGE - first)
+        if nr <= 0:
+            return
+        call = (first * PAGE, other.file, there * PAGE, nr * PAGE)
+        if self.sparse:
+            with pytest.raises(NotSupportedError):
+                twin.file.dedupe(*call)
+            return
+        done = twin.file.dedupe(*call)
+        mine = twin.bytes.read(first * PAGE, nr * PAGE)
+        same = mine == other.bytes.read(there * PAGE, nr * PAGE)
+        assert done == (nr * PAGE if same else 0)
+        self.shared_now(*arguments)
 
     # ---- after every step --------------------------------------------------------
 
@@ -642,20 +718,18 @@ class FileMachine(RuleBasedStateMachine):
             LIBRARY.holds(LIBRARY.check(twin.address))
 
     def check_blocks(self):
-        """No block is used twice, none is lost."""
+        """No block is lost, and each has as many owners as extents name it."""
         if not self.device:
             return
-        rows = [twin.file.extents() for twin in self.twins]
-        allocated = [twin.file.stats()["allocated_bytes"] for twin in self.twins]
-        for extents, nbytes in zip(rows, allocated, strict=True):
-            used = extents[extents["type"] != IomapType.HOLE]
+        for twin in self.twins:
+            extents = twin.file.extents()
+            used = int(extents["length"][extents["type"] != IomapType.HOLE].sum())
+            nbytes = twin.file.stats()["allocated_bytes"]
             # the last block may reach beyond the end of file
-            assert nbytes - PAGE < used["length"].sum() <= nbytes
-            starts = sorted(zip(used["device_offset"], used["length"], strict=True))
-            for (start, length), (behind, _) in zip(starts, starts[1:], strict=False):
-                assert start + length <= behind
-        taken = self.device.size - self.device.free_bytes
-        assert max(allocated) <= taken <= sum(allocated)
+            assert nbytes - PAGE < used <= nbytes
+        files = (ctypes.c_void_p * len(self.twins))(*(t.address for t in self.twins))
+        device = self.device.c_address
+        LIBRARY.holds(LIBRARY.check_owners(device, files, len(files)))
 
     @classmethod
     def missing(cls):

@@ -24,6 +24,7 @@ CALLS = {
     "report": (c_char_p, []),
     "check": (c_int, [c_void_p]),
     "check_after_fsync": (c_int, [c_void_p, c_uint64, c_uint64]),
+    "check_owners": (c_int, [c_void_p, c_void_p, c_uint]),
     "tree_shift": (c_uint, []),
     "fail_nth": (None, [c_uint]),
     "fail_clear": (c_int, []),
