@@ -18,7 +18,7 @@ from library import LIBRARY
 
 EXPENSIVE = os.environ.get("DAXCORE_HYPOTHESIS") == "expensive"
 STEPS = 100  # of one sequence
-SEQUENCES = {"tree": 250, "files": 150}
+SEQUENCES = {"tree": 190, "files": 150}
 SETTINGS = settings(
     stateful_step_count=STEPS,
     derandomize=not EXPENSIVE,  # a red run repeats
