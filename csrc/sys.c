@@ -284,8 +284,10 @@ int sys_map_sync(void **ret_addr, int fd, uint64_t size)
 
 int sys_fdatasync(int fd)
 {
-	int ret;
+	int ret = dax_test_fail_sync();
 
+	if (ret)
+		return ret;
 	do {
 		ret = result(fdatasync(fd));
 	} while (ret == -EINTR);

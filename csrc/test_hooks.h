@@ -27,6 +27,7 @@ enum dax_test_point {
 	DAX_TEST_RWSEM_READ,		/* reader announced, state not read */
 	DAX_TEST_TAG_SETTLED,		/* upper tag fallen, child not looked at again */
 	DAX_TEST_STORE_INSIDE,		/* soft store: leaf seen, no byte moved */
+	DAX_TEST_SYNCHRONIZE_WAIT,	/* grace period: somebody is inside a frame */
 	DAX_TEST_WRITEBACK_LOCKED,	/* entries locked, leaves not protected */
 	DAX_TEST_WRITEBACK_PROTECTED,	/* leaves protected, nothing flushed */
 	DAX_TEST_WRITEBACK_FLUSHED,	/* flushed, tags not cleared */
@@ -47,6 +48,7 @@ enum dax_test_mutation {
 struct dax_test_hooks {
 	void (*yield)(enum dax_test_point point);
 	bool (*fail_alloc)(size_t size);	/* true: this allocation fails */
+	int (*fail_sync)(void);	/* -errno: this fdatasync(2) fails with it */
 	bool no_huge_zero;	/* as if there were no huge zero page */
 	bool no_spin;		/* waiters sleep at once */
 	bool no_membarrier;	/* as on a kernel without membarrier(2) */
@@ -65,6 +67,11 @@ static inline void dax_test_yield(enum dax_test_point point)
 static inline bool dax_test_fail_alloc(size_t size)
 {
 	return dax_test.fail_alloc && dax_test.fail_alloc(size);
+}
+
+static inline int dax_test_fail_sync(void)
+{
+	return dax_test.fail_sync ? dax_test.fail_sync() : 0;
 }
 
 static inline bool dax_test_mutated(enum dax_test_mutation mutation)
@@ -89,6 +96,7 @@ static inline bool dax_test_no_membarrier(void)
 #else
 #define dax_test_yield(point)		((void)0)
 #define dax_test_fail_alloc(size)	false
+#define dax_test_fail_sync()		0
 #define dax_test_mutated(mutation)	false
 #define dax_test_no_huge_zero()		false
 #define dax_test_no_spin()		false
