@@ -400,11 +400,12 @@ int writeback_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
 		return ret;
 	writeback_init(&wb, mapping, first, last);
 	ret = writeback_locked(&wb);
+	/* Before the next one, which may make it good, looks for it. */
+	if (ret && ret != -ESTALE)
+		set_wb_err(mapping, ret);
 	wb_unlock(mapping);
 	percpu_inc(this_percpu(&mapping->percpu), DAX_STAT_WRITEBACK_RANGE);
 	*ret_written = wb.written;
-	if (ret && ret != -ESTALE)
-		set_wb_err(mapping, ret);
 	return ret;
 }
 
