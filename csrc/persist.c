@@ -31,7 +31,7 @@ static int plain_store(struct dax_device *dev, void *to, const void *from,
 static int plain_zero(struct dax_device *dev, void *to, size_t n)
 {
 	(void)dev;
-	return move_mc(zero_bytes, to, to, n);
+	return move_mc(zero_bytes, to, NULL, n);
 }
 
 static void no_flush(struct dax_device *dev, const void *addr, size_t n)
@@ -80,7 +80,7 @@ static int pmem_store_nt(struct dax_device *dev, void *to, const void *from,
 static int pmem_zero_nt(struct dax_device *dev, void *to, size_t n)
 {
 	(void)dev;
-	return move_mc(zero_past_cache, to, to, n);
+	return move_mc(zero_past_cache, to, NULL, n);
 }
 
 static void pmem_flush(struct dax_device *dev, const void *addr, size_t n)
@@ -179,7 +179,7 @@ static int store_again(struct dax_device *dev, uint64_t word)
 		uint64_t page = word * 64 + (uint64_t)__builtin_ctzll(bits);
 		char *addr = dev->window + (page << DAX_PAGE_SHIFT);
 
-		ret = move_mc(touch, addr, addr, DAX_PAGE_SIZE);
+		ret = move_mc(touch, addr, NULL, DAX_PAGE_SIZE);
 	}
 	return ret;
 }
