@@ -388,6 +388,32 @@ static void redirtied_pmd(void)
 	store_before_sync(&huge, 700);
 }
 
+/* A store has the entry's lock and has not tagged yet when writeback comes to
+ * take the tags: it waits, and finds TOWRITE gone. */
+static void store_beside_finish(void)
+{
+	struct call writer = { .byte = 'n', .pos = pos_of(3) };
+	struct call sync = { .ret = 1 };
+
+	set_up(true);
+	writer.vma = small;
+	poke(small, pos_of(3), 'o');
+	start_fsync(&sync, pos_of(3), DAX_TEST_WRITEBACK_SYNC);
+	MUST(step_parked(&sync.step));
+	step_start(&writer.step, store_body, &writer, DAX_TEST_AFTER_GRAB);
+	MUST(step_parked(&writer.step));
+	CHECK(has_towrite(3));
+	step_go(&sync.step, DAX_TEST_BEFORE_SLEEP);
+	MUST(step_parked(&sync.step));
+	step_go(&sync.step, STEP_NOWHERE);
+	finish(&writer, 1);
+	finish(&sync, 0);
+	CHECK(is_dirty(3) && !has_towrite(3) && writable(small, 3));
+	EQ(dax_mapping_fsync(fx.file, NULL), 0);
+	EQ(survives(pos_of(3)), 'n');
+	tear_down();
+}
+
 /* Give others every chance to come to an end that they must not come to. */
 static void let_run(void)
 {
@@ -806,7 +832,7 @@ static void cached(void)
 
 int main(void)
 {
-	plan(27);
+	plan(28);
 	run("fsync: tags fall, leaves are read-only, bytes survive", fsync_at_once);
 	run("the same where only a sync makes them durable", fsync_deferred);
 	run("re-dirty after fsync: the store faults and tags again", redirty);
@@ -820,6 +846,7 @@ int main(void)
 	run("a store after mkclean waits for the entry", store_waits);
 	run("re-dirtied before the sync, 4 KiB: stays dirty", redirtied_pte);
 	run("re-dirtied before the sync, 2 MiB: stays dirty", redirtied_pmd);
+	run("a store that has the entry when its tags should fall", store_beside_finish);
 	run("concurrent fsync: three, none returns too early", three_at_once);
 	run("the same where only a sync makes durable", three_deferred);
 	run("who waits for an entry holds no other", waits_holding_nothing);
