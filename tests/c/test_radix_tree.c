@@ -596,7 +596,7 @@ static void settle(void)
 	check_tree_exact(&root);	/* all but the first are gone, exactly */
 	CHECK(upper_tag(&root, DAX_PAGECACHE_TAG_DIRTY));
 	set_clear(&root, 0, false);
-	radix_tree_settle_tags(&root, 100, 200, DAX_PAGECACHE_TAG_DIRTY);
+	radix_tree_settle_tags(&root, 0, 200, DAX_PAGECACHE_TAG_DIRTY);
 	CHECK(!upper_tag(&root, DAX_PAGECACHE_TAG_DIRTY));
 	check_tree_exact(&root);
 	radix_tree_destroy(&root);
