@@ -43,7 +43,7 @@ def dirty(file):
     return sorted(entries["index"][entries["dirty"] != 0].tolist())
 
 
-# ---- fsync and writeback ----------------------------------------------------------
+# ---- fsync and writeback -----------------------------------------------------------
 
 
 def test_fsync_cleans_what_was_stored(file):
@@ -197,7 +197,7 @@ def test_zero_range_beyond_what_a_file_can_have(file):
     assert error.value.errno == errno.EFBIG
 
 
-# ---- durability -----------------------------------------------------------------------
+# ---- durability --------------------------------------------------------------------
 
 
 def test_durability_says_how_and_why(tmp_path):
@@ -228,7 +228,7 @@ def test_emulated_pmem_refuses_what_memory_refuses(size):
         Device.memory(size, emulate_pmem=True)
 
 
-# ---- read-only, dead, closed, forked ------------------------------------------------------
+# ---- read-only, dead, closed, forked -----------------------------------------------
 
 
 @pytest.fixture
@@ -295,7 +295,7 @@ def test_a_type_that_is_not_a_file():
             getattr(daxcore.File, method)(object())
 
 
-# ---- threads --------------------------------------------------------------------------------
+# ---- threads -----------------------------------------------------------------------
 
 
 def test_threads_store_and_sync(file):
