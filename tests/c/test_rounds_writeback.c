@@ -51,6 +51,7 @@ static void store_one(unsigned int round, unsigned int which)
 {
 	unsigned char byte = value(round);
 
+	rounds_delay(2 * round + which, 9);
 	EQ(dax_vma_write(which ? small : huge, &byte, 1, pos_of(page[which], which),
 			 NULL), 1);
 	smp_store_release(&stored[which], round + 1);
@@ -70,6 +71,7 @@ static void fsync_one(unsigned int round)
 {
 	unsigned int before[2];
 
+	rounds_delay(3 * round + 7, 11);
 	for (int i = 0; i < 2; i++)
 		before[i] = smp_load_acquire(&stored[i]);
 	EQ(dax_mapping_fsync(fx.file, NULL), 0);
@@ -86,6 +88,7 @@ static void take_away(unsigned int round)
 {
 	if (!takes(round))
 		return;
+	rounds_delay(5 * round + 3, 11);
 	if (pmd)
 		EQ(dax_mapping_punch_hole(fx.file, (dax_loff_t)pos_of(800, 0),
 					  10 * 4096), 0);

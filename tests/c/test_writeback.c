@@ -580,6 +580,42 @@ static void split_before_sync(void)
 	tear_down();
 }
 
+/* Section 7 row "zero-range into a dirty 2 MiB entry": what survives is still
+ * dirty, and the zeroes survive too. */
+static void zero_inside_pmd(bool deferred)
+{
+	set_up(deferred);
+	for (dax_pgoff_t page = 512; page < 1024; page++)
+		poke(huge, pos_of(page), 'h');
+	EQ(dax_mapping_zero_range(fx.file, (dax_loff_t)pos_of(600), pos_of(10)), 0);
+	CHECK(is_dirty(512) && writable(huge, 512));
+	EQ(dax_mapping_fsync(fx.file, NULL), 0);
+	for (dax_pgoff_t page = 512; page < 1024; page++)
+		EQ(survives(pos_of(page)), page >= 600 && page < 610 ? 0 : 'h');
+	CHECK(!any_tag());
+	tear_down();
+}
+
+static void zero_inside(void)
+{
+	zero_inside_pmd(false);
+	zero_inside_pmd(true);
+}
+
+/* Section 7 row "truncate into a dirty 2 MiB entry". */
+static void truncate_inside(void)
+{
+	set_up(true);
+	for (dax_pgoff_t page = 512; page < 1024; page++)
+		poke(huge, pos_of(page), 'h');
+	EQ(dax_mapping_truncate(fx.file, (dax_loff_t)pos_of(700)), 0);
+	EQ(dax_mapping_writeback(fx.file, 0, UINT64_MAX), 700 - 512);
+	for (dax_pgoff_t page = 512; page < 700; page++)
+		EQ(survives(pos_of(page)), 'h');
+	EQ(dax_mapping_truncate(fx.file, (dax_loff_t)pos_of(PAGES)), 0);
+	tear_down();
+}
+
 /* ---- failures -------------------------------------------------------------------------------------- */
 
 /* 4 row "writeback error": DIRTY stays, TOWRITE goes, each cursor is told once,
@@ -832,7 +868,7 @@ static void cached(void)
 
 int main(void)
 {
-	plan(28);
+	plan(30);
 	run("fsync: tags fall, leaves are read-only, bytes survive", fsync_at_once);
 	run("the same where only a sync makes them durable", fsync_deferred);
 	run("re-dirty after fsync: the store faults and tags again", redirty);
@@ -853,6 +889,8 @@ int main(void)
 	run("ends under writers that never stop", ends_under_writers);
 	run("truncate and punch between flush and sync", gone_before_sync);
 	run("what is left of 2 MiB outside the range is clean too", split_before_sync);
+	run("zero_range inside a dirty 2 MiB entry", zero_inside);
+	run("truncate inside a dirty 2 MiB entry", truncate_inside);
 	run("writeback error: dirty stays, told once, retry works", sync_fails);
 	run("cursors of a failure", cursors);
 	run("the device dies: dirty stays", device_dies);
