@@ -32,7 +32,8 @@ static struct medium {
 	struct dax_device *dev;
 	char *durable;
 	char *pending;
-	unsigned char *is_pending;	/* by line */
+	unsigned char *is_pending;	/* by line, */
+	uint64_t first_pending, end_pending;	/* those in here */
 	int sync_error;			/* of the syncs to come */
 	bool in_sync;
 	void (*on_flush)(uint64_t addr, uint64_t len);
@@ -58,6 +59,10 @@ static inline void medium_take(uint64_t addr, uint64_t len)
 	}
 	memcpy(medium.pending + from, medium.dev->window + from, end - from);
 	memset(medium.is_pending + from / MEDIUM_LINE, 1, (end - from) / MEDIUM_LINE);
+	if (medium.first_pending > from / MEDIUM_LINE)
+		medium.first_pending = from / MEDIUM_LINE;
+	if (medium.end_pending < end / MEDIUM_LINE)
+		medium.end_pending = end / MEDIUM_LINE;
 }
 
 static inline int medium_store_nt(struct dax_device *dev, void *to,
@@ -110,12 +115,13 @@ static inline int medium_sync(struct dax_device *dev)
 {
 	int ret;
 
+	(void)dev;
 	if (medium.on_sync)
 		medium.on_sync();
 	pthread_mutex_lock(&medium.lock);
 	medium.syncs++;
 	ret = medium.sync_error;
-	for (uint64_t i = 0; i < dev->size / MEDIUM_LINE; i++) {
+	for (uint64_t i = medium.first_pending; i < medium.end_pending; i++) {
 		if (!medium.is_pending[i])
 			continue;
 		if (!ret)
@@ -123,6 +129,8 @@ static inline int medium_sync(struct dax_device *dev)
 			       medium.pending + i * MEDIUM_LINE, MEDIUM_LINE);
 		medium.is_pending[i] = 0;
 	}
+	medium.first_pending = UINT64_MAX;
+	medium.end_pending = 0;
 	pthread_mutex_unlock(&medium.lock);
 	return ret;
 }
@@ -130,7 +138,7 @@ static inline int medium_sync(struct dax_device *dev)
 static inline void medium_attach(struct dax_device *dev, bool deferred)
 {
 	medium = (struct medium){
-		.before = dev->persist, .dev = dev,
+		.before = dev->persist, .dev = dev, .first_pending = UINT64_MAX,
 		.durable = calloc(1, dev->size), .pending = calloc(1, dev->size),
 		.is_pending = calloc(1, dev->size / MEDIUM_LINE),
 		.ops = {

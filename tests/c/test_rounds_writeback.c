@@ -98,6 +98,17 @@ static void take_away(unsigned int round)
 		EQ(dax_mapping_truncate(fx.file, 10 * 4096), 0);
 }
 
+/* One entry of 2 MiB, and a mapping without tables, which would keep 2 MiB
+ * leaves out. */
+static void make_one_entry(void)
+{
+	if (huge)
+		dax_vma_put(huge);
+	huge = fx_vma(0, PAGES, RW_SHARED, DAX_PAGES_AUTO);
+	EQ(dax_vma_write(huge, "", 1, pos_of(900, 0), NULL), 1);
+	CHECK(dax_is_pmd_entry(dax_to_slot(word_at(600))));
+}
+
 static void look(unsigned int round)
 {
 	check_tree_and_leaves(fx.file);
@@ -114,9 +125,11 @@ static void look(unsigned int round)
 			EQ(survives(pos_of(page[i], i)), byte);
 		}
 	}
-	if (takes(round) && pmd)	/* one entry again */
+	if (takes(round) && pmd) {
 		EQ(dax_mapping_punch_hole(fx.file, (dax_loff_t)pos_of(512, 0),
 					  DAX_PMD_SIZE), 0);
+		make_one_entry();
+	}
 	if (dax_mapping_size(fx.file) != PAGES * 4096)
 		EQ(dax_mapping_truncate(fx.file, PAGES * 4096), 0);
 	removed = takes(round + 1) && !pmd;
@@ -134,8 +147,12 @@ static void all_rounds(bool two_mib, bool deferred)
 	removed = false;
 	stored[0] = stored[1] = 0;
 	small = fx_vma(0, PAGES, RW_SHARED, DAX_PAGES_PTE);
-	huge = fx_vma(0, PAGES, RW_SHARED, pmd ? DAX_PAGES_AUTO : DAX_PAGES_PTE);
 	medium_attach(fx.dev, deferred);
+	huge = NULL;
+	if (pmd)
+		make_one_entry();
+	else
+		huge = fx_vma(0, PAGES, RW_SHARED, DAX_PAGES_PTE);
 	dax_test.yield = jitter;
 	rounds_run(ROUNDS, actors, 5, look);
 	dax_test.yield = NULL;

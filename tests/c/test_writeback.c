@@ -483,6 +483,7 @@ static void waits_holding_nothing(void)
 	finish(&fault, 1);
 	finish(&sync, 0);
 	EQ(sync.survived, 'x');
+	EQ(dax_mapping_fsync(fx.file, NULL), 0);
 	EQ(survives(pos_of(5)), 'f');
 	CHECK(!any_tag());
 	tear_down();
@@ -846,6 +847,35 @@ static void exclusive(void)
 	tear_down();
 }
 
+/* A block that held somebody's bytes: its zeroes are fenced before a mapping
+ * shows it. */
+static unsigned int fences_at_leaf;
+
+static void count_fences(enum dax_test_point point)
+{
+	if (point == DAX_TEST_AFTER_IOMAP)
+		fences_at_leaf = (unsigned int)medium.fences;
+}
+
+static void zeroes_are_fenced(void)
+{
+	set_up(false);
+	dax_test.yield = count_fences;
+	poke(small, pos_of(3), 'x');
+	EQ(fences_at_leaf, 0);	/* a block of a new memfd is zero */
+	for (dax_pgoff_t page = 0; page < PAGES; page++)
+		poke(small, pos_of(page), 'x');
+	EQ(dax_mapping_truncate(fx.file, 0), 0);
+	EQ(dax_mapping_truncate(fx.file, (dax_loff_t)pos_of(PAGES)), 0);
+	MUST(!medium.nt_bytes);
+	fx.dev->blocks.nr_free -= DEVICE_PAGES - PAGES;	/* no others are left */
+	memset(fx.dev->blocks.used + PAGES / 64, 0xff, (DEVICE_PAGES - PAGES) / 8);
+	poke(small, pos_of(3), 'y');
+	EQ(medium.nt_bytes, DAX_PAGE_SIZE);
+	EQ(fences_at_leaf, 1);
+	tear_down();
+}
+
 /* ---- the page-cache policy -------------------------------------------------------------------------------- */
 
 static void cached(void)
@@ -868,7 +898,7 @@ static void cached(void)
 
 int main(void)
 {
-	plan(30);
+	plan(31);
 	run("fsync: tags fall, leaves are read-only, bytes survive", fsync_at_once);
 	run("the same where only a sync makes them durable", fsync_deferred);
 	run("re-dirty after fsync: the store faults and tags again", redirty);
@@ -898,6 +928,7 @@ int main(void)
 	run("refused inside the file's own block map", refused_inside);
 	run("two devices, one of which fails to sync", two_devices);
 	run("writeback alone with the file", exclusive);
+	run("zeroes of a block used before are fenced", zeroes_are_fenced);
 	run("the page-cache policy", cached);
 	return done();
 }
