@@ -8,17 +8,20 @@ files.  Ends with status 1 if a bar is missed.
 """
 
 import argparse
+import ctypes
 import json
 import os
 import statistics
 import sys
 import tempfile
+import time
 from contextlib import closing
 from dataclasses import asdict, dataclass
 
 import native
 
 import daxcore
+from daxcore import capi
 
 PAGES = 262144  # 1 GiB
 HEAVY_ROUNDS = 7  # with page-cache pages: a second each
@@ -26,6 +29,8 @@ LIGHT_ROUNDS = 31
 PYTHON_ROUNDS = 63
 TREE_ROUNDS = 31
 WRITEBACK_ROUNDS = 15
+TRACE_PAGES = 32768
+TRACE_ROUNDS = 400  # even: as often first as second
 LOOKUPS = 1 << 20
 LOCKS = 1 << 18
 
@@ -308,6 +313,111 @@ def python_gate(device):
     )
 
 
+def trace_gate():
+    """Point 11: the fault with its trace sites, off, against one without them.
+
+    Both are built here, alike but for the sites.  Medians of differences of
+    short rounds that follow each other: what disturbs one disturbs the other.
+    """
+    with (
+        closing(native.Engine("traced")) as traced,
+        closing(native.Engine("untraced")) as untraced,
+    ):
+        rounds = []
+        for i in range(TRACE_ROUNDS + 1):
+            turn = (traced, untraced) if i % 2 else (untraced, traced)
+            ns = {engine: engine.hole_read_ns(TRACE_PAGES) for engine in turn}
+            rounds.append((ns[traced], ns[untraced]))
+    del rounds[0]  # warms up
+    with_sites, without = map(statistics.median, zip(*rounds, strict=True))
+    yield Gate(
+        "11",
+        "trace sites that are off, per fault",
+        statistics.median(a - b for a, b in rounds),
+        1.0,
+        unit="ns",
+        detail=f"medians {with_sites:.2f} and {without:.2f} ns per page",
+    )
+
+
+def sparse_gates():
+    """Point 12: a sparse file of 100 GiB with 1 MiB of data."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "sparse")
+        make_sparse(path, 100 << 30, b"x" * (1 << 20))
+        used = os.stat(path).st_blocks
+        seconds, nbytes = fault_in(path)
+        yield Gate("12", "100 GiB faulted in by 2 MiB", seconds, 1, unit="s")
+        yield Gate("12", "its tree, table and map", nbytes / 2**20, 2, unit="MiB")
+        blocks = os.stat(path).st_blocks - used
+        yield Gate("12", "blocks that reading took", blocks, 0, unit="")
+        yield hole_pread_gate(path)
+        os.unlink(path)
+        make_sparse(path, 16 << 30)
+        yield Gate("12", "truncate of 16 GiB, mapped", truncate_ms(path), 50, unit="ms")
+
+
+def make_sparse(path, size, data=b""):
+    """A file of holes with `data` in its middle."""
+    with open(path, "xb") as file:
+        file.truncate(size)
+        file.seek(size // 2)
+        file.write(data)
+
+
+def fault_in(path):
+    """Seconds to load from every page of a file, and the bytes it took."""
+    with daxcore.open(path) as file, file.mmap() as m:
+        start = time.perf_counter()
+        m.fault_range(0, file.size // 4096)
+        seconds = time.perf_counter() - start
+        stats = file.stats()
+    kinds = ("tree_bytes", "page_table_bytes", "block_map_bytes", "page_cache_bytes")
+    return seconds, sum(stats[kind] for kind in kinds)
+
+
+def truncate_ms(path):
+    """Milliseconds to cut off all of a file that is mapped by 2 MiB."""
+    with daxcore.open(path) as file, file.mmap() as m:
+        m.fault_range(0, file.size // 4096)
+        start = time.perf_counter()
+        file.truncate(0)
+        return (time.perf_counter() - start) * 1000
+
+
+def hole_pread_gate(path, chunk=16 << 20):
+    """Speed of pread of holes against memset into the same buffer."""
+    buffer = capi.ffi.new("char[]", chunk)
+    where = int(capi.ffi.cast("uintptr_t", buffer))
+    with daxcore.open(path, "r") as file:
+        mapping = capi.from_object(file)
+        ns = interleaved(
+            {
+                "memset": lambda: timed(ctypes.memset, where, 0, chunk),
+                "pread": lambda: timed(
+                    capi.lib.dax_mapping_pread, mapping, buffer, chunk, 0
+                ),
+            },
+            PYTHON_ROUNDS,
+        )
+        capi.ffi.release(mapping)
+    return Gate(
+        "12",
+        "pread of holes / memset, speed",
+        ns["memset"] / ns["pread"],
+        0.9,
+        at_least=True,
+        detail=f"{ns['memset'] / 1e3:.1f} / {ns['pread'] / 1e3:.1f} us per 16 MiB",
+    )
+
+
+def timed(call, *args):
+    """Nanoseconds of one call."""
+    start = time.perf_counter_ns()
+    call(*args)
+    return time.perf_counter_ns() - start
+
+
 def measure():
     """All gates, in the order of their points."""
     with daxcore.Device.memory(64 << 20) as device:
@@ -321,6 +431,8 @@ def measure():
             *writeback_gates(),
             *rw_gates(device),
             *truncate_gates(device),
+            *trace_gate(),
+            *sparse_gates(),
         ]
     return sorted(gates, key=lambda gate: int(gate.point))
 

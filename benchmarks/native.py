@@ -95,6 +95,30 @@ def build():
     return BUILD
 
 
+class Engine:
+    """The loops with a library of their own: "traced" or "untraced"."""
+
+    def __init__(self, name):
+        library = ctypes.CDLL(build() / f"libbench_{name}.so")
+        _function(library, "bench_round", c_int, c_void_p, POINTER(Round), c_void_p)
+        _function(library, "dax_device_memory", c_int, POINTER(c_void_p), c_uint64)
+        _function(library, "dax_device_put", None, c_void_p)
+        self._library, self._device = library, c_void_p()
+        check(library.dax_device_memory(byref(self._device), 1 << 20), name)
+
+    def hole_read_ns(self, pages):
+        """Nanoseconds per page of one round of the zero page."""
+        result = RoundResult()
+        order = Round(ZERO_PAGE, HOLE_READ, pages, None)
+        ret = self._library.bench_round(self._device, byref(order), byref(result))
+        check(ret, "round of an engine")
+        return result.ns / pages
+
+    def close(self):
+        """Free its device."""
+        self._library.dax_device_put(self._device)
+
+
 def _function(library, name, restype, *argtypes):
     function = getattr(library, name)
     function.restype, function.argtypes = restype, argtypes

@@ -10,12 +10,17 @@
 
 #include <errno.h>
 
+#include "clone.h"
 #include "errormsg.h"
 #include "extent_map.h"
 #include "fault.h"
 #include "invalidate.h"
+#include "layout.h"
 #include "page_cache.h"
+#include "pin.h"
 #include "rw.h"
+#include "sparse_file.h"
+#include "trace.h"
 #include "vma_soft.h"
 #include "writeback.h"
 
@@ -142,9 +147,19 @@ int dax_mapping_new(struct dax_mapping **ret_mapping, struct dax_device *dev,
 	clear_errormsg();
 	if (attr->policy > DAX_POLICY_PAGE_CACHE)
 		return dax_error(-EINVAL, "policy %u is unknown", attr->policy);
+	if (dev->kind == DEVICE_SPARSE)
+		return dax_error(-EINVAL, "%s: the window of a sparse file holds no "
+				 "other files", dev->path);
 	if (!attr->ops)
 		return new_with_extent_map(ret_mapping, dev, attr);
 	return mapping_new(ret_mapping, dev, attr, policies[attr->policy]);
+}
+
+int dax_mapping_open(struct dax_mapping **ret_mapping, const char *path,
+		     dax_loff_t size, unsigned int flags)
+{
+	clear_errormsg();
+	return sparse_file_open(ret_mapping, path, size, flags, &zero_page_policy);
 }
 
 void dax_mapping_get(struct dax_mapping *mapping)
@@ -157,8 +172,11 @@ void dax_mapping_put(struct dax_mapping *mapping)
 	mapping_put(mapping);
 }
 
+/* Where the size cannot be asked, it is what it was. */
 dax_loff_t dax_mapping_size(const struct dax_mapping *mapping)
 {
+	if (mapping->hooks)
+		mapping->hooks->verify((struct dax_mapping *)(uintptr_t)mapping);
 	return smp_load_acquire(&mapping->i_size);
 }
 
@@ -170,6 +188,11 @@ unsigned int dax_mapping_policy(const struct dax_mapping *mapping)
 struct dax_device *dax_mapping_device(const struct dax_mapping *mapping)
 {
 	return mapping->dax_dev;
+}
+
+uint64_t dax_mapping_ino(const struct dax_mapping *mapping)
+{
+	return mapping_ino(mapping);
 }
 
 ssize_t dax_mapping_pread(struct dax_mapping *mapping, void *buf, size_t len,
@@ -231,6 +254,102 @@ uint32_t dax_mapping_wb_err(const struct dax_mapping *mapping)
 	return READ_ONCE(mapping->wb_err);
 }
 
+int dax_mapping_clone(struct dax_mapping **ret_mapping, struct dax_mapping *src)
+{
+	struct dax_mapping_attr attr = {
+		.struct_size = sizeof(attr), .policy = src->policy->kind,
+	};
+	struct dax_mapping *mapping;
+	int ret;
+
+	clear_errormsg();
+	if (!extent_map_is(READ_ONCE(src->ops)))
+		return dax_error(-EOPNOTSUPP, "only a file over the built-in block map "
+				 "can be cloned; dax_mapping_clone_range() takes others");
+	ret = new_with_extent_map(&mapping, src->dax_dev, &attr);
+	if (ret)
+		return ret;
+	ret = mapping_clone_whole(mapping, src);
+	if (ret)
+		mapping_put(mapping);
+	else
+		*ret_mapping = mapping;
+	return ret;
+}
+
+int dax_mapping_clone_range(struct dax_mapping *dst, dax_loff_t dst_pos,
+			    struct dax_mapping *src, dax_loff_t src_pos,
+			    uint64_t len)
+{
+	clear_errormsg();
+	return mapping_clone_range(dst, dst_pos, src, src_pos, len);
+}
+
+int64_t dax_mapping_dedupe_range(struct dax_mapping *dst, dax_loff_t dst_pos,
+				 struct dax_mapping *src, dax_loff_t src_pos,
+				 uint64_t len)
+{
+	clear_errormsg();
+	return mapping_dedupe_range(dst, dst_pos, src, src_pos, len);
+}
+
+ssize_t dax_pin_pages(struct dax_mapping *mapping, dax_loff_t pos, size_t len,
+		      int write, struct dax_pin *ret_pin)
+{
+	clear_errormsg();
+	return pin_pages(mapping, pos, len, write, ret_pin);
+}
+
+int dax_unpin_pages(struct dax_pin *pin, int dirty)
+{
+	clear_errormsg();
+	return unpin_pages(pin, dirty);
+}
+
+static struct layout_range layout_of(struct dax_mapping *mapping,
+				     dax_pgoff_t first, dax_pgoff_t last)
+{
+	return (struct layout_range){
+		.mapping = mapping, .first = first,
+		.end = last == UINT64_MAX ? last : last + 1,
+	};
+}
+
+int dax_layout_busy_page_range(struct dax_mapping *mapping, dax_pgoff_t first,
+			       dax_pgoff_t last, dax_pgoff_t *ret_index,
+			       dax_pfn_t *ret_pfn)
+{
+	struct layout_range range = layout_of(mapping, first, last);
+	dax_pgoff_t index;
+	dax_pfn_t pfn;
+	int ret;
+
+	clear_errormsg();
+	ret = mapping_lock_both(mapping);
+	if (ret)
+		return ret;
+	ret = layout_busy_page_range(&range, &index, &pfn);
+	mapping_unlock_both(mapping);
+	if (ret == 1 && ret_index)
+		*ret_index = index;
+	if (ret == 1 && ret_pfn)
+		*ret_pfn = pfn;
+	return ret;
+}
+
+int dax_break_layout(struct dax_mapping *mapping, dax_pgoff_t first,
+		     dax_pgoff_t last, int nowait)
+{
+	struct layout_range range = layout_of(mapping, first, last);
+	int ret;
+
+	clear_errormsg();
+	ret = break_layouts(&range, NULL, nowait);
+	if (!ret)
+		mapping_unlock_both(mapping);
+	return ret;
+}
+
 static dax_pfn_t entry_pfn(const void *entry)
 {
 	if (!dax_is_zero_entry(entry))
@@ -288,7 +407,8 @@ int64_t dax_mapping_extents(struct dax_mapping *mapping, dax_loff_t *pos,
 
 static uint64_t gauge(struct dax_mapping *mapping, enum dax_gauge i)
 {
-	bool built_in = mapping->ops == &extent_map_ops;
+	bool built_in = extent_map_is(READ_ONCE(mapping->ops));
+	bool sparse = READ_ONCE(mapping->ops) == &sparse_file_ops;
 	uint64_t pages = mapping->policy->bytes ? mapping->policy->bytes(mapping) : 0;
 
 	switch (i) {
@@ -305,8 +425,12 @@ static uint64_t gauge(struct dax_mapping *mapping, enum dax_gauge i)
 	case DAX_GAUGE_COW_BYTES:
 		return READ_ONCE(mapping->cow_bytes);
 	case DAX_GAUGE_BLOCK_MAP_BYTES:
+		if (sparse)
+			return sparse_file_bytes(mapping->private_data);
 		return built_in ? extent_map_bytes(mapping->private_data) : 0;
 	case DAX_GAUGE_ALLOCATED_BYTES:
+		if (sparse)
+			return sparse_file_allocated(mapping->private_data);
 		return built_in ? extent_map_allocated(mapping->private_data) : 0;
 	case DAX_NR_GAUGES:
 		break;
@@ -420,4 +544,42 @@ int dax_vma_pagemap(struct dax_vma *vma, dax_pgoff_t pgoff, dax_pfn_t *pfns,
 {
 	clear_errormsg();
 	return vma_pagemap(vma, pgoff, pfns, nr_pages);
+}
+
+/* ---- trace events ------------------------------------------------------------------ */
+
+int dax_trace_start(struct dax_trace **ret_trace, struct dax_mapping *mapping,
+		    size_t nr_events)
+{
+	clear_errormsg();
+	if (mapping && mapping_is_stale(mapping))
+		return mapping_lock_error(-ESTALE);
+	return trace_start(ret_trace, mapping ? mapping_ino(mapping) : 0, nr_events);
+}
+
+void dax_trace_stop(struct dax_trace *trace)
+{
+	trace_stop(trace);
+}
+
+int64_t dax_trace_read(struct dax_trace *trace, struct dax_trace_event *buf,
+		       size_t nr)
+{
+	clear_errormsg();
+	return trace_read(trace, buf, nr);
+}
+
+uint64_t dax_trace_lost(struct dax_trace *trace)
+{
+	return trace_lost(trace);
+}
+
+void dax_trace_free(struct dax_trace *trace)
+{
+	trace_free(trace);
+}
+
+const char *dax_trace_event_name(int event)
+{
+	return trace_event_name(event);
 }

@@ -3,7 +3,8 @@
  * blocks.c -- which blocks of a device are free
  *
  * Owns: two bitmaps, which cost memory only where blocks were ever touched.
- * Locks: blocks->lock; below a block map's own lock, above nothing.
+ * Locks: blocks->lock; below a block map's own lock, above nothing.  Owners
+ *        and pins are counted without it.
  * Kernel: the shape of fs/ext2/balloc.c: a goal, then next fit.
  */
 #include "blocks.h"
@@ -44,8 +45,12 @@ int blocks_init(struct block_allocator *blocks, uint64_t nr, bool stained)
 		.used = used, .touched = stain, .nr = nr, .nr_free = nr,
 		.stained_at_first = stained,
 	};
+	if (frame_table_init(&blocks->frames, nr))
+		goto err_unreserve_stain;
 	return 0;
 
+err_unreserve_stain:
+	sys_unreserve(stain, bitmap_bytes(nr));
 err_unreserve:
 	sys_unreserve(used, bitmap_bytes(nr));
 err:
@@ -57,6 +62,7 @@ void blocks_fini(struct block_allocator *blocks)
 {
 	sys_unreserve(blocks->used, bitmap_bytes(blocks->nr));
 	sys_unreserve(blocks->touched, bitmap_bytes(blocks->nr));
+	frame_table_fini(&blocks->frames);
 }
 
 /* Length of the free run at @block, at most @nr. */
@@ -132,13 +138,50 @@ uint64_t blocks_alloc(struct block_allocator *blocks, uint64_t goal,
 	return run;
 }
 
-void blocks_free(struct block_allocator *blocks, uint64_t block, uint64_t nr)
+/* Blocks that nobody has any more. */
+static void release(struct block_allocator *blocks, uint64_t block, uint64_t nr)
 {
 	mutex_lock(&blocks->lock);
 	set_bits(blocks->used, block, nr, false);
 	set_bits(blocks->touched, block, nr, !blocks->stained_at_first);
 	WRITE_ONCE(blocks->nr_free, READ_ONCE(blocks->nr_free) + nr);
 	mutex_unlock(&blocks->lock);
+}
+
+/* Calls @last for each block; runs of those for which it says true are free. */
+static void for_each_leaving(struct block_allocator *blocks, uint64_t block,
+			     uint64_t nr,
+			     bool (*last)(struct frame_table *, uint64_t))
+{
+	uint64_t run = 0;
+
+	for (uint64_t i = block; i < block + nr; i++) {
+		if (last(&blocks->frames, i)) {
+			run++;
+			continue;
+		}
+		if (run)
+			release(blocks, i - run, run);
+		run = 0;
+	}
+	if (run)
+		release(blocks, block + nr - run, run);
+}
+
+void blocks_free(struct block_allocator *blocks, uint64_t block, uint64_t nr)
+{
+	for_each_leaving(blocks, block, nr, frame_leave);
+}
+
+void blocks_pin(struct block_allocator *blocks, uint64_t block, uint64_t nr)
+{
+	for (uint64_t i = block; i < block + nr; i++)
+		frame_pin(&blocks->frames, i);
+}
+
+void blocks_unpin(struct block_allocator *blocks, uint64_t block, uint64_t nr)
+{
+	for_each_leaving(blocks, block, nr, frame_unpin);
 }
 
 bool blocks_is_stained(struct block_allocator *blocks, uint64_t block)

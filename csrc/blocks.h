@@ -3,13 +3,16 @@
  * blocks.h -- which blocks of a device are free
  *
  * A block is a page of the device.  Two bits for each: in use, and stained
- * (it may hold bytes of somebody: it is zeroed before it is handed out).
+ * (it may hold bytes of somebody: it is zeroed before it is handed out).  A
+ * block that has several owners or is pinned (frames.h) is in use until the
+ * last of them has left.
  */
 #ifndef DAXCORE_BLOCKS_H
 #define DAXCORE_BLOCKS_H
 
 #include <stdint.h>
 
+#include "frames.h"
 #include "sys.h"
 
 struct block_allocator {
@@ -19,6 +22,7 @@ struct block_allocator {
 	bool stained_at_first;
 	uint64_t nr;
 	_Atomic uint64_t nr_free;
+	struct frame_table frames;	/* atomic words: not the lock's */
 };
 
 /* @stained: the device's present content is unknown.  0 or -ENOMEM. */
@@ -35,8 +39,13 @@ uint64_t blocks_alloc(struct block_allocator *blocks, uint64_t goal,
 		      uint64_t nr, uint64_t align, bool exact,
 		      uint64_t *ret_block);
 
-/* Give back blocks; they are stained from now on. */
+/* One owner of each block leaves.  Those that nobody has any more are free, and
+ * stained from now on. */
 void blocks_free(struct block_allocator *blocks, uint64_t block, uint64_t nr);
+
+/* Pins of blocks: while there is one a block is not free, whoever leaves it. */
+void blocks_pin(struct block_allocator *blocks, uint64_t block, uint64_t nr);
+void blocks_unpin(struct block_allocator *blocks, uint64_t block, uint64_t nr);
 
 bool blocks_is_stained(struct block_allocator *blocks, uint64_t block);
 void blocks_set_clean(struct block_allocator *blocks, uint64_t block);

@@ -31,4 +31,8 @@ int move_mc(move_fn move, void *to, const void *from, size_t n);
 void move_bytes(void *to, const void *from, size_t n);
 void zero_bytes(void *to, const void *unused, size_t n);
 
+/* Store to a page what it holds, so that the medium gives it a block and later
+ * stores find one.  0 or -EIO. */
+int touch_mc(void *page);
+
 #endif

@@ -238,6 +238,67 @@ int device_emulate_pmem(struct dax_device **ret_dev, uint64_t size)
 	return ret;
 }
 
+/* ---- one sparse file ------------------------------------------------------ */
+
+/* Where the window is, and what that says of its medium. */
+static int map_sparse(struct dax_device *dev, int fd)
+{
+	void *window;
+	int ret = choose_fdatasync(dev, "a sparse file");
+
+	if (ret)
+		return ret;
+	ret = sys_map_shared(&window, fd, dev->size, !dev->readonly);
+	if (ret)
+		return dax_error(ret, "%s: cannot map %" PRIu64 " bytes: %s", dev->path,
+				 dev->size, strerror(-ret));
+	/* Or the kernel brings in the 2 MiB around each page touched. */
+	sys_advise_random(window, dev->size);
+	ret = frames_register(window, dev->size >> DAX_PAGE_SHIFT, &dev->pfn_base);
+	if (ret) {
+		sys_unreserve(window, dev->size);
+		return ret;
+	}
+	dev->window = window;
+	frames_set_device(dev->pfn_base, dev->size >> DAX_PAGE_SHIFT, dev);
+	return 0;
+}
+
+int device_window(struct dax_device **ret_dev, const char *path, int fd,
+		  uint64_t size, bool readonly)
+{
+	struct dax_device *dev = device_alloc(path, DEVICE_SPARSE);
+	int ret;
+
+	if (!dev)
+		return dax_error(-ENOMEM, "no memory for a device");
+	dev->size = size;
+	dev->readonly = readonly;
+	ret = map_sparse(dev, fd);
+	if (ret) {
+		device_free(dev);
+		return ret;
+	}
+	dev->fd = fd;
+	*ret_dev = dev;
+	return 0;
+}
+
+int device_make_writable(struct dax_device *dev, int fd)
+{
+	int ret = sys_remap_shared(dev->window, fd, dev->size);
+
+	if (!ret) {
+		sys_advise_random(dev->window, dev->size);
+		ret = sys_dup_over(fd, dev->fd);
+	}
+	if (ret < 0)
+		return dax_error(ret, "%s: cannot map it for writing: %s", dev->path,
+				 strerror(-ret));
+	dev->readonly = false;
+	return 0;
+}
+
 /* ---- /dev/dax ---------------------------------------------------------- */
 
 static uint64_t read_sysfs_u64(const char *dir, const char *name)
@@ -401,8 +462,9 @@ void device_put(struct dax_device *dev)
 {
 	if (atomic_fetch_sub_explicit(&dev->refs, 1, memory_order_acq_rel) != 1)
 		return;
-	blocks_fini(&dev->blocks);
 	frames_unregister(dev->pfn_base, dev->size >> DAX_PAGE_SHIFT);
+	if (dev->kind != DEVICE_SPARSE)
+		blocks_fini(&dev->blocks);
 	sys_unreserve(dev->window, dev->size);
 	device_free(dev);
 }
@@ -500,4 +562,40 @@ int device_prepare_store(struct dax_device *dev, uint64_t offset, uint64_t len)
 		ret = allocate_backing(dev, offset, offset + len);
 	mutex_unlock(&dev->lock);
 	return ret;
+}
+
+/* ---- owners and pins by frame number ---------------------------------------- */
+
+static uint64_t pfn_word(dax_pfn_t pfn)
+{
+	struct dax_device *dev;
+
+	if (likely(!READ_ONCE(frames_ever_shared)))
+		return 0;
+	dev = pfn_device(pfn);
+	return frame_word(&dev->blocks.frames, pfn - dev->pfn_base);
+}
+
+bool pfn_is_shared(dax_pfn_t pfn)
+{
+	return pfn_word(pfn) & FRAME_SHARES;
+}
+
+bool pfn_may_move(dax_pfn_t pfn)
+{
+	return pfn_word(pfn);
+}
+
+void pfn_pin(dax_pfn_t pfn, uint64_t nr)
+{
+	struct dax_device *dev = pfn_device(pfn);
+
+	blocks_pin(&dev->blocks, pfn - dev->pfn_base, nr);
+}
+
+void pfn_unpin(dax_pfn_t pfn, uint64_t nr)
+{
+	struct dax_device *dev = pfn_device(pfn);
+
+	blocks_unpin(&dev->blocks, pfn - dev->pfn_base, nr);
 }

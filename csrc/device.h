@@ -19,7 +19,9 @@
 enum device_kind {
 	DEVICE_MEMORY,	/* memfd: sealed, never shrinks */
 	DEVICE_FILE,	/* regular file: somebody may shrink it */
-	DEVICE_DAX	/* device-dax node */
+	DEVICE_DAX,	/* device-dax node */
+	DEVICE_SPARSE	/* window on one sparse file, longer than that: its blocks
+			 * are the file's own (sparse_file.c) */
 };
 
 struct dax_device {
@@ -28,7 +30,7 @@ struct dax_device {
 	uint64_t alignment;		/* bytes */
 	dax_pfn_t pfn_base;
 	_Atomic bool alive;
-	bool readonly;
+	_Atomic bool readonly;		/* may become false (DEVICE_SPARSE) */
 	unsigned int fork_generation;	/* of the process that opened it */
 	enum device_kind kind;
 	int fd;
@@ -53,6 +55,18 @@ int device_open(struct dax_device **ret_dev, const char *path, uint64_t size,
 		unsigned int flags);
 int device_memory(struct dax_device **ret_dev, uint64_t size);
 int device_emulate_pmem(struct dax_device **ret_dev, uint64_t size);
+
+/*
+ * A window of @size bytes on the sparse file @fd, which is the device's from
+ * then on.  Nothing is allocated from it: the file is its own block map.
+ * 0, -ENOMEM, -EOVERFLOW (more than the file system can have), -ENODEV, -ENFILE.
+ */
+int device_window(struct dax_device **ret_dev, const char *path, int fd,
+		  uint64_t size, bool readonly);
+
+/* Make a read-only window writable; @fd is the same file, opened for writing,
+ * and stays the caller's.  No access to the window is in progress.  0 or -errno. */
+int device_make_writable(struct dax_device *dev, int fd);
 void device_get(struct dax_device *dev);
 void device_put(struct dax_device *dev);
 
@@ -65,6 +79,15 @@ int64_t direct_access(struct dax_device *dev, dax_pgoff_t pgoff,
  * 0, -EROFS, -ENXIO, -ENOSPC, -EIO (the backing file shrank).
  */
 int device_prepare_store(struct dax_device *dev, uint64_t offset, uint64_t len);
+
+/* Owners and pins of frames of some device, by number: blocks.h. */
+bool pfn_is_shared(dax_pfn_t pfn);
+
+/* Is it shared, or was it when somebody began to copy it for a write?  If not
+ * its file keeps it for as long as the caller holds a lock of that. */
+bool pfn_may_move(dax_pfn_t pfn);
+void pfn_pin(dax_pfn_t pfn, uint64_t nr);
+void pfn_unpin(dax_pfn_t pfn, uint64_t nr);
 
 /* Before touching the window at all: -EIO if the backing file shrank. */
 int device_verify(struct dax_device *dev);

@@ -169,6 +169,19 @@ void *get_unlocked_mapping_entry(struct dax_slot *slot)
 	}
 }
 
+void dax_forget_block(struct dax_slot *slot)
+{
+	dax_pgoff_t last = slot->iter.index + ((dax_pgoff_t)1 << slot->iter.order) - 1;
+
+	unmap_mapping_pages(slot->mapping, slot->iter.index, last, false);
+	percpu_synchronize(&slot->mapping->percpu);
+	dax_test_yield(DAX_TEST_UNMAP_REPLACE);
+	radix_tree_tag_clear(&slot->iter, DAX_PAGECACHE_TAG_DIRTY);
+	radix_tree_tag_clear(&slot->iter, DAX_PAGECACHE_TAG_TOWRITE);
+	dax_replace_entry(slot, dax_radix_locked_entry(
+		0, DAX_EMPTY | (slot->iter.order ? DAX_PMD : 0)));
+}
+
 /* ---- grab -------------------------------------------------------------------- */
 
 /* What one look at the tree came to. */
@@ -200,7 +213,7 @@ static int grab_absent(struct dax_slot *slot, unsigned int order)
  * with the new, locked entry inside; then everybody who waits for the PMD
  * entry is told, since it is gone.
  */
-static int downgrade(struct dax_slot *slot)
+int dax_downgrade_entry(struct dax_slot *slot)
 {
 	struct dax_mapping *mapping = slot->mapping;
 	struct radix_tree_iter old = slot->iter;
@@ -215,7 +228,6 @@ static int downgrade(struct dax_slot *slot)
 				       empty_entry(0), &slot->iter, &chain);
 	if (ret) {
 		slot->iter = old;
-		put_locked_mapping_entry(slot);
 		return dax_error(ret, "no memory for a tree node of page %" PRIu64,
 				 slot->index);
 	}
@@ -236,8 +248,13 @@ static int grab_entry(struct dax_slot *slot, unsigned int order)
 	}
 	if (!cmpxchg_lock(&slot->iter))
 		return GRAB_AGAIN;
-	if (slot->iter.order > order && !dax_is_data_entry(slot->iter.entry))
-		return downgrade(slot);
+	if (slot->iter.order > order && !dax_is_data_entry(slot->iter.entry)) {
+		int ret = dax_downgrade_entry(slot);
+
+		if (ret)
+			put_locked_mapping_entry(slot);
+		return ret;
+	}
 	return 0;
 }
 

@@ -123,6 +123,20 @@ static inline void dax_tag_dirty(struct dax_slot *slot)
 /* The locked entry goes: empty its slot and wake everybody. */
 void dax_delete_locked_entry(struct dax_slot *slot);
 
+/*
+ * The locked data entry shows a block that the file has left: its leaves go,
+ * and whoever is inside by one of them leaves; then it becomes EMPTY, locked as
+ * before, of the same size, with no tags.
+ */
+void dax_forget_block(struct dax_slot *slot);
+
+/*
+ * The locked PMD entry, zero or empty, gives way to one EMPTY entry of 4 KiB at
+ * slot->index, locked; the rest of its pages become absent.
+ * 0, or -ENOMEM: it is there and locked as before.
+ */
+int dax_downgrade_entry(struct dax_slot *slot);
+
 /* Key of an entry: PMD entries have one for all their pages. */
 static inline struct exceptional_entry_key
 dax_entry_key(const struct dax_mapping *mapping,

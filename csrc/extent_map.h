@@ -15,6 +15,9 @@ struct extent_map;
 
 extern const struct dax_iomap_ops extent_map_ops;
 
+/* Is it the table of a file over this block map? */
+bool extent_map_is(const struct dax_iomap_ops *ops);
+
 /* @size: bytes the file has at first.  0 or -ENOMEM. */
 int extent_map_new(struct extent_map **ret_map, struct dax_device *dev,
 		   dax_loff_t size);

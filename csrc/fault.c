@@ -6,7 +6,9 @@
  * Locks: caller holds invalidate_lock shared; one entry lock is held from
  *        grab to put, across the block map and the page-table insertion.
  * Kernel: fs/dax.c, dax_iomap_pte_fault() and dax_iomap_pmd_fault() (v4.14).
- * Differs: a failed leaf insertion is an error, also for holes; a PMD zero
+ * Differs: what the block map answers is the truth: a data entry that shows
+ *          another frame goes, leaves first; a failed leaf insertion is an
+ *          error, also for holes; a PMD zero
  *          entry is not left behind when the page-table slot was taken; page
  *          tables are allocated before anything changes; a read-only device
  *          answers a store with -EROFS.
@@ -20,6 +22,7 @@
 #include "copy_mc.h"
 #include "errormsg.h"
 #include "frames.h"
+#include "fs_dax.h"
 #include "iomap.h"
 #include "zero_page.h"
 
@@ -66,6 +69,41 @@ void insert_mapping_entry(struct dax_vm_fault *vmf, struct dax_slot *slot,
 	dax_test_yield(DAX_TEST_TREE_REPLACED);
 }
 
+/* Some page of a 2 MiB entry shares its block, or is just leaving it. */
+static bool any_may_move(const void *entry)
+{
+	dax_pfn_t pfn = dax_radix_pfn(entry);
+	bool found = false;
+
+	for (dax_pgoff_t i = 0; !found && i < DAX_PMD_NR_PAGES; i++)
+		found = pfn_may_move(pfn + i);
+	return found;
+}
+
+/* A store of 4 KiB would make a 2 MiB entry DIRTY of which other pages are
+ * shared.  They will get blocks of their own: no DIRTY entry shares a block. */
+static bool dirties_shared(const struct dax_slot *slot, bool write)
+{
+	return write && unlikely(READ_ONCE(frames_ever_shared)) &&
+	       slot->iter.order &&
+	       !radix_tree_tag_get(&slot->iter, DAX_PAGECACHE_TAG_DIRTY) &&
+	       any_may_move(slot->iter.entry);
+}
+
+__cold int settle_mapping_entry_slow(struct dax_slot *slot, dax_pfn_t pfn,
+				     unsigned int order, bool write)
+{
+	void *entry = slot->iter.entry;
+
+	if (!radix_tree_exceptional_entry(entry) || !dax_is_data_entry(entry))
+		return 0;
+	if (likely(dax_radix_pfn(entry) + (slot->index - slot->iter.index) == pfn &&
+		   !(order == 0 && dirties_shared(slot, write))))
+		return 0;
+	dax_forget_block(slot);
+	return slot->iter.order > order ? dax_downgrade_entry(slot) : 0;
+}
+
 __cold int block_lost(const struct dax_vm_fault *vmf)
 {
 	return dax_error(-EIO, "the block map lost the block of page %" PRIu64
@@ -73,8 +111,8 @@ __cold int block_lost(const struct dax_vm_fault *vmf)
 }
 
 /* Zero-page policy: a hole shows the common zero page, whatever the file. */
-static __always_inline_fn dax_vm_fault_t load_hole(struct dax_vm_fault *vmf,
-						   struct dax_slot *slot)
+static __always_inline_fn dax_vm_fault_t __load_hole(struct dax_vm_fault *vmf,
+						     struct dax_slot *slot)
 {
 	/* A zero entry never replaces a block, and a read tags nothing. */
 	if (unlikely(dax_is_data_entry(slot->iter.entry)))
@@ -84,6 +122,16 @@ static __always_inline_fn dax_vm_fault_t load_hole(struct dax_vm_fault *vmf,
 	percpu_inc(vmf->area, DAX_STAT_LOAD_HOLE);
 	return vmf_inserted(vmf, vmf->vma->vm_ops->insert_mixed(vmf, DAX_ZERO_PFN,
 								false));
+}
+
+static __always_inline_fn dax_vm_fault_t load_hole(struct dax_vm_fault *vmf,
+						   struct dax_slot *slot)
+{
+	dax_vm_fault_t fault;
+
+	fault = __load_hole(vmf, slot);
+	trace_dax_load_hole(vmf, fault);
+	return fault;
 }
 
 static int zero_page_policy_init(struct dax_mapping *mapping,
@@ -140,6 +188,19 @@ static int prepare_store(const struct dax_iomap *iomap, dax_loff_t pos,
 				    iomap->addr + (uint64_t)(pos - iomap->offset), len);
 }
 
+/*
+ * Whatever else fails, an entry that shows another block than the block map
+ * does not outlive the fault: the old one may be used again after iomap_end().
+ * @err: what failed so far.
+ */
+static inline int settled(struct dax_slot *slot, dax_pfn_t pfn, unsigned int order,
+		   bool write, int err)
+{
+	int ret = settle_mapping_entry(slot, pfn, order, write);
+
+	return err ? err : ret;
+}
+
 /* ---- 4 KiB ------------------------------------------------------------------ */
 
 static dax_vm_fault_t insert_mapping(struct dax_vm_fault *vmf,
@@ -147,15 +208,18 @@ static dax_vm_fault_t insert_mapping(struct dax_vm_fault *vmf,
 				     const struct dax_iomap *iomap)
 {
 	bool mkwrite = vmf->write && !slot->mapping->policy->pfn_mkwrite;
-	dax_pfn_t pfn;
+	dax_pfn_t pfn = 0;
 	int ret = iomap_page(iomap, vmf_pos(vmf), NULL, &pfn);
 
+	if (!ret || iomap->flags & DAX_IOMAP_F_NEW)
+		ret = settled(slot, pfn, 0, vmf->write, ret);
 	if (!ret && vmf->write)
 		ret = prepare_store(iomap, vmf_pos(vmf), DAX_PAGE_SIZE);
 	if (ret)
 		return vmf_error(vmf, ret);
 	insert_mapping_entry(vmf, slot, pfn, 0);
 	percpu_inc(vmf->area, DAX_STAT_INSERT_MAPPING);
+	trace_dax_insert_mapping(vmf, pfn, slot->iter.entry);
 	return vmf_inserted(vmf, vmf->vma->vm_ops->insert_mixed(vmf, pfn, mkwrite));
 }
 
@@ -280,7 +344,7 @@ static dax_vm_fault_t past_end(struct dax_vm_fault *vmf)
 }
 
 static __always_inline_fn dax_vm_fault_t
-iomap_pte_fault(struct dax_vm_fault *vmf)
+__iomap_pte_fault(struct dax_vm_fault *vmf)
 {
 	struct dax_mapping *mapping = vmf->vma->mapping;
 	struct dax_slot slot;
@@ -296,6 +360,17 @@ iomap_pte_fault(struct dax_vm_fault *vmf)
 		return vmf_error(vmf, ret);
 	fault = pte_fault_locked(vmf, &slot);
 	put_locked_mapping_entry(&slot);
+	return fault;
+}
+
+static __always_inline_fn dax_vm_fault_t
+iomap_pte_fault(struct dax_vm_fault *vmf)
+{
+	dax_vm_fault_t fault;
+
+	trace_dax_pte_fault(vmf, 0);
+	fault = __iomap_pte_fault(vmf);
+	trace_dax_pte_fault_done(vmf, fault);
 	return fault;
 }
 
@@ -364,21 +439,35 @@ static dax_vm_fault_t pmd_insert_mapping(struct dax_vm_fault *vmf,
 					 dax_loff_t pos)
 {
 	dax_vm_fault_t major = 0;
-	dax_pfn_t pfn;
+	dax_pfn_t pfn = 0;
 	int reason = pmd_frame(iomap, pos, &pfn);
 
+	if (!reason || iomap->flags & DAX_IOMAP_F_NEW)
+		settled(slot, pfn, DAX_PMD_ORDER, vmf->write, 0);
 	if (!reason && vmf->write && prepare_store(iomap, pos, DAX_PMD_SIZE))
 		reason = DAX_FALLBACK_INSERT_MAPPING;
-	if (reason)
-		return fallback(vmf, reason);
+	if (reason) {
+		fallback(vmf, reason);
+		trace_dax_pmd_insert_mapping_fallback(vmf, pfn, NULL);
+		return DAX_VM_FAULT_FALLBACK;
+	}
 	if (iomap->flags & DAX_IOMAP_F_NEW) {
 		percpu_inc(vmf->area, DAX_STAT_MAJOR_FAULT);
 		major = DAX_VM_FAULT_MAJOR;
 	}
 	insert_mapping_entry(vmf, slot, pfn, DAX_PMD);
 	percpu_inc(vmf->area, DAX_STAT_PMD_INSERT_MAPPING);
+	trace_dax_pmd_insert_mapping(vmf, pfn, slot->iter.entry);
 	return major | vmf_inserted(vmf, vmf->vma->vm_ops->insert_pfn_pmd(vmf, pfn,
 									  vmf->write));
+}
+
+static dax_vm_fault_t pmd_load_hole_fallback(struct dax_vm_fault *vmf,
+					     int reason, dax_pfn_t pfn)
+{
+	fallback(vmf, reason);
+	trace_dax_pmd_load_hole_fallback(vmf, pfn, NULL);
+	return DAX_VM_FAULT_FALLBACK;
 }
 
 /* The page table first: a zero entry whose leaf found no place would stand in
@@ -387,14 +476,17 @@ static dax_vm_fault_t pmd_load_hole(struct dax_vm_fault *vmf,
 				    struct dax_slot *slot)
 {
 	if (unlikely(!huge_zero_page_present()))
-		return fallback(vmf, DAX_FALLBACK_NO_HUGE_ZERO);
+		return pmd_load_hole_fallback(vmf, DAX_FALLBACK_NO_HUGE_ZERO, 0);
 	if (unlikely(dax_is_data_entry(slot->iter.entry)))
-		return fallback(vmf, DAX_FALLBACK_INSERT_HOLE);
+		return pmd_load_hole_fallback(vmf, DAX_FALLBACK_INSERT_HOLE,
+					      DAX_HUGE_ZERO_PFN);
 	if (unlikely(vmf->vma->vm_ops->insert_pfn_pmd(vmf, DAX_HUGE_ZERO_PFN,
 						      false)))
-		return fallback(vmf, DAX_FALLBACK_PMD_OCCUPIED);
+		return pmd_load_hole_fallback(vmf, DAX_FALLBACK_PMD_OCCUPIED,
+					      DAX_HUGE_ZERO_PFN);
 	insert_mapping_entry(vmf, slot, 0, DAX_PMD | DAX_ZERO_PAGE);
 	percpu_inc(vmf->area, DAX_STAT_PMD_LOAD_HOLE);
+	trace_dax_pmd_load_hole(vmf, DAX_HUGE_ZERO_PFN, slot->iter.entry);
 	return DAX_VM_FAULT_NOPAGE;
 }
 
@@ -471,12 +563,14 @@ static dax_vm_fault_t pmd_fault(struct dax_vm_fault *vmf)
 	dax_vm_fault_t fault;
 
 	percpu_inc(vmf->area, DAX_STAT_PMD_FAULT);
+	trace_dax_pmd_fault(vmf, 0);
 	fault = iomap_pmd_fault(vmf);
 	if (fault & DAX_VM_FAULT_FALLBACK) {
 		vmf->vma->vm_ops->split_huge_pmd(vmf->vma, vmf->pgoff);
 		percpu_inc(vmf->area, DAX_STAT_PMD_FAULT_FALLBACK);
 		percpu_inc(vmf->area, DAX_STAT_FALLBACK + (unsigned int)vmf->reason);
 	}
+	trace_dax_pmd_fault_done(vmf, fault);
 	return fault;
 }
 

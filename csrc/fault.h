@@ -40,6 +40,30 @@ dax_vm_fault_t vmf_error(struct dax_vm_fault *vmf, int err);
 void insert_mapping_entry(struct dax_vm_fault *vmf, struct dax_slot *slot,
 			  dax_pfn_t pfn, unsigned int flags);
 
+/*
+ * The block map says that slot->index has frame @pfn (0: none that is known): a
+ * locked data entry that shows another one is forgotten, leaves first, and so
+ * is one of 2 MiB that a store of 4 KiB would make DIRTY although it shares
+ * blocks.  @order: what is to be inserted; then the entry is of that size, or
+ * a data entry of 2 MiB that agrees.
+ *
+ * Return: 0, or -ENOMEM: the entry is EMPTY, of 2 MiB.
+ */
+int settle_mapping_entry_slow(struct dax_slot *slot, dax_pfn_t pfn,
+			      unsigned int order, bool write);
+
+/* The ordinary cases, inline: no block yet, or 4 KiB of the right one. */
+static inline int settle_mapping_entry(struct dax_slot *slot, dax_pfn_t pfn,
+				       unsigned int order, bool write)
+{
+	void *entry = slot->iter.entry;
+
+	if (likely(entry == dax_radix_locked_entry(pfn, 0) ||
+		   !dax_is_data_entry(entry)))
+		return 0;
+	return settle_mapping_entry_slow(slot, pfn, order, write);
+}
+
 /* The policy of the engine: holes show the common zero page. */
 extern const struct dax_policy zero_page_policy;
 

@@ -2,9 +2,11 @@
 /*
  * frames.c -- page frame numbers: which memory is meant
  *
- * Owns: the table of ranges.
+ * Owns: the table of ranges, the word of each frame.
  * Locks: ranges_lock to give and take ranges; translation reads without it.
- * Kernel: pfn_to_page() and devm_memremap_pages().
+ *        Words change by atomic operations; nothing is held.
+ * Kernel: pfn_to_page() and devm_memremap_pages(); dax_page_share_get(),
+ *         dax_wait_page_idle().
  */
 #include "frames.h"
 
@@ -16,6 +18,7 @@
 
 _Atomic(char *) frames_base[FRAMES_NR_RANGES];
 _Atomic(struct dax_device *) frames_device[FRAMES_NR_RANGES];
+_Atomic bool frames_ever_shared;
 
 static struct mutex ranges_lock;
 
@@ -89,4 +92,104 @@ void frames_fork_prepare(void)
 void frames_fork_done(void)
 {
 	mutex_unlock(&ranges_lock);
+}
+
+/* ---- who needs a frame ----------------------------------------------------- */
+
+/* Threads that wait for an unpin, and a number that every unpin changes while
+ * there are any. */
+static _Atomic uint32_t nr_waiting;
+static _Atomic uint32_t nr_unpins;
+static _Atomic uint64_t nr_buffers;
+
+int frame_table_init(struct frame_table *table, uint64_t nr)
+{
+	void *word;
+
+	if (sys_reserve(&word, nr * sizeof(*table->word)))
+		return dax_error(-ENOMEM, "no address space for the counts of %llu frames",
+				 (unsigned long long)nr);
+	table->word = word;
+	table->nr = nr;
+	return 0;
+}
+
+void frame_table_fini(struct frame_table *table)
+{
+	sys_unreserve(table->word, table->nr * sizeof(*table->word));
+}
+
+void frame_share(struct frame_table *table, uint64_t i)
+{
+	if (!READ_ONCE(frames_ever_shared))
+		smp_store_release(&frames_ever_shared, true);
+	atomic_fetch_add(&table->word[i], 1);
+}
+
+bool frame_leave(struct frame_table *table, uint64_t i)
+{
+	uint64_t old = READ_ONCE(table->word[i]), word;
+
+	/* Also where nothing changes: what was done to the frame comes before
+	 * whatever its next owner does. */
+	do {
+		if (old & FRAME_SHARES)
+			word = old - 1;
+		else
+			word = old ? old | FRAME_LEFT : 0;
+	} while (!atomic_compare_exchange_weak(&table->word[i], &old, word));
+	return old == 0;
+}
+
+void frame_pin(struct frame_table *table, uint64_t i)
+{
+	atomic_fetch_add(&table->word[i], FRAME_PIN);
+}
+
+static void tell_waiters(void)
+{
+	if (likely(!atomic_load(&nr_waiting)))
+		return;
+	atomic_fetch_add(&nr_unpins, 1);
+	futex_wake(&nr_unpins, INT32_MAX);
+}
+
+bool frame_unpin(struct frame_table *table, uint64_t i)
+{
+	uint64_t old = READ_ONCE(table->word[i]), word;
+
+	do {
+		word = old - FRAME_PIN;
+		if (word == FRAME_LEFT)
+			word = 0;
+	} while (!atomic_compare_exchange_weak(&table->word[i], &old, word));
+	tell_waiters();
+	return old == (FRAME_PIN | FRAME_LEFT);
+}
+
+uint32_t frames_wait_begin(void)
+{
+	atomic_fetch_add(&nr_waiting, 1);
+	return atomic_load(&nr_unpins);
+}
+
+int frames_wait(uint32_t seen)
+{
+	dax_test_yield(DAX_TEST_BEFORE_PIN_WAIT);
+	return futex_wait_interruptible(&nr_unpins, seen);
+}
+
+void frames_wait_end(void)
+{
+	atomic_fetch_sub(&nr_waiting, 1);
+}
+
+void frames_count_buffer(int n)
+{
+	atomic_fetch_add(&nr_buffers, (uint64_t)(int64_t)n);
+}
+
+bool frames_any_buffer(void)
+{
+	return atomic_load(&nr_buffers);
 }

@@ -17,10 +17,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
+#include "copy_mc.h"
 #include "entry_lock.h"
 #include "errormsg.h"
 #include "iomap.h"
+#include "layout.h"
 #include "policy.h"
 
 /* ---- beside faults ------------------------------------------------------------ */
@@ -58,36 +61,68 @@ static bool shows_hole(const void *entry)
 	return !radix_tree_exceptional_entry(entry) || !dax_is_data_entry(entry);
 }
 
-/* 0: gone or not there, -EBUSY: dirty, or a data entry that may stay. */
-static int invalidate_entry(struct dax_slot *slot, bool holes_only)
+/* What is to be invalidated. */
+struct stale {
+	dax_pgoff_t first, last;
+	bool holes_only;
+	dax_pfn_t pfn;		/* of page @first; 0: unknown */
+};
+
+/* Does a data entry show another block than the file has there? */
+static bool wrong_frame(const struct stale *stale,
+			const struct radix_tree_iter *iter)
 {
+	dax_pgoff_t page = iter->index > stale->first ? iter->index : stale->first;
+
+	return stale->pfn &&
+	       dax_radix_pfn(iter->entry) + (page - iter->index) !=
+		       stale->pfn + (page - stale->first);
+}
+
+static bool may_stay(const struct stale *stale, const struct radix_tree_iter *iter)
+{
+	if (shows_hole(iter->entry))
+		return false;
+	return !wrong_frame(stale, iter) &&
+	       (stale->holes_only || entry_is_dirty(iter));
+}
+
+/* 0: gone or not there, -EBUSY: dirty, or a data entry that may stay. */
+static int invalidate_entry(struct dax_slot *slot, const struct stale *stale)
+{
+	bool left;	/* a block that may be used again soon */
 	dax_pgoff_t nr;
 
 	if (!lock_entry(slot))
 		return 0;
 	dax_test_yield(DAX_TEST_INVALIDATE_LOCKED);
-	if (entry_is_dirty(&slot->iter) ||
-	    (holes_only && !shows_hole(slot->iter.entry))) {
+	if (may_stay(stale, &slot->iter)) {
 		put_locked_mapping_entry(slot);
 		return -EBUSY;
 	}
+	left = !shows_hole(slot->iter.entry) && wrong_frame(stale, &slot->iter);
 	nr = (dax_pgoff_t)1 << slot->iter.order;
 	unmap_mapping_pages(slot->mapping, slot->iter.index,
 			    slot->iter.index + nr - 1, false);
+	if (left)
+		percpu_synchronize(&slot->mapping->percpu);
 	dax_delete_locked_entry(slot);
 	return 0;
 }
 
 /* A data entry that nobody is changing needs no look under its lock. */
-static bool settled_data(const void *entry)
+static bool settled_data(const struct stale *stale,
+			 const struct radix_tree_iter *iter)
 {
-	return !shows_hole(entry) && !dax_is_locked(entry);
+	return stale->holes_only && !dax_is_locked(iter->entry) &&
+	       may_stay(stale, iter);
 }
 
 int invalidate_pages_range(struct dax_mapping *mapping,
 			   struct percpu_area *area, dax_pgoff_t first,
-			   dax_pgoff_t last, bool holes_only)
+			   dax_pgoff_t last, bool holes_only, dax_pfn_t pfn)
 {
+	struct stale stale = { first, last, holes_only, pfn };
 	struct radix_tree_iter iter;
 	struct dax_slot slot;
 	int ret = 0;
@@ -96,8 +131,7 @@ int invalidate_pages_range(struct dax_mapping *mapping,
 		dax_pgoff_t end = iter.index + ((dax_pgoff_t)1 << iter.order) - 1;
 
 		dax_slot_init(&slot, mapping, area, iter.index);
-		if (!(holes_only && settled_data(iter.entry)) &&
-		    invalidate_entry(&slot, holes_only))
+		if (!settled_data(&stale, &iter) && invalidate_entry(&slot, &stale))
 			ret = -EBUSY;
 		if (end >= last)
 			break;
@@ -114,6 +148,7 @@ enum { MAX_PIECES = 64 };
 
 struct partial {
 	unsigned int nr;
+	bool unshared;		/* the page's block was made the file's own */
 	struct {
 		struct dax_device *dev;
 		char *kaddr;
@@ -157,6 +192,33 @@ static ssize_t find_piece(struct partial *part, const struct dax_iomap *iomap,
 	return ret ? ret : (ssize_t)len;
 }
 
+/* A write to one page of shared blocks: the file gets one of its own, and
+ * nothing shows the old one any more. */
+static int unshare_page(struct dax_mapping *mapping, dax_pgoff_t page)
+{
+	dax_loff_t pos = (dax_loff_t)(page << DAX_PAGE_SHIFT);
+	struct dax_iomap iomap;
+	int ret = iomap_begin(mapping, pos, DAX_PAGE_SIZE, DAX_IOMAP_WRITE, &iomap);
+
+	if (ret)
+		return ret;
+	if (iomap.type != DAX_IOMAP_MAPPED || !iomap_type_known(&iomap)) {
+		iomap_end(mapping, pos, DAX_PAGE_SIZE, 0, DAX_IOMAP_WRITE, &iomap);
+		return iomap_bad_answer(&iomap, pos);
+	}
+	smp_mb();	/* as before a write: rw.c */
+	invalidate_pages_range(mapping, this_percpu(&mapping->percpu), page, page,
+			       true, iomap_pfn(&iomap, pos));
+	return iomap_end(mapping, pos, DAX_PAGE_SIZE, DAX_PAGE_SIZE,
+			 DAX_IOMAP_WRITE, &iomap);
+}
+
+static bool is_shared(const struct dax_iomap *iomap)
+{
+	return iomap->type == DAX_IOMAP_MAPPED && iomap->flags & DAX_IOMAP_F_SHARED;
+}
+
+/* > 0 bytes done; 0: unshared, to be repeated; or -errno. */
 static ssize_t find_once(struct dax_mapping *mapping, struct partial *part,
 			 dax_loff_t pos, size_t len)
 {
@@ -166,17 +228,23 @@ static ssize_t find_once(struct dax_mapping *mapping, struct partial *part,
 
 	if (ret)
 		return ret;
+	if (is_shared(&iomap) && !part->unshared) {
+		part->unshared = true;
+		iomap_end(mapping, pos, len, 0, DAX_IOMAP_REPORT, &iomap);
+		return unshare_page(mapping, (dax_pgoff_t)pos >> DAX_PAGE_SHIFT);
+	}
 	done = find_piece(part, &iomap, pos, len);
 	ret = iomap_end(mapping, pos, len, done < 0 ? 0 : done, DAX_IOMAP_REPORT,
 			&iomap);
 	return done < 0 || !ret ? done : ret;
 }
 
-/* Bytes [pos, end) lie in one page. */
+/* Bytes [pos, end) lie in one page.  Its block is the file's own afterwards. */
 static int find_partial(struct dax_mapping *mapping, dax_loff_t pos,
 			dax_loff_t end, struct partial *part)
 {
 	part->nr = 0;
+	part->unshared = false;
 	while (pos < end) {
 		ssize_t done = find_once(mapping, part, pos, (size_t)(end - pos));
 
@@ -207,33 +275,52 @@ static dax_loff_t page_end(dax_loff_t pos)
 			    ~(uint64_t)(DAX_PAGE_SIZE - 1));
 }
 
+/* A file system zeroes what is left of a page itself, and better: a store by
+ * way of memory may take blocks for all of the kernel's large page. */
+static bool zeroes_itself(const struct dax_mapping *mapping)
+{
+	return mapping->hooks;
+}
+
+/* 1: all bytes are zero, 0: some are not, -EIO. */
+static int partial_is_zero(const struct partial *part)
+{
+	static const char zeroes[DAX_PAGE_SIZE];
+	char buf[DAX_PAGE_SIZE];
+	int ret = 0;
+
+	for (unsigned int i = 0; !ret && i < part->nr; i++) {
+		ret = copy_mc(buf, part->piece[i].kaddr, part->piece[i].len);
+		if (!ret && memcmp(buf, zeroes, part->piece[i].len))
+			return 0;
+	}
+	return ret ? ret : 1;
+}
+
+/* Not every file system zeroes what was stored past the end. */
 int zero_tail(struct dax_mapping *mapping)
 {
 	dax_loff_t size = i_size_read(mapping);
 	struct partial tail;
 	int ret = find_partial(mapping, size, page_end(size), &tail);
 
-	return ret ? ret : zero_partial(&tail);
+	if (!ret && tail.nr && zeroes_itself(mapping))
+		ret = partial_is_zero(&tail);
+	if (ret)
+		return ret < 0 ? ret : 0;
+	return zero_partial(&tail);
 }
 
 /* ---- alone (both locks exclusive) -------------------------------------------------- */
 
-static int lock_both(struct dax_mapping *mapping)
+/* Both locks, with no pinned page in the range.  The device itself is looked at
+ * under the locks, by mapping_check_writable(). */
+static int verify_and_lock(const struct layout_range *range)
 {
-	int ret = i_rwsem_lock_exclusive(mapping);
+	struct dax_mapping *mapping = range->mapping;
+	int ret = mapping->hooks ? mapping->hooks->verify(mapping) : 0;
 
-	if (ret)
-		return ret;
-	ret = mapping_lock_exclusive_nested(mapping);
-	if (ret)
-		i_rwsem_unlock(mapping);
-	return ret;
-}
-
-static void unlock_both(struct dax_mapping *mapping)
-{
-	mapping_unlock_exclusive(mapping);
-	i_rwsem_unlock(mapping);
+	return ret ? ret : break_layouts(range, NULL, false);
 }
 
 struct removal {
@@ -384,9 +471,22 @@ static void remove_entries(struct dax_mapping *mapping,
 	percpu_add(area, DAX_STAT_ENTRY_DELETE, removal.nr);
 }
 
+int remove_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
+			 dax_pgoff_t last)
+{
+	struct straddlers straddlers;
+	int ret = prepare_straddlers(mapping, first, last, &straddlers);
+
+	if (ret)
+		return ret;
+	unmap_pages(mapping, &straddlers, first, last);
+	remove_entries(mapping, &straddlers, first, last);
+	return 0;
+}
+
 /* ---- size and blocks ------------------------------------------------------------------ */
 
-static int check_writable(struct dax_mapping *mapping)
+int mapping_check_writable(struct dax_mapping *mapping)
 {
 	struct dax_device *dev = mapping->dax_dev;
 
@@ -467,9 +567,11 @@ static int shrink(struct dax_mapping *mapping, dax_loff_t size)
 {
 	dax_pgoff_t first = (dax_pgoff_t)page_end(size) >> DAX_PAGE_SHIFT;
 	struct straddlers straddlers;
-	struct partial tail;
-	int ret = find_partial(mapping, size, page_end(size), &tail);
+	struct partial tail = { .nr = 0 };
+	int ret = 0;
 
+	if (!zeroes_itself(mapping))
+		ret = find_partial(mapping, size, page_end(size), &tail);
 	if (!ret)
 		ret = prepare_straddlers(mapping, first, UINT64_MAX >> DAX_PAGE_SHIFT,
 					 &straddlers);
@@ -497,10 +599,50 @@ static int grow(struct dax_mapping *mapping, dax_loff_t size)
 	return 0;
 }
 
+static int follow_shrink(struct dax_mapping *mapping, dax_loff_t size)
+{
+	const dax_pgoff_t last = UINT64_MAX >> DAX_PAGE_SHIFT;
+	dax_pgoff_t first = (dax_pgoff_t)page_end(size) >> DAX_PAGE_SHIFT;
+	struct straddlers straddlers;
+	int ret = prepare_straddlers(mapping, first, last, &straddlers);
+
+	if (ret)
+		return ret;
+	smp_store_release(&mapping->i_size, size);
+	unmap_pages(mapping, &straddlers, first, last);
+	unmap_private_copies(mapping, first, last);
+	remove_entries(mapping, &straddlers, first, last);
+	return 0;
+}
+
+int mapping_follow_size(struct dax_mapping *mapping, dax_loff_t size)
+{
+	int ret = tree_extend(mapping, size);
+
+	if (ret || size == i_size_read(mapping))
+		return ret;
+	if (size < i_size_read(mapping))
+		return follow_shrink(mapping, size);
+	smp_store_release(&mapping->i_size, size);
+	return 0;
+}
+
+int mapping_run_alone(struct dax_mapping *mapping,
+		      int (*fn)(struct dax_mapping *mapping, void *arg), void *arg)
+{
+	int ret = mapping_lock_both(mapping);
+
+	if (ret)
+		return ret;
+	ret = fn(mapping, arg);
+	mapping_unlock_both(mapping);
+	return ret;
+}
+
 static int set_size(struct dax_mapping *mapping, dax_loff_t size)
 {
 	dax_loff_t old = i_size_read(mapping);
-	int ret = check_writable(mapping);
+	int ret = mapping_check_writable(mapping);
 
 	if (ret || size == old)
 		return ret;
@@ -509,6 +651,7 @@ static int set_size(struct dax_mapping *mapping, dax_loff_t size)
 
 int mapping_truncate(struct dax_mapping *mapping, dax_loff_t size)
 {
+	struct layout_range behind = { .mapping = mapping, .end = UINT64_MAX };
 	int ret;
 
 	if (size < 0)
@@ -517,11 +660,12 @@ int mapping_truncate(struct dax_mapping *mapping, dax_loff_t size)
 		return dax_error(-EFBIG, "size %" PRId64 " is beyond 2^63-4096", size);
 	if (!mapping->ops->truncate)
 		return not_supported("truncate");
-	ret = lock_both(mapping);
+	behind.first = (dax_pgoff_t)page_end(size) >> DAX_PAGE_SHIFT;
+	ret = verify_and_lock(&behind);
 	if (ret)
 		return ret;
 	ret = set_size(mapping, size);
-	unlock_both(mapping);
+	mapping_unlock_both(mapping);
 	return ret;
 }
 
@@ -540,6 +684,12 @@ static int find_edges(struct dax_mapping *mapping, dax_loff_t pos,
 }
 
 /* The whole pages of a range: leaves, then blocks, then entries. */
+static int punch_blocks(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
+{
+	return iomap_result(mapping->ops->punch(mapping, mapping->private_data, pos,
+						len));
+}
+
 static int punch_pages(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len,
 		       dax_pgoff_t first, dax_pgoff_t last)
 {
@@ -549,8 +699,7 @@ static int punch_pages(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len
 	if (ret)
 		return ret;
 	unmap_pages(mapping, &straddlers, first, last);
-	ret = iomap_result(mapping->ops->punch(mapping, mapping->private_data, pos,
-					       len));
+	ret = punch_blocks(mapping, pos, len);
 	if (ret)
 		discard_straddlers(mapping, &straddlers);
 	else
@@ -564,12 +713,15 @@ static int punch(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 	dax_pgoff_t first = (dax_pgoff_t)page_end(pos) >> DAX_PAGE_SHIFT;
 	dax_pgoff_t behind = (dax_pgoff_t)end >> DAX_PAGE_SHIFT;
 	struct partial parts[2];
-	int ret = check_writable(mapping);
+	int ret = mapping_check_writable(mapping);
 
-	if (!ret)
+	parts[0].nr = parts[1].nr = 0;
+	if (!ret && !zeroes_itself(mapping))
 		ret = find_edges(mapping, pos, end, parts);
 	if (!ret && behind > first)
 		ret = punch_pages(mapping, pos, len, first, behind - 1);
+	else if (!ret && zeroes_itself(mapping))
+		ret = punch_blocks(mapping, pos, len);
 	if (ret)
 		return ret;
 	ret = zero_partial(&parts[0]);
@@ -579,17 +731,21 @@ static int punch(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 int mapping_punch_hole(struct dax_mapping *mapping, dax_loff_t pos,
 		       uint64_t len)
 {
+	struct layout_range range = { .mapping = mapping };
 	int ret = check_end(pos, len);
 
 	if (ret)
 		return ret;
 	if (!mapping->ops->punch)
 		return not_supported("punch");
-	ret = lock_both(mapping);
+	/* Edges stay where they are; a page in between may be none. */
+	range.first = (dax_pgoff_t)page_end(pos) >> DAX_PAGE_SHIFT;
+	range.end = ((dax_pgoff_t)pos + len) >> DAX_PAGE_SHIFT;
+	ret = verify_and_lock(&range);
 	if (ret)
 		return ret;
 	ret = punch(mapping, pos, len);
-	unlock_both(mapping);
+	mapping_unlock_both(mapping);
 	return ret;
 }
 
@@ -597,7 +753,7 @@ static int set_aside(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 {
 	dax_loff_t end = pos + (dax_loff_t)len;
 	bool grows = end > i_size_read(mapping);
-	int ret = check_writable(mapping);
+	int ret = mapping_check_writable(mapping);
 
 	if (!ret && grows)
 		ret = tree_extend(mapping, end);
@@ -613,16 +769,17 @@ static int set_aside(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 
 int mapping_fallocate(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 {
+	const struct layout_range none = { .mapping = mapping };	/* frees nothing */
 	int ret = check_end(pos, len);
 
 	if (ret)
 		return ret;
 	if (!mapping->ops->fallocate)
 		return not_supported("fallocate");
-	ret = lock_both(mapping);
+	ret = verify_and_lock(&none);
 	if (ret)
 		return ret;
 	ret = set_aside(mapping, pos, len);
-	unlock_both(mapping);
+	mapping_unlock_both(mapping);
 	return ret;
 }

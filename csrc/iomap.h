@@ -40,6 +40,16 @@ static inline size_t iomap_left(const struct dax_iomap *iomap, dax_loff_t pos,
 	return left < len ? (size_t)left : len;
 }
 
+/* Frame of the page at @pos of a MAPPED extent; 0 if it begins within one. */
+static inline dax_pfn_t iomap_pfn(const struct dax_iomap *iomap, dax_loff_t pos)
+{
+	uint64_t addr = iomap->addr + (uint64_t)(pos - iomap->offset);
+
+	if (unlikely((addr ^ (uint64_t)pos) & (DAX_PAGE_SIZE - 1)))
+		return 0;
+	return iomap->dax_dev->pfn_base + (addr >> DAX_PAGE_SHIFT);
+}
+
 /* What an operation of a block map returned: 0 or -errno, nothing else. */
 static inline int iomap_result(int ret)
 {
@@ -51,11 +61,12 @@ static inline int iomap_end(struct dax_mapping *mapping, dax_loff_t pos,
 			    uint64_t length, int64_t written,
 			    unsigned int flags, struct dax_iomap *iomap)
 {
-	if (likely(!mapping->ops->iomap_end))
+	const struct dax_iomap_ops *ops = READ_ONCE(mapping->ops);
+
+	if (likely(!ops->iomap_end))
 		return 0;
-	return iomap_result(mapping->ops->iomap_end(mapping,
-						    mapping->private_data, pos,
-						    length, written, flags, iomap));
+	return iomap_result(ops->iomap_end(mapping, mapping->private_data, pos,
+					   length, written, flags, iomap));
 }
 
 /*
@@ -71,8 +82,9 @@ static inline int iomap_begin(struct dax_mapping *mapping, dax_loff_t pos,
 	iomap->flags = 0;
 	iomap->dax_dev = mapping->dax_dev;
 	iomap->private_data = NULL;
-	ret = mapping->ops->iomap_begin(mapping, mapping->private_data, pos,
-					length, flags, iomap);
+	ret = READ_ONCE(mapping->ops)->iomap_begin(mapping,
+						   mapping->private_data, pos,
+						   length, flags, iomap);
 	if (unlikely(ret))
 		return iomap_result(ret);
 	if (unlikely(!iomap_covers(iomap, pos)))

@@ -57,15 +57,25 @@ __attribute__((constructor)) static void mapping_init(void)
 	sys_at_fork(fork_prepare, fork_parent, fork_child);
 }
 
-static bool is_stale(struct dax_mapping *mapping)
+static bool is_stale(const struct dax_mapping *mapping)
 {
 	return READ_ONCE(mapping->invalidate_lock.state) == PERCPU_RWSEM_STALE;
+}
+
+bool mapping_is_stale(const struct dax_mapping *mapping)
+{
+	return is_stale(mapping);
 }
 
 static int stale_error(void)
 {
 	return dax_error(-ESTALE, "the device was opened before fork(): a child opens "
 			 "its own");
+}
+
+int mapping_check_alive(struct dax_mapping *mapping)
+{
+	return is_stale(mapping) ? stale_error() : 0;
 }
 
 /* ---- lists ----------------------------------------------------------------- */
@@ -145,7 +155,7 @@ int mapping_new(struct dax_mapping **ret_mapping, struct dax_device *dev,
 	if (!mapping)
 		return dax_error(-ENOMEM, "no memory for a file");
 	mapping->dax_dev = dev;
-	mapping->ops = attr->ops;
+	atomic_init(&mapping->ops, attr->ops);
 	mapping->private_data = attr->private_data;
 	mapping->policy = policy;
 	atomic_init(&mapping->i_size, attr->size);
@@ -334,6 +344,62 @@ void i_rwsem_unlock(struct dax_mapping *mapping)
 		pthread_rwlock_unlock(&mapping->i_rwsem);
 }
 
+int mapping_lock_both(struct dax_mapping *mapping)
+{
+	int ret = i_rwsem_lock_exclusive(mapping);
+
+	if (ret)
+		return ret;
+	ret = mapping_lock_exclusive_nested(mapping);
+	if (ret)
+		i_rwsem_unlock(mapping);
+	return ret;
+}
+
+void mapping_unlock_both(struct dax_mapping *mapping)
+{
+	mapping_unlock_exclusive(mapping);
+	i_rwsem_unlock(mapping);
+}
+
+static int lock_in_order(struct dax_mapping *first, struct dax_mapping *second)
+{
+	int ret = i_rwsem_lock_exclusive(first);
+
+	if (ret)
+		return ret;
+	ret = i_rwsem_lock_exclusive(second);
+	if (ret)
+		goto err_first;
+	ret = mapping_lock_exclusive_nested(first);
+	if (ret)
+		goto err_second;
+	ret = mapping_lock_exclusive_nested(second);
+	if (!ret)
+		return 0;
+	mapping_unlock_exclusive(first);
+err_second:
+	i_rwsem_unlock(second);
+err_first:
+	i_rwsem_unlock(first);
+	return ret;
+}
+
+int mapping_lock_two(struct dax_mapping *a, struct dax_mapping *b)
+{
+	if (a == b)
+		return mapping_lock_both(a);
+	return (uintptr_t)a < (uintptr_t)b ? lock_in_order(a, b)
+					   : lock_in_order(b, a);
+}
+
+void mapping_unlock_two(struct dax_mapping *a, struct dax_mapping *b)
+{
+	mapping_unlock_both(a);
+	if (a != b)
+		mapping_unlock_both(b);
+}
+
 /* Is the calling thread inside a call on the file, that is in a block map? */
 static bool inside(struct dax_mapping *mapping)
 {
@@ -449,8 +515,7 @@ static int drain(struct dax_mapping *mapping)
 	return ret;
 }
 
-/* A reference, unless the last one has gone and the file is being freed. */
-static bool mapping_get_unless_zero(struct dax_mapping *mapping)
+bool mapping_get_unless_zero(struct dax_mapping *mapping)
 {
 	unsigned int old = READ_ONCE(mapping->refs);
 

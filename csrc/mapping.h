@@ -4,11 +4,11 @@
  *
  * Locks, outer to inner (all of them: docs/locking.md):
  *   i_rwsem           shared: pread, extents; exclusive: pwrite, truncate,
- *                     punch, fallocate
- *   invalidate_lock   shared: faults, soft loads and stores, entries,
+ *                     punch, fallocate, clone, dedupe
+ *   invalidate_lock   shared: faults, soft loads and stores, pins, entries,
  *                     invalidation beside a pwrite; exclusive: truncate,
- *                     punch, fallocate, mmap, munmap, dontneed, growth of the
- *                     tree
+ *                     punch, fallocate, clone, dedupe, mmap, munmap, dontneed,
+ *                     growth of the tree
  *   entry locks       entry_lock.h, one at a time per thread
  * The first two refuse with -EDEADLK a thread that holds them already.
  */
@@ -32,18 +32,37 @@ struct met_device {
 	struct met_device *next;
 };
 
+/*
+ * What a block map of the library adds to dax_iomap_ops: a file that lies
+ * beside others in a file system, and that other programs may change.
+ */
+struct mapping_hooks {
+	/* At the start of a call, none of the file's locks held: is what is
+	 * known of the file still true?  0, or -errno that the call returns. */
+	int (*verify)(struct dax_mapping *mapping);
+	/* Read data at @pos, @len bytes of one MAPPED extent: > 0 bytes, -errno. */
+	ssize_t (*read)(struct dax_mapping *mapping, void *buf, size_t len,
+			dax_loff_t pos);
+	/* Write: i_rwsem exclusive, the tree is tall enough, i_size is set by
+	 * the caller.  Bytes, fewer than @len if the rest failed; -errno. */
+	ssize_t (*write)(struct dax_mapping *mapping, const void *buf, size_t len,
+			 dax_loff_t pos);
+};
+
 /* Largest size of a file: the last page must have a page offset after it. */
 #define DAX_MAX_SIZE	(INT64_MAX - (DAX_PAGE_SIZE - 1))
 
 struct dax_mapping {
 	/* set once */
 	struct dax_device *dax_dev;	/* a reference */
-	const struct dax_iomap_ops *ops;
 	void *private_data;
+	const struct mapping_hooks *hooks;	/* NULL: none of them */
 	const struct dax_policy *policy;
 	void *policy_data;
 
 	/* read by every fault, seldom written */
+	const struct dax_iomap_ops *_Atomic ops;	/* by its own operations, under
+					 * both locks exclusive */
 	_Atomic dax_loff_t i_size;	/* written under both locks exclusive,
 					 * grown under i_rwsem exclusive */
 	_Atomic uint32_t nr_waiters;	/* threads asleep for its entries */
@@ -68,7 +87,12 @@ int mapping_new(struct dax_mapping **ret_mapping, struct dax_device *dev,
 		const struct dax_mapping_attr *attr,
 		const struct dax_policy *policy);
 void mapping_get(struct dax_mapping *mapping);
+/* A reference, unless the last one has gone and the file is being freed. */
+bool mapping_get_unless_zero(struct dax_mapping *mapping);
 void mapping_put(struct dax_mapping *mapping);
+
+/* Was it made before fork()?  Then it is the parent's. */
+bool mapping_is_stale(const struct dax_mapping *mapping);
 
 /* invalidate_lock shared and the thread's area, as one step; _nested: inside
  * i_rwsem. */
@@ -105,6 +129,26 @@ int i_rwsem_lock_shared(struct dax_mapping *mapping);
 int i_rwsem_lock_exclusive(struct dax_mapping *mapping);
 void i_rwsem_unlock(struct dax_mapping *mapping);
 
+/*
+ * Both locks exclusive, i_rwsem first; _two: of two files, which may be
+ * one, in the order of their addresses.  Context: no lock held.
+ */
+int mapping_lock_both(struct dax_mapping *mapping);
+void mapping_unlock_both(struct dax_mapping *mapping);
+int mapping_lock_two(struct dax_mapping *a, struct dax_mapping *b);
+void mapping_unlock_two(struct dax_mapping *a, struct dax_mapping *b);
+
+/* -ESTALE in a forked child, else 0. */
+int mapping_check_alive(struct dax_mapping *mapping);
+/* At the start of a call, before the window is touched: -EIO if the backing
+ * file shrank, what the hook says. */
+static inline int mapping_verify(struct dax_mapping *mapping)
+{
+	if (unlikely(mapping->hooks))
+		return mapping->hooks->verify(mapping);
+	return device_verify(mapping->dax_dev);
+}
+
 /* The lock of writeback, outermost of all.  0, -EDEADLK, -ESTALE, -ENOMEM. */
 int wb_lock(struct dax_mapping *mapping);
 void wb_unlock(struct dax_mapping *mapping);
@@ -132,6 +176,12 @@ static inline dax_pgoff_t mapping_maxindex(dax_loff_t size)
 
 /* Before a frame of @dev is used: hold it.  0 or -ENOMEM. */
 int mapping_meet_device(struct dax_mapping *mapping, struct dax_device *dev);
+
+/* Number of the file: above 0, never given twice in a process. */
+static inline uint64_t mapping_ino(const struct dax_mapping *mapping)
+{
+	return mapping->percpu.id;
+}
 
 /* Entries in the tree, page pointers excluded (kernel: nrexceptional). */
 uint64_t mapping_nrexceptional(struct dax_mapping *mapping);

@@ -25,6 +25,7 @@
 #include "errormsg.h"
 #include "fault.h"
 #include "frames.h"
+#include "fs_dax.h"
 
 /* Pages of a cold pool are set up 16 MiB at a time. */
 enum { POOL_CHUNK_PAGES = 4096 };
@@ -286,8 +287,7 @@ static int add_page(struct dax_slot *slot)
 	return 0;
 }
 
-static dax_vm_fault_t page_cache_load_hole(struct dax_vm_fault *vmf,
-					   struct dax_slot *slot)
+static dax_vm_fault_t __load_hole(struct dax_vm_fault *vmf, struct dax_slot *slot)
 {
 	struct page *page;
 	int ret = 0;
@@ -309,6 +309,15 @@ static dax_vm_fault_t page_cache_load_hole(struct dax_vm_fault *vmf,
 	return DAX_VM_FAULT_NOPAGE;
 }
 
+static dax_vm_fault_t page_cache_load_hole(struct dax_vm_fault *vmf,
+					   struct dax_slot *slot)
+{
+	dax_vm_fault_t fault = __load_hole(vmf, slot);
+
+	trace_dax_load_hole(vmf, fault);
+	return fault;
+}
+
 /* A data entry: tag it, then let the leaf be written.  Entry locked. */
 static dax_vm_fault_t finish_mkwrite(struct dax_vm_fault *vmf,
 				     struct dax_slot *slot)
@@ -323,9 +332,23 @@ static dax_vm_fault_t finish_mkwrite(struct dax_vm_fault *vmf,
 	return ret && ret != -EBUSY ? vmf_error(vmf, ret) : DAX_VM_FAULT_NOPAGE;
 }
 
+/* A block of the file's own: it can be written to without asking the block
+ * map.  A DIRTY entry has no others. */
+static bool is_own_block(const struct dax_slot *slot, const void *entry)
+{
+	if (!entry || !radix_tree_exceptional_entry(entry) ||
+	    !dax_is_data_entry(entry))
+		return false;
+	if (radix_tree_tag_get(&slot->iter, DAX_PAGECACHE_TAG_DIRTY))
+		return true;
+	return !slot->iter.order ? !pfn_may_move(dax_radix_pfn(entry))
+				 : !READ_ONCE(frames_ever_shared);
+}
+
 /*
  * Second step of a write.  A page stands there: it is a hole still, and the
- * ordinary fault fills it (page_mkwrite).  Nothing: the access is repeated.
+ * ordinary fault fills it (page_mkwrite); so it does where the block is shared.
+ * Nothing: the access is repeated.
  */
 static dax_vm_fault_t pfn_mkwrite(struct dax_vm_fault *vmf)
 {
@@ -336,14 +359,16 @@ static dax_vm_fault_t pfn_mkwrite(struct dax_vm_fault *vmf)
 	dax_slot_init(&slot, vmf->vma->mapping, vmf->area, vmf->pgoff);
 	do {
 		entry = get_unlocked_mapping_entry(&slot);
-		if (!entry || !radix_tree_exceptional_entry(entry) ||
-		    !dax_is_data_entry(entry)) {
+		if (!is_own_block(&slot, entry)) {
 			put_unlocked_mapping_entry(&slot);
+			if (!entry)
+				trace_dax_pfn_mkwrite_no_entry(vmf, DAX_VM_FAULT_NOPAGE);
 			return iomap_fault(vmf, 0);
 		}
 	} while (!lock_slot(&slot));
 	fault = finish_mkwrite(vmf, &slot);
 	put_locked_mapping_entry(&slot);
+	trace_dax_pfn_mkwrite(vmf, fault);
 	return fault;
 }
 

@@ -161,15 +161,16 @@ static int file_zero_nt(struct dax_device *dev, void *to, size_t n)
 	return ret;
 }
 
-/* Store the first byte of a page as it is: the kernel takes the page for dirty
- * again.  Atomic, since somebody may be storing to it. */
-static void touch(void *page, const void *unused, size_t n)
+/* Was it cut off since, with the bytes that were to be durable? */
+static bool page_is_gone(struct dax_device *dev, uint64_t page)
 {
-	(void)unused;
-	(void)n;
-	atomic_fetch_or((_Atomic unsigned char *)page, 0);
+	struct sys_file_info info;
+
+	return dev->kind == DEVICE_SPARSE && !sys_file_info(dev->fd, &info) &&
+	       page << DAX_PAGE_SHIFT >= info.size;
 }
 
+/* Touched pages the kernel takes for dirty again. */
 static int store_again(struct dax_device *dev, uint64_t word)
 {
 	uint64_t bits = dev->syncing[word];
@@ -177,9 +178,10 @@ static int store_again(struct dax_device *dev, uint64_t word)
 
 	for (; !ret && bits; bits &= bits - 1) {
 		uint64_t page = word * 64 + (uint64_t)__builtin_ctzll(bits);
-		char *addr = dev->window + (page << DAX_PAGE_SHIFT);
 
-		ret = move_mc(touch, addr, NULL, DAX_PAGE_SIZE);
+		ret = touch_mc(dev->window + (page << DAX_PAGE_SHIFT));
+		if (ret && page_is_gone(dev, page))
+			ret = 0;
 	}
 	return ret;
 }

@@ -16,6 +16,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "blocks.h"
 #include "copy_mc.h"
 #include "errormsg.h"
 #include "invalidate.h"
@@ -43,7 +44,8 @@ static ssize_t iomap_access(const struct dax_iomap *iomap, dax_loff_t pos,
 /* ---- reading ---------------------------------------------------------------------- */
 
 /* One extent; > 0 bytes done, or -errno. */
-static ssize_t read_extent(const struct dax_iomap *iomap, char *buf, size_t len,
+static ssize_t read_extent(struct dax_mapping *mapping,
+			   const struct dax_iomap *iomap, char *buf, size_t len,
 			   dax_loff_t pos)
 {
 	size_t n = iomap_left(iomap, pos, len);
@@ -56,6 +58,8 @@ static ssize_t read_extent(const struct dax_iomap *iomap, char *buf, size_t len,
 		memset(buf, 0, n);
 		return (ssize_t)n;
 	}
+	if (mapping->hooks)
+		return mapping->hooks->read(mapping, buf, n, pos);
 	ret = iomap_access(iomap, pos, n, &kaddr);
 	if (ret > 0) {
 		int err = copy_mc(buf, kaddr, (size_t)ret);
@@ -66,6 +70,106 @@ static ssize_t read_extent(const struct dax_iomap *iomap, char *buf, size_t len,
 	return ret;
 }
 
+/* ---- reading what may move ------------------------------------------------------- */
+
+/* Bytes of one step of a read that may have to pin. */
+enum { READ_PIN_BYTES = 1 << 18, HAVE_MOVED = 1 };
+
+/* Blocks that a read is inside of. */
+struct read_pin {
+	struct block_allocator *blocks;	/* NULL: none */
+	uint64_t block, nr;
+};
+
+/* Does the block map still say the same of [pos, pos + n)? */
+static int same_answer(struct dax_mapping *mapping, const struct dax_iomap *iomap,
+		       dax_loff_t pos, size_t n, bool *ret_same)
+{
+	struct dax_iomap now;
+	int ret = iomap_begin(mapping, pos, n, 0, &now);
+
+	if (ret)
+		return ret;
+	*ret_same = now.type == DAX_IOMAP_MAPPED && now.dax_dev == iomap->dax_dev &&
+		    iomap_left(&now, pos, n) == n &&
+		    now.addr - (uint64_t)now.offset ==
+			    iomap->addr - (uint64_t)iomap->offset;
+	return iomap_end(mapping, pos, n, 0, 0, &now);
+}
+
+/* The blocks behind [pos, pos + n). */
+static void set_read_pin(struct read_pin *pin, const struct dax_iomap *iomap,
+			 dax_loff_t pos, size_t n)
+{
+	uint64_t addr = iomap->addr + (uint64_t)(pos - iomap->offset);
+
+	pin->blocks = &iomap->dax_dev->blocks;
+	pin->block = addr >> DAX_PAGE_SHIFT;
+	pin->nr = ((addr + n - 1) >> DAX_PAGE_SHIFT) - pin->block + 1;
+}
+
+/* Are they of the device, and some of them shared or about to be left?  What is
+ * neither stays so: that changes under i_rwsem exclusive only. */
+static bool may_move(const struct read_pin *pin)
+{
+	bool found = false;
+
+	if (pin->block >= pin->blocks->nr || pin->nr > pin->blocks->nr - pin->block)
+		return false;
+	for (uint64_t i = 0; !found && i < pin->nr; i++)
+		found = frame_word(&pin->blocks->frames, pin->block + i);
+	return found;
+}
+
+/*
+ * Until unpin_read() the blocks behind [pos, pos + n) are not used again, even
+ * if a fault gives the file others: it holds invalidate_lock, which a read
+ * does not.  0; HAVE_MOVED; or what the block map returned.
+ */
+static int pin_read(struct dax_mapping *mapping, const struct dax_iomap *iomap,
+		    dax_loff_t pos, size_t n, struct read_pin *pin)
+{
+	bool same = false;
+	int ret;
+
+	pin->blocks = NULL;
+	if (iomap->type != DAX_IOMAP_MAPPED || !iomap_type_known(iomap))
+		return 0;
+	set_read_pin(pin, iomap, pos, n);
+	if (!may_move(pin)) {
+		pin->blocks = NULL;
+		return 0;
+	}
+	dax_test_yield(DAX_TEST_FRAME_SEEN);
+	blocks_pin(pin->blocks, pin->block, pin->nr);
+	dax_test_yield(DAX_TEST_FRAME_PINNED);
+	ret = same_answer(mapping, iomap, pos, n, &same);
+	return ret || same ? ret : HAVE_MOVED;
+}
+
+static void unpin_read(const struct read_pin *pin)
+{
+	if (pin->blocks)
+		blocks_unpin(pin->blocks, pin->block, pin->nr);
+}
+
+/* As read_extent(), in a process that has shared blocks. */
+static __cold ssize_t read_shared(struct dax_mapping *mapping,
+				  const struct dax_iomap *iomap, char *buf,
+				  size_t len, dax_loff_t pos)
+{
+	size_t n = iomap_left(iomap, pos, len < READ_PIN_BYTES ? len : READ_PIN_BYTES);
+	struct read_pin pin;
+	ssize_t done = 0;
+	int ret = pin_read(mapping, iomap, pos, n, &pin);
+
+	if (!ret)
+		done = read_extent(mapping, iomap, buf, n, pos);
+	unpin_read(&pin);
+	return ret < 0 ? ret : done;
+}
+
+/* > 0 bytes done; 0: to be repeated; or -errno. */
 static ssize_t read_once(struct dax_mapping *mapping, char *buf, size_t len,
 			 dax_loff_t pos)
 {
@@ -75,20 +179,23 @@ static ssize_t read_once(struct dax_mapping *mapping, char *buf, size_t len,
 
 	if (ret)
 		return ret;
-	done = read_extent(&iomap, buf, len, pos);
+	if (likely(!READ_ONCE(frames_ever_shared)))
+		done = read_extent(mapping, &iomap, buf, len, pos);
+	else
+		done = read_shared(mapping, &iomap, buf, len, pos);
 	ret = iomap_end(mapping, pos, len, done < 0 ? 0 : done, 0, &iomap);
 	return done < 0 || !ret ? done : ret;
 }
 
-static ssize_t read_locked(struct dax_mapping *mapping, char *buf, size_t len,
-			   dax_loff_t pos)
+ssize_t mapping_read_locked(struct dax_mapping *mapping, char *buf, size_t len,
+			    dax_loff_t pos)
 {
 	dax_loff_t size = i_size_read(mapping);
-	ssize_t ret = device_verify(mapping->dax_dev);
+	ssize_t ret = 0;
 	size_t done = 0;
 
-	if (ret || pos >= size)
-		return ret;
+	if (pos >= size)
+		return 0;
 	if (len > (uint64_t)(size - pos))
 		len = (size_t)(size - pos);
 	while (done < len) {
@@ -110,10 +217,12 @@ ssize_t mapping_pread(struct dax_mapping *mapping, void *buf, size_t len,
 		return dax_error(-EINVAL, "offset %" PRId64 " is negative", pos);
 	if (len > SSIZE_MAX)
 		len = SSIZE_MAX;
-	ret = i_rwsem_lock_shared(mapping);
+	ret = mapping_verify(mapping);
+	if (!ret)
+		ret = i_rwsem_lock_shared(mapping);
 	if (ret)
 		return ret;
-	ret = read_locked(mapping, buf, len, pos);
+	ret = mapping_read_locked(mapping, buf, len, pos);
 	i_rwsem_unlock(mapping);
 	return ret;
 }
@@ -126,9 +235,10 @@ ssize_t mapping_pread(struct dax_mapping *mapping, void *buf, size_t len,
  * NEW flag: the block may be new to somebody else, who has not come to the
  * tree yet (we wait for its entry) or never will (its fault failed).
  */
-static int invalidate_stale(struct dax_mapping *mapping, dax_loff_t pos,
-			    size_t n, bool fresh)
+static int invalidate_stale(struct dax_mapping *mapping,
+			    const struct dax_iomap *iomap, dax_loff_t pos, size_t n)
 {
+	bool fresh = iomap->flags & DAX_IOMAP_F_NEW;
 	struct percpu_area *area;
 	int ret = mapping_lock_shared_nested(mapping, &area);
 
@@ -137,9 +247,10 @@ static int invalidate_stale(struct dax_mapping *mapping, dax_loff_t pos,
 	/* The block map was changed before the tree is read; a fault locks its
 	 * entry before it reads the block map: one of us sees the other. */
 	smp_mb();
-	/* A dirty entry is a data entry: it shows the block already. */
+	/* A data entry that shows the block may stay, DIRTY or not. */
 	invalidate_pages_range(mapping, area, (dax_pgoff_t)pos >> DAX_PAGE_SHIFT,
-			       ((dax_pgoff_t)pos + n - 1) >> DAX_PAGE_SHIFT, !fresh);
+			       ((dax_pgoff_t)pos + n - 1) >> DAX_PAGE_SHIFT, !fresh,
+			       iomap_pfn(iomap, pos));
 	mapping_unlock_shared(mapping, area);
 	return 0;
 }
@@ -167,15 +278,16 @@ static ssize_t write_extent(struct dax_mapping *mapping,
 	if (iomap->type != DAX_IOMAP_MAPPED)
 		return dax_error(-EIO, "the block map left byte %" PRId64 " a hole when "
 				 "it was written to", pos);
-	ret = iomap_access(iomap, pos, n, &kaddr);
+	/* First, and all of it: what else fails, a block that the file has left
+	 * is not shown after iomap_end(). */
+	ret = invalidate_stale(mapping, iomap, pos, n);
+	if (!ret)
+		ret = iomap_access(iomap, pos, n, &kaddr);
 	if (ret < 0)
 		return ret;
 	n = (size_t)ret;
 	ret = device_prepare_store(iomap->dax_dev,
 				   iomap->addr + (uint64_t)(pos - iomap->offset), n);
-	if (!ret)
-		ret = invalidate_stale(mapping, pos, n,
-				       iomap->flags & DAX_IOMAP_F_NEW);
 	if (ret)
 		return ret;
 	ret = store(iomap->dax_dev, kaddr, buf, n);
@@ -200,36 +312,47 @@ static ssize_t write_once(struct dax_mapping *mapping, const char *buf,
 /* Before a write that ends past the end of the file. */
 static int prepare_growth(struct dax_mapping *mapping, dax_loff_t end)
 {
+	struct percpu_area *area;
 	int ret;
 
 	if (end <= i_size_read(mapping))
 		return 0;
 	ret = mapping_reserve_size(mapping, end);
-	return ret ? ret : zero_tail(mapping);
+	if (!ret)
+		ret = mapping_lock_shared_nested(mapping, &area);
+	if (ret)
+		return ret;
+	ret = zero_tail(mapping);
+	mapping_unlock_shared(mapping, area);
+	return ret;
+}
+
+static ssize_t write_extents(struct dax_mapping *mapping, const char *buf,
+			     size_t len, dax_loff_t pos)
+{
+	size_t done = 0;
+	ssize_t n = 0;
+
+	while (n >= 0 && done < len) {
+		n = write_once(mapping, buf + done, len - done,
+			       pos + (dax_loff_t)done);
+		done += n < 0 ? 0 : (size_t)n;
+	}
+	return done ? (ssize_t)done : n;
 }
 
 static ssize_t write_locked(struct dax_mapping *mapping, const char *buf,
 			    size_t len, dax_loff_t pos)
 {
-	ssize_t ret = device_verify(mapping->dax_dev);
-	size_t done = 0;
-	dax_loff_t end;
+	ssize_t done = prepare_growth(mapping, pos + (dax_loff_t)len);
 
-	if (!ret)
-		ret = prepare_growth(mapping, pos + (dax_loff_t)len);
-	while (!ret && done < len) {
-		ssize_t n = write_once(mapping, buf + done, len - done,
-				       pos + (dax_loff_t)done);
-
-		if (n < 0)
-			ret = n;
-		else
-			done += (size_t)n;
-	}
-	end = pos + (dax_loff_t)done;
-	if (done && end > i_size_read(mapping))
-		smp_store_release(&mapping->i_size, end);
-	return done ? (ssize_t)done : ret;
+	if (done)
+		return done;
+	done = mapping->hooks ? mapping->hooks->write(mapping, buf, len, pos)
+			      : write_extents(mapping, buf, len, pos);
+	if (done > 0 && pos + done > i_size_read(mapping))
+		smp_store_release(&mapping->i_size, pos + done);
+	return done;
 }
 
 ssize_t mapping_pwrite(struct dax_mapping *mapping, const void *buf,
@@ -244,7 +367,9 @@ ssize_t mapping_pwrite(struct dax_mapping *mapping, const void *buf,
 				 "2^63-4096", pos, len);
 	if (len == 0)
 		return 0;
-	ret = i_rwsem_lock_exclusive(mapping);
+	ret = mapping_verify(mapping);
+	if (!ret)
+		ret = i_rwsem_lock_exclusive(mapping);
 	if (ret)
 		return ret;
 	ret = write_locked(mapping, buf, len, pos);
@@ -278,7 +403,7 @@ static int zero_locked(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len
 {
 	dax_loff_t size = i_size_read(mapping);
 	dax_loff_t end = pos + (dax_loff_t)len < size ? pos + (dax_loff_t)len : size;
-	int ret = device_verify(mapping->dax_dev);
+	int ret = 0;
 
 	while (!ret && pos < end) {
 		bool mapped = false;
@@ -305,7 +430,9 @@ int mapping_zero_range(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len
 	if (pos > DAX_MAX_SIZE || len > (uint64_t)(DAX_MAX_SIZE - pos))
 		return dax_error(-EFBIG, "offset %" PRId64 " + %" PRIu64 " bytes is beyond "
 				 "2^63-4096", pos, len);
-	ret = i_rwsem_lock_exclusive(mapping);
+	ret = mapping_verify(mapping);
+	if (!ret)
+		ret = i_rwsem_lock_exclusive(mapping);
 	if (ret)
 		return ret;
 	ret = zero_locked(mapping, pos, len);
@@ -379,7 +506,9 @@ int64_t mapping_extents(struct dax_mapping *mapping, dax_loff_t *pos,
 
 	if (*pos < 0)
 		return dax_error(-EINVAL, "offset %" PRId64 " is negative", *pos);
-	ret = i_rwsem_lock_shared(mapping);
+	ret = mapping_verify(mapping);
+	if (!ret)
+		ret = i_rwsem_lock_shared(mapping);
 	if (ret)
 		return ret;
 	ret = extents_locked(mapping, pos, buf, nr);

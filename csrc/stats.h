@@ -45,7 +45,7 @@ enum dax_gauge {
 	DAX_GAUGE_PAGE_CACHE_BYTES,
 	DAX_GAUGE_COW_BYTES,
 	DAX_GAUGE_BLOCK_MAP_BYTES,
-	DAX_GAUGE_ALLOCATED_BYTES,	/* blocks held by the built-in map */
+	DAX_GAUGE_ALLOCATED_BYTES,	/* blocks of the built-in map, of the sparse file */
 	DAX_NR_GAUGES
 };
 

@@ -13,6 +13,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
@@ -22,8 +24,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <time.h>
@@ -124,6 +129,11 @@ void sys_unreserve(void *addr, size_t size)
 		munmap(addr, size);
 }
 
+void sys_discard(void *addr, size_t size)
+{
+	madvise(addr, size, MADV_DONTNEED);
+}
+
 void *sys_reserve_readonly(size_t size, size_t align)
 {
 	char *addr = mmap(NULL, size + align, PROT_READ,
@@ -176,9 +186,29 @@ uint64_t sys_clock_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+int64_t sys_clock_real_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
 void sys_yield(void)
 {
 	sched_yield();
+}
+
+uint32_t sys_gettid(void)
+{
+	return (uint32_t)syscall(SYS_gettid);
+}
+
+uint16_t sys_cpu(void)
+{
+	int cpu = sched_getcpu();
+
+	return cpu < 0 ? 0 : (uint16_t)cpu;
 }
 
 /* ---- files ------------------------------------------------------------- */
@@ -224,8 +254,11 @@ static enum sys_file_kind file_kind(mode_t mode)
 
 int sys_file_info(int fd, struct sys_file_info *ret_info)
 {
+	int ret = dax_test_fail_sys("fstat");
 	struct stat st;
 
+	if (ret)
+		return ret;
 	if (fstat(fd, &st))
 		return -errno;
 	*ret_info = (struct sys_file_info){
@@ -233,13 +266,40 @@ int sys_file_info(int fd, struct sys_file_info *ret_info)
 		.size = (uint64_t)st.st_size,
 		.rdev_major = major(st.st_rdev),
 		.rdev_minor = minor(st.st_rdev),
+		.dev = st.st_dev,
+		.ino = st.st_ino,
+		.ctime_ns = (int64_t)st.st_ctim.tv_sec * 1000000000 + st.st_ctim.tv_nsec,
+		.allocated = (uint64_t)st.st_blocks * 512,
 	};
 	return 0;
 }
 
+static uint64_t file_size_limit(void)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_FSIZE, &limit) ? UINT64_MAX : limit.rlim_cur;
+}
+
+/* Growth beyond the limit would be a signal that ends the process. */
+static int check_growth(int fd, uint64_t size)
+{
+	struct stat st;
+
+	if (size <= file_size_limit())
+		return 0;
+	if (fstat(fd, &st))
+		return -errno;
+	return size > (uint64_t)st.st_size ? -EFBIG : 0;
+}
+
 int sys_truncate(int fd, uint64_t size)
 {
-	return result(ftruncate(fd, (off_t)size));
+	int ret = dax_test_fail_sys("ftruncate");
+
+	if (!ret)
+		ret = check_growth(fd, size);
+	return ret ? ret : result(ftruncate(fd, (off_t)size));
 }
 
 int sys_seal_shrink(int fd)
@@ -247,23 +307,169 @@ int sys_seal_shrink(int fd)
 	return result(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK));
 }
 
-int sys_allocate(int fd, uint64_t offset, uint64_t len)
+static int allocate(int fd, int mode, uint64_t offset, uint64_t len)
 {
-	int ret;
+	int ret = dax_test_fail_sys("fallocate");
 
+	if (!ret && !(mode & FALLOC_FL_KEEP_SIZE))
+		ret = check_growth(fd, offset + len);
+	if (ret)
+		return ret;
 	do {
-		ret = result(fallocate(fd, 0, (off_t)offset, (off_t)len));
+		ret = result(fallocate(fd, mode, (off_t)offset, (off_t)len));
 	} while (ret == -EINTR);
 	return ret;
+}
+
+int sys_allocate(int fd, uint64_t offset, uint64_t len)
+{
+	return allocate(fd, 0, offset, len);
+}
+
+int sys_allocate_keep_size(int fd, uint64_t offset, uint64_t len)
+{
+	return allocate(fd, FALLOC_FL_KEEP_SIZE, offset, len);
+}
+
+int sys_punch(int fd, uint64_t offset, uint64_t len)
+{
+	int ret = dax_test_fail_sys("punch");
+
+	if (ret)
+		return ret;
+	do {
+		ret = result(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				       (off_t)offset, (off_t)len));
+	} while (ret == -EINTR);
+	return ret;
+}
+
+static ssize_t pwrite_once(int fd, const char *buf, size_t len, uint64_t offset)
+{
+	ssize_t ret = dax_test_fail_sys("pwrite");
+
+	if (!ret && offset >= file_size_limit())
+		ret = -EFBIG;
+	if (ret)
+		return ret;
+	ret = pwrite(fd, buf, len, (off_t)offset);
+	if (ret < 0)
+		return -errno;
+	return ret ? ret : -ENOSPC;	/* it has no other word for it */
+}
+
+int64_t sys_pwrite(int fd, const void *buf, size_t len, uint64_t offset)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t ret = pwrite_once(fd, (const char *)buf + done, len - done,
+					  offset + done);
+
+		if (ret < 0 && ret != -EINTR)
+			return done ? (int64_t)done : ret;
+		done += ret < 0 ? 0 : (size_t)ret;
+	}
+	return (int64_t)done;
+}
+
+static ssize_t pread_once(int fd, char *buf, size_t len, uint64_t offset)
+{
+	ssize_t ret = dax_test_fail_sys("pread");
+
+	if (ret)
+		return ret;
+	ret = pread(fd, buf, len, (off_t)offset);
+	return ret < 0 ? -errno : ret;
+}
+
+int64_t sys_pread(int fd, void *buf, size_t len, uint64_t offset)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t ret = pread_once(fd, (char *)buf + done, len - done,
+					 offset + done);
+
+		if (ret == 0)
+			break;
+		if (ret < 0 && ret != -EINTR)
+			return done ? (int64_t)done : ret;
+		done += ret < 0 ? 0 : (size_t)ret;
+	}
+	return (int64_t)done;
+}
+
+static int64_t seek(int fd, uint64_t offset, int whence)
+{
+	int ret = dax_test_fail_sys("lseek");
+	off_t pos;
+
+	if (ret)
+		return ret;
+	pos = lseek(fd, (off_t)offset, whence);
+	return pos < 0 ? -errno : pos;
+}
+
+int64_t sys_seek_data(int fd, uint64_t offset)
+{
+	return seek(fd, offset, SEEK_DATA);
+}
+
+int64_t sys_seek_hole(int fd, uint64_t offset)
+{
+	return seek(fd, offset, SEEK_HOLE);
+}
+
+int sys_fiemap(int fd, uint64_t offset, uint64_t len, uint64_t *ret_start,
+	       uint64_t *ret_end)
+{
+	union {
+		struct fiemap map;
+		char room[sizeof(struct fiemap) + sizeof(struct fiemap_extent)];
+	} u = { .map = { .fm_start = offset, .fm_length = len, .fm_extent_count = 1 } };
+	int ret = dax_test_fail_sys("fiemap");
+
+	if (ret)
+		return ret;
+	if (ioctl(fd, FS_IOC_FIEMAP, &u.map))
+		return errno == ENOTTY ? -EOPNOTSUPP : -errno;
+	if (!u.map.fm_mapped_extents)
+		return 0;
+	*ret_start = u.map.fm_extents[0].fe_logical;
+	*ret_end = *ret_start + u.map.fm_extents[0].fe_length;
+	return 1;
+}
+
+uint64_t sys_fs_block_size(int fd)
+{
+	struct statvfs vfs;
+
+	return fstatvfs(fd, &vfs) ? 0 : vfs.f_frsize;
+}
+
+int sys_dup(int fd)
+{
+	return result(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+}
+
+int sys_dup_over(int fd, int over)
+{
+	return result(dup3(fd, over, O_CLOEXEC));
 }
 
 /* Headers may be older than the kernel. */
 enum { SYS_MAP_SHARED_VALIDATE = 0x03, SYS_MAP_SYNC = 0x80000 };
 
-static int map_window(void **ret_addr, int fd, uint64_t size, int prot, int flags)
+static int map_window(void **ret_addr, void *where, int fd, uint64_t size, int prot,
+		      int flags)
 {
-	void *addr = mmap(NULL, size, prot, flags, fd, 0);
+	int ret = dax_test_fail_sys("mmap");
+	void *addr;
 
+	if (ret)
+		return ret;
+	addr = mmap(where, size, prot, flags, fd, 0);
 	if (addr == MAP_FAILED)
 		return -errno;
 	*ret_addr = addr;
@@ -272,19 +478,25 @@ static int map_window(void **ret_addr, int fd, uint64_t size, int prot, int flag
 
 int sys_map_shared(void **ret_addr, int fd, uint64_t size, bool write)
 {
-	return map_window(ret_addr, fd, size, PROT_READ | (write ? PROT_WRITE : 0),
-			  MAP_SHARED);
+	return map_window(ret_addr, NULL, fd, size, PROT_READ | (write ? PROT_WRITE : 0),
+			  MAP_SHARED | MAP_NORESERVE);
 }
 
 int sys_map_sync(void **ret_addr, int fd, uint64_t size)
 {
-	return map_window(ret_addr, fd, size, PROT_READ | PROT_WRITE,
+	return map_window(ret_addr, NULL, fd, size, PROT_READ | PROT_WRITE,
 			  SYS_MAP_SHARED_VALIDATE | SYS_MAP_SYNC);
+}
+
+int sys_remap_shared(void *addr, int fd, uint64_t size)
+{
+	return map_window(&addr, addr, fd, size, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_NORESERVE | MAP_FIXED);
 }
 
 int sys_fdatasync(int fd)
 {
-	int ret = dax_test_fail_sync();
+	int ret = dax_test_fail_sys("fdatasync");
 
 	if (ret)
 		return ret;
@@ -294,11 +506,35 @@ int sys_fdatasync(int fd)
 	return ret;
 }
 
-int sys_lock_file(int fd)
+void sys_advise_random(void *addr, uint64_t size)
 {
-	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+	madvise(addr, size, MADV_RANDOM);
+}
+
+static int lock_file(int fd, int how)
+{
+	int ret = dax_test_fail_sys("flock");
+
+	if (ret)
+		return ret;
+	if (flock(fd, how | LOCK_NB) == 0)
 		return 0;
 	return errno == EWOULDBLOCK ? -EBUSY : -errno;
+}
+
+int sys_lock_file(int fd)
+{
+	return lock_file(fd, LOCK_EX);
+}
+
+int sys_lock_file_shared(int fd)
+{
+	return lock_file(fd, LOCK_SH);
+}
+
+void sys_unlock_file(int fd)
+{
+	flock(fd, LOCK_UN);
 }
 
 int sys_lock_holder(int fd)
@@ -360,6 +596,13 @@ int sys_set_signal(int sig, const struct sigaction *action,
 void futex_wait(_Atomic uint32_t *word, uint32_t val)
 {
 	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, val, NULL, NULL, 0);
+}
+
+int futex_wait_interruptible(_Atomic uint32_t *word, uint32_t val)
+{
+	if (syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, val, NULL, NULL, 0) == 0)
+		return 0;
+	return errno == EINTR ? -EINTR : 0;
 }
 
 void futex_wake(_Atomic uint32_t *word, int nr)

@@ -31,6 +31,10 @@ void *dax_alloc_page(void);
 int sys_reserve(void **ret_addr, size_t size);
 void sys_unreserve(void *addr, size_t size);
 
+/* Give back the memory of a page-aligned part of a reserved range: it reads as
+ * zeroes again. */
+void sys_discard(void *addr, size_t size);
+
 /* Read-only zeroes that cost no memory, aligned to @align; NULL on failure. */
 void *sys_reserve_readonly(size_t size, size_t align);
 void sys_nohugepage(void *addr, size_t size);
@@ -40,7 +44,12 @@ int sys_populate_write(void *addr, size_t size);
 uint64_t sys_available_memory(void);
 
 uint64_t sys_clock_ns(void);
+int64_t sys_clock_real_ns(void);	/* the clock of file times */
 void sys_yield(void);
+
+/* The calling thread, as gettid(2) numbers it, and the CPU it is on. */
+uint32_t sys_gettid(void);
+uint16_t sys_cpu(void);
 
 /* What an open file is. */
 enum sys_file_kind { SYS_FILE_REGULAR, SYS_FILE_CHAR, SYS_FILE_DIR, SYS_FILE_OTHER };
@@ -50,6 +59,10 @@ struct sys_file_info {
 	uint64_t size;
 	unsigned int rdev_major;
 	unsigned int rdev_minor;
+	uint64_t dev;			/* with ino: which file it is */
+	uint64_t ino;
+	int64_t ctime_ns;		/* when it last changed */
+	uint64_t allocated;		/* bytes of blocks (du) */
 };
 
 /* Descriptors: >= 0 or -errno.  All are close-on-exec. */
@@ -62,12 +75,36 @@ int sys_file_info(int fd, struct sys_file_info *ret_info);
 int sys_truncate(int fd, uint64_t size);
 int sys_seal_shrink(int fd);
 int sys_allocate(int fd, uint64_t offset, uint64_t len);
+int sys_allocate_keep_size(int fd, uint64_t offset, uint64_t len);
+int sys_punch(int fd, uint64_t offset, uint64_t len);
 int sys_map_shared(void **ret_addr, int fd, uint64_t size, bool write);
+/* Put a writable mapping of the file in the place of another. */
+int sys_remap_shared(void *addr, int fd, uint64_t size);
+void sys_advise_random(void *addr, uint64_t size);
+/* Bytes done, fewer than @len only if the rest failed; or -errno.  The limit
+ * on the size of files is -EFBIG, and not the signal SIGXFSZ. */
+int64_t sys_pwrite(int fd, const void *buf, size_t len, uint64_t offset);
+/* Bytes done, fewer than @len at the end of file; or -errno. */
+int64_t sys_pread(int fd, void *buf, size_t len, uint64_t offset);
+/* Next byte of data, of hole, at or after @offset; -ENXIO: there is none,
+ * -EINVAL: the file system does not know. */
+int64_t sys_seek_data(int fd, uint64_t offset);
+int64_t sys_seek_hole(int fd, uint64_t offset);
+/* First extent in a range that has blocks, written or not: 1 and where it
+ * begins and ends, 0: none, -EOPNOTSUPP: the file system does not tell. */
+int sys_fiemap(int fd, uint64_t offset, uint64_t len, uint64_t *ret_start,
+	       uint64_t *ret_end);
+/* Bytes of a block of the file system the file is in. */
+uint64_t sys_fs_block_size(int fd);
+int sys_dup(int fd);
+int sys_dup_over(int fd, int over);	/* @over stands for what @fd does */
 /* The same with MAP_SYNC: only persistent memory grants it. */
 int sys_map_sync(void **ret_addr, int fd, uint64_t size);
 int sys_fdatasync(int fd);
 /* Whole-file lock, exclusive between open files: 0 or -EBUSY, -errno. */
 int sys_lock_file(int fd);
+int sys_lock_file_shared(int fd);
+void sys_unlock_file(int fd);
 /* Process that holds the lock on the file behind @fd, 0 if unknown. */
 int sys_lock_holder(int fd);
 /* First line of a (sysfs) file: 0 or -errno. */
@@ -82,6 +119,9 @@ int sys_set_signal(int sig, const struct sigaction *action,
  * early: callers look again. */
 void futex_wait(_Atomic uint32_t *word, uint32_t val);
 void futex_wake(_Atomic uint32_t *word, int nr);
+
+/* The same; -EINTR when a signal handler ran, else 0. */
+int futex_wait_interruptible(_Atomic uint32_t *word, uint32_t val);
 
 /* A three-state futex mutex: zeroed memory is an unlocked one. */
 struct mutex {

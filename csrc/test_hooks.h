@@ -33,6 +33,12 @@ enum dax_test_point {
 	DAX_TEST_WRITEBACK_PROTECTED,	/* leaves protected, nothing flushed */
 	DAX_TEST_WRITEBACK_FLUSHED,	/* flushed, tags not cleared */
 	DAX_TEST_WRITEBACK_SYNC,	/* all flushed, medium not synced */
+	DAX_TEST_TRACE_COPIED,		/* event copied, not yet known to be whole */
+	DAX_TEST_UNSHARE_COPIED,	/* block copied, its word not switched */
+	DAX_TEST_UNSHARED,		/* the block map changed, the old block not left */
+	DAX_TEST_FRAME_SEEN,		/* a frame was found, it is not pinned yet */
+	DAX_TEST_FRAME_PINNED,		/* pinned, not looked at again */
+	DAX_TEST_BEFORE_PIN_WAIT,	/* about to sleep until a pin is dropped */
 	DAX_TEST_NR_POINTS
 };
 
@@ -49,7 +55,7 @@ enum dax_test_mutation {
 struct dax_test_hooks {
 	void (*yield)(enum dax_test_point point);
 	bool (*fail_alloc)(size_t size);	/* true: this allocation fails */
-	int (*fail_sync)(void);	/* -errno: this fdatasync(2) fails with it */
+	int (*fail_sys)(const char *name);	/* -errno: this system call fails */
 	bool no_huge_zero;	/* as if there were no huge zero page */
 	bool no_spin;		/* waiters sleep at once */
 	bool no_membarrier;	/* as on a kernel without membarrier(2) */
@@ -70,9 +76,9 @@ static inline bool dax_test_fail_alloc(size_t size)
 	return dax_test.fail_alloc && dax_test.fail_alloc(size);
 }
 
-static inline int dax_test_fail_sync(void)
+static inline int dax_test_fail_sys(const char *name)
 {
-	return dax_test.fail_sync ? dax_test.fail_sync() : 0;
+	return dax_test.fail_sys ? dax_test.fail_sys(name) : 0;
 }
 
 static inline bool dax_test_mutated(enum dax_test_mutation mutation)
@@ -97,7 +103,7 @@ static inline bool dax_test_no_membarrier(void)
 #else
 #define dax_test_yield(point)		((void)0)
 #define dax_test_fail_alloc(size)	false
-#define dax_test_fail_sync()		0
+#define dax_test_fail_sys(name)		0
 #define dax_test_mutated(mutation)	false
 #define dax_test_no_huge_zero()		false
 #define dax_test_no_spin()		false

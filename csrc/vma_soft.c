@@ -674,7 +674,7 @@ int vma_fault(struct dax_vma *vma, dax_pgoff_t pgoff, bool write,
 		return ret;
 	vmf_init(&vmf, vma, write);
 	vmf.pgoff = pgoff;
-	ret = device_verify(vma->mapping->dax_dev);
+	ret = mapping_verify(vma->mapping);
 	if (!ret)
 		ret = mapping_lock_shared(vma->mapping, &vmf.area);
 	if (ret)
@@ -713,7 +713,7 @@ static int access_init(struct access *access, struct dax_vma *vma, bool write,
 	access->vmf.area = this_percpu(&vma->mapping->percpu);
 	if (!access->vmf.area)
 		return dax_error(-ENOMEM, "no memory for the thread's counters");
-	return device_verify(vma->mapping->dax_dev);
+	return mapping_verify(vma->mapping);
 }
 
 /* Another 2 MiB than before.  Return: the leaf as it is, vmf->pte set if it

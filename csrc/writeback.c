@@ -30,6 +30,7 @@
 #include "entry_lock.h"
 #include "errormsg.h"
 #include "frames.h"
+#include "fs_dax.h"
 #include "iomap.h"
 
 /* Entries held at a time, for one grace period and one fence. */
@@ -234,6 +235,9 @@ static void batch_tag_flushed(struct writeback *wb)
 		tag_flushed(wb, &wb->batch[first], i - first);
 		first = i;
 	}
+	for (unsigned int i = 0; unlikely(trace_enabled()) && i < wb->nr; i++)
+		trace_dax_writeback_one(wb->mapping, wb->batch[i].index,
+					(dax_pgoff_t)1 << wb->batch[i].order);
 	wb->written += wb->nr;
 	percpu_add(wb->area, DAX_STAT_WRITEBACK_ONE, wb->nr);
 }
@@ -399,11 +403,13 @@ int writeback_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
 	if (ret)
 		return ret;
 	writeback_init(&wb, mapping, first, last);
+	trace_dax_writeback_range(mapping, first, last);
 	ret = writeback_locked(&wb);
 	/* Before the next one, which may make it good, looks for it. */
 	if (ret && ret != -ESTALE)
 		set_wb_err(mapping, ret);
 	wb_unlock(mapping);
+	trace_dax_writeback_range_done(mapping, wb.next, last);
 	percpu_inc(this_percpu(&mapping->percpu), DAX_STAT_WRITEBACK_RANGE);
 	*ret_written = wb.written;
 	return ret;

@@ -15,8 +15,14 @@ from ._core import (
     Device,
     FaultResult,
     File,
+    IomapFlag,
     IomapType,
     Mmap,
+    Pin,
+    Trace,
+    TraceEvent,
+    open,
+    trace,
     version,
 )
 from ._errors import (
@@ -38,13 +44,19 @@ __all__ = [
     "FaultResult",
     "File",
     "ForkError",
+    "IomapFlag",
     "IomapType",
     "Mmap",
     "NotSupportedError",
+    "Pin",
     "PoisonError",
+    "Trace",
+    "TraceEvent",
     "__version__",
     "get_include",
     "get_library_dir",
+    "open",
+    "trace",
 ]
 
 __version__ = version()
@@ -70,3 +82,9 @@ def __getattr__(name):
 
 def __dir__():
     return sorted(set(globals()) | _SUBMODULES)
+
+
+if os.environ.get("DAXCORE_TRACE"):  # set by `daxcore trace`
+    from ._trace import trace_until_exit
+
+    trace_until_exit(os.environ["DAXCORE_TRACE"])

@@ -11,6 +11,8 @@ from daxcore.libdaxcore cimport (
     dax_fault_info,
     dax_loff_t,
     dax_mapping,
+    dax_trace,
+    dax_pin,
     dax_vma,
 )
 
@@ -22,12 +24,14 @@ cdef class Device:
     cdef dax_device *_dev
     cdef int _pid
     cdef int _nr_open  # File and Mmap objects on it that are not closed
+    cdef bint _of_file  # made by open(): goes with the last of those
     cdef readonly object path
 
     cdef int _ensure_open(self) except -1
     cdef unsigned int _nr_files_soon(self)
     cdef dax_device *_hold(self) except NULL
     cdef int _drop(self) except -1
+    cdef int _leave(self) except -1
 
 
 cdef class File:
@@ -38,11 +42,28 @@ cdef class File:
     cdef uint32_t _wb_err  # failures of writeback this object has reported
     cdef readonly Device device
     cdef readonly str policy
+    cdef readonly object path
+    cdef readonly str mode
 
     cdef int _ensure_open(self) except -1
+    cdef int _ensure_writable(self) except -1
     cdef dax_mapping *_hold(self) except NULL
     cdef int _drop(self) except -1
     cdef object _change_blocks(self, range_fn change, object offset, object nbytes)
+
+
+cdef class Pin:
+    cdef object __weakref__
+    cdef dax_pin _pin
+    cdef int _pid
+    cdef Py_ssize_t _exports
+    cdef object _thread
+    cdef readonly File file
+    cdef readonly uint64_t offset
+    cdef readonly size_t nbytes
+    cdef readonly bint write
+
+    cdef int _unpin(self, bint dirty) except? -1
 
 
 cdef class Mmap:
@@ -71,3 +92,20 @@ cdef class Mmap:
     cdef int64_t _touch_loop(
             self, uint64_t pgoff, const uint64_t *pgoffs, uint64_t npages,
             bint write, uint64_t *latencies, size_t room) except -1
+
+
+cdef class Trace:
+    cdef object __weakref__
+    cdef dax_trace *_trace  # NULL: not started yet, or stopped
+    cdef int _pid
+    cdef object _lock  # held while the pointer is used
+    cdef File _file
+    cdef size_t _nr_events
+    cdef bint _started
+    cdef list _chunks
+    cdef uint64_t _lost
+    cdef dict _threads
+
+    cdef int _collect(self) except -1
+    cdef object _merge(self)
+    cdef int _stop(self) except -1

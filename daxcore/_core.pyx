@@ -10,14 +10,18 @@ library without the GIL under a reference of its own, and wrap the result.
 Loops over pages are the library's.
 """
 
+import _thread
 import enum
 import errno
+import io
 import os
+from _thread import allocate_lock
 
 cimport cython
 from cpython.buffer cimport (
     PyBUF_SIMPLE,
     PyBUF_WRITABLE,
+    PyBuffer_FillInfo,
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
@@ -56,6 +60,10 @@ cdef enum:
     CHUNK_BYTES = 1 << 28
     CHUNK_PAGES = 1 << 20
     MAX_ROWS = 1 << 16
+    MAX_TRACE_EVENTS = 1 << 24
+
+cdef int errno_EINTR = errno.EINTR
+cdef int errno_EBADE = errno.EBADE
 
 cdef uint64_t MAX_FILE_SIZE = INT64_MAX - DAX_PAGE_SIZE + 1
 
@@ -90,6 +98,24 @@ IomapType = enum.IntEnum(
 )
 IomapType.__doc__ = "What a block map says of a range: column type of extents()."
 
+TraceEvent = enum.IntEnum(
+    "TraceEvent",
+    {dax_trace_event_name(i).decode(): i for i in range(DAX_NR_TRACE_EVENTS)},
+    module="daxcore",
+)
+TraceEvent.__doc__ = "The kernel's fs_dax trace events: column event of a trace."
+
+IomapFlag = enum.IntFlag(
+    "IomapFlag",
+    {
+        "NEW": DAX_IOMAP_F_NEW,
+        "DIRTY": DAX_IOMAP_F_DIRTY,
+        "SHARED": DAX_IOMAP_F_SHARED,
+    },
+    module="daxcore",
+)
+IomapFlag.__doc__ = "Remarks of a block map on a range: column flags of extents()."
+
 cdef dict _POLICIES = {
     "zero-page": DAX_POLICY_ZERO_PAGE,
     "page-cache": DAX_POLICY_PAGE_CACHE,
@@ -108,6 +134,12 @@ cdef dict _PAGES = {
     "pmd": DAX_PAGES_PMD,
 }
 cdef dict _BACKENDS = {"soft": 0, "real": 1}
+cdef dict _MODES = {
+    "r": 0,
+    "r+": DAX_OPEN_WRITE,
+    "w+": DAX_OPEN_TRUNCATE,
+    "c": 0,
+}
 
 # Rows of struct dax_entry_info and struct dax_extent as numpy reads them.
 _ENTRY_COLUMNS = {
@@ -119,11 +151,20 @@ _ENTRY_COLUMNS = {
     "itemsize": sizeof(dax_entry_info),
 }
 _EXTENT_COLUMNS = {
-    "names": ["offset", "length", "device_offset", "type"],
-    "formats": ["i8", "u8", "u8", "u4"],
-    "offsets": [0, 8, 16, 24],
+    "names": ["offset", "length", "device_offset", "type", "flags"],
+    "formats": ["i8", "u8", "u8", "u4", "u4"],
+    "offsets": [0, 8, 16, 24, 28],
     "itemsize": sizeof(dax_extent),
 }
+
+# Rows of struct dax_trace_event: in the order of memory, as numpy.save wants it.
+_TRACE_COLUMNS = [
+    ("time", "u8"), ("ino", "u8"), ("address", "u8"), ("vm_start", "u8"),
+    ("vm_end", "u8"), ("pgoff", "u8"), ("max_pgoff", "u8"), ("radix_entry", "u8"),
+    ("pfn", "u8"), ("nr_pages", "u4"), ("thread", "u4"), ("result", "u4"),
+    ("error", "i4"), ("event", "u2"), ("cpu", "u2"), ("reason", "u2"),
+    ("write", "?"), ("shared", "?"),
+]
 
 
 def version():
@@ -413,6 +454,13 @@ cdef class Device:
                 dax_device_put(dev)
         return 0
 
+    cdef int _leave(self) except -1:
+        """Count one File or Mmap less; the device of open() goes with the last."""
+        self._nr_open -= 1
+        if self._of_file and not self._nr_open:
+            self._drop()
+        return 0
+
     def create_file(self, size, policy="zero-page", page_pool="cold", iomap=None):
         """Make a file on the device.
 
@@ -650,25 +698,135 @@ cdef File _create_file(Device device, object size, object policy,
     return self
 
 
+cdef Device _device_of_file(dax_mapping *mapping, object path):
+    """The device behind a file of open(), with a reference of its own."""
+    cdef Device device = Device.__new__(Device)
+
+    device._dev = dax_mapping_device(mapping)
+    dax_device_get(device._dev)
+    device._pid = getpid()
+    device._of_file = True
+    device.path = path
+    return device
+
+
+@cython.binding(True)
+def open(path, mode="r+", size=None):
+    """Open a sparse file: its holes are read through the common zero page.
+
+    The file stays an ordinary file of its file system: what is stored is
+    there for every other program, a hole that was only read is still a hole,
+    and ``du`` shows no block for it.  Byte n of :attr:`File.device` is byte n
+    of the file.
+
+    Parameters
+    ----------
+    path : path-like
+        Regular file.
+    mode : {"r+", "r", "w+", "c"}
+        As for `numpy.memmap`: read and write an existing file; read; make or
+        empty a file; copy-on-write, where only private mappings
+        (``shared=False``) may be written and the file never changes.
+    size : int, optional
+        Bytes the file gets if it is shorter, with "r+" and "w+"; the rest is
+        one hole.  Default is its own size, which is 0 with "w+".
+
+    Returns
+    -------
+    File
+
+    Raises
+    ------
+    ValueError
+        Unknown mode; `size` negative, or with "r" or "c".
+    OSError
+        EBUSY: another process has it open ("r" and "c" take a shared lock,
+        "r+" and "w+" an exclusive one); ENODEV: not a regular file, or of a
+        file system that cannot be mapped; EFBIG: longer than 64 TiB; EISDIR,
+        ENOSPC and what open(2) says.
+
+    Notes
+    -----
+    GIL released.  Files opened twice in one process share tree and mappings;
+    what one may not do is still refused to it.  The lock stays exclusive until
+    the last of them is closed.
+
+    The lock is advisory.  A program that does not ask for it may change the
+    file: each call looks at ctime and size and learns its holes anew where they
+    changed, but a load through memory that is mapped already cannot see it.
+    Another program's stores through a mapping of its own show when the file
+    system updates ctime for them, on tmpfs not always.
+
+    Examples
+    --------
+    >>> import daxcore, os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "sparse")
+    >>> with daxcore.open(path, "w+", size=1 << 30) as file:
+    ...     with file.mmap() as m:
+    ...         _ = m.fault_range(0, file.size // 4096)
+    ...     _ = file.pwrite(b"data", 1 << 20)
+    ...     file.extents()["type"].tolist()
+    [0, 2, 0]
+    >>> os.stat(path).st_blocks * 512
+    4096
+    """
+    cdef File self = File.__new__(File)
+    cdef bytes name = _fsname(path)
+    cdef const char *c_name = name
+    cdef unsigned int flags = _choice(mode, _MODES, "mode")
+    cdef int64_t c_size = 0 if size is None else _position(size, "size")
+    cdef int ret
+
+    if size is not None and not flags:
+        raise ValueError(f"size must be None with mode {mode!r}, is {size}")
+    if <uint64_t>c_size > MAX_FILE_SIZE:
+        raise ValueError(f"size must be at most {MAX_FILE_SIZE}, is {c_size}")
+    self.path = os.fsdecode(name)
+    with nogil:
+        ret = dax_mapping_open(&self._mapping, c_name, c_size, flags)
+    check(ret, self.path)
+    self._pid = getpid()
+    self._wb_err = dax_mapping_wb_err(self._mapping)
+    self.device = _device_of_file(self._mapping, self.path)
+    self.device._nr_open = 1
+    self.policy = "zero-page"
+    self.mode = mode
+    return self
+
+
 @cython.no_gc_clear  # the block map is needed until the end
 cdef class File:
-    """One file of a device: its radix tree, its size and its block map.
+    """One file: its radix tree, its size and its block map.
 
-    Made by :meth:`Device.create_file`.
+    Made by :func:`daxcore.open` or :meth:`Device.create_file`.
 
     Attributes
     ----------
     device : Device
     policy : str
         "zero-page" or "page-cache".
+    path : str or None
+        What was opened, None for a file made on a device.
+    mode : str or None
+        As given to :func:`daxcore.open`, None for a file made on a device.
     """
 
     def __init__(self):
-        raise TypeError("use Device.create_file()")
+        raise TypeError("use daxcore.open() or Device.create_file()")
 
     cdef int _ensure_open(self) except -1:
         if self._mapping is NULL:
             raise ValueError("File is closed")
+        return 0
+
+    cdef int _ensure_writable(self) except -1:
+        if self.mode is not None and not _MODES[self.mode]:
+            raise OSError(
+                errno.EROFS,
+                f"opened with mode {self.mode!r}: nothing is stored to the file "
+                "(what is mapped with shared=False may be written)",
+                self.path,
+            )
         return 0
 
     cdef dax_mapping *_hold(self) except NULL:
@@ -682,7 +840,7 @@ cdef class File:
 
         self._mapping = NULL
         if mapping is not NULL:
-            self.device._nr_open -= 1
+            self.device._leave()
             with nogil:
                 dax_mapping_put(mapping)
         return 0
@@ -807,6 +965,7 @@ cdef class File:
         cdef ssize_t ret
 
         self._ensure_open()
+        self._ensure_writable()
         pos = _position(offset, "offset")
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
@@ -834,24 +993,36 @@ cdef class File:
 
         Raises
         ------
+        BufferError
+            This thread has pinned pages beyond the new end: it would wait
+            for itself.
         OSError
-            EFBIG: above 2**63 - 4096; EROFS, ENXIO, what the block map says.
+            EFBIG: above 2**63 - 4096; ENOSPC: the last page is shared with a
+            clone and there is no block for a copy; EROFS, ENXIO, what the
+            block map says.
 
         Notes
         -----
-        GIL released; waits for faults in progress.
-        Source: ``truncate_setsize`` in mm/truncate.c (v4.14).
+        GIL released; waits for faults in progress, and until no page beyond
+        the new end is pinned.  Ctrl-C ends that wait.
+        Source: ``truncate_setsize`` in mm/truncate.c (v4.14),
+        ``dax_break_layout`` in fs/dax.c (v6.15).
         """
         cdef int64_t c_size
         cdef dax_mapping *mapping
         cdef int ret
 
         self._ensure_open()
+        self._ensure_writable()
         c_size = _position(size, "size")
         mapping = self._hold()
         try:
-            with nogil:
-                ret = dax_mapping_truncate(mapping, c_size)
+            _check_own_pins(mapping, -(-c_size // DAX_PAGE_SIZE), UINT64_MAX)
+            ret = -errno_EINTR
+            while ret == -errno_EINTR:
+                PyErr_CheckSignals()
+                with nogil:
+                    ret = dax_mapping_truncate(mapping, c_size)
             check(ret, self.device.path)
         finally:
             with nogil:
@@ -873,7 +1044,8 @@ cdef class File:
 
         Notes
         -----
-        GIL released; waits for faults in progress.
+        GIL released; waits for faults in progress.  Blocks shared with a
+        clone stay shared: a store to them may still end in ENOSPC.
         """
         self._change_blocks(dax_mapping_fallocate, offset, nbytes)
 
@@ -889,13 +1061,18 @@ cdef class File:
 
         Raises
         ------
+        BufferError
+            This thread has pinned one of the pages: it would wait for itself.
         OSError
-            EROFS, ENXIO; NotSupportedError if the block map cannot.
+            ENOSPC: an edge is shared with a clone and there is no block for a
+            copy; EROFS, ENXIO; NotSupportedError if the block map cannot.
 
         Notes
         -----
-        GIL released; waits for faults in progress.
-        Source: ``ext4_punch_hole`` in fs/ext4/inode.c (v4.14).
+        GIL released; waits for faults in progress, and until no page that is
+        to be freed is pinned.  Ctrl-C ends that wait.
+        Source: ``ext4_punch_hole`` in fs/ext4/inode.c (v4.14),
+        ``dax_break_layout`` in fs/dax.c (v6.15).
         """
         self._change_blocks(dax_mapping_punch_hole, offset, nbytes)
 
@@ -1015,18 +1192,200 @@ cdef class File:
         cdef int ret
 
         self._ensure_open()
+        self._ensure_writable()
         pos = _position(offset, "offset")
         length = _unsigned(nbytes, "nbytes")
         if length == 0:
             raise ValueError("nbytes must be greater than 0, is 0")
         mapping = self._hold()
         try:
-            with nogil:
-                ret = change(mapping, pos, length)
+            if change is dax_mapping_punch_hole:
+                _check_own_pins(mapping, -(-pos // DAX_PAGE_SIZE),
+                                (<uint64_t>pos + length) // DAX_PAGE_SIZE)
+            ret = -errno_EINTR
+            while ret == -errno_EINTR:
+                PyErr_CheckSignals()
+                with nogil:
+                    ret = change(mapping, pos, length)
             check(ret, self.device.path)
         finally:
             with nogil:
                 dax_mapping_put(mapping)
+
+    def clone(self):
+        """Make a file that shows the same bytes, sharing the blocks.
+
+        No byte is copied.  The first store to a page, in either file, gives
+        that file a block of its own.
+
+        Returns
+        -------
+        File
+            On the same device, of the same size and policy.
+
+        Raises
+        ------
+        BufferError
+            This thread has pinned a page of the file: it would wait for
+            itself.
+        NotSupportedError
+            The file has a block map of its own.
+        OSError
+            EROFS, ENXIO.
+
+        Notes
+        -----
+        GIL released; waits for faults in progress, and until no page of the
+        file is pinned.  Ctrl-C ends that wait.  A store to a shared page may
+        end in ENOSPC.
+        Source: ``xfs_file_remap_range`` in fs/xfs/xfs_file.c (v6.0).
+
+        Examples
+        --------
+        >>> import daxcore
+        >>> with daxcore.Device.memory(1 << 20) as dev:
+        ...     with dev.create_file(8192) as file:
+        ...         file.pwrite(b"both", 0)
+        ...         with file.clone() as copy:
+        ...             copy.pwrite(b"mine", 0)
+        ...             file.pread(4, 0), copy.pread(4, 0)
+        4
+        4
+        (b'both', b'mine')
+        """
+        self._ensure_open()
+        return _clone_file(self)
+
+    def clone_range(self, offset, other, other_offset=0, nbytes=None):
+        """Let a range of the file show the bytes of a range of another.
+
+        Parameters
+        ----------
+        offset : int
+            Byte of this file; multiple of 4096.
+        other : File
+            On the same device; may be this file if the ranges do not overlap.
+        other_offset : int
+            Byte of `other`; multiple of 4096.
+        nbytes : int, optional
+            Bytes; a multiple of 4096, or up to the end of `other` if this
+            file does not reach behind the range.  Default is up to the end.
+
+        Raises
+        ------
+        ValueError
+            Not aligned or negative.
+        BufferError
+            This thread has pinned a page of either range.
+        NotSupportedError
+            A file has a block map that cannot share.
+        OSError
+            EINVAL: the ranges overlap, or leave `other`, or end in a page;
+            EXDEV: another device; ENOSPC, EROFS, ENXIO.
+
+        Notes
+        -----
+        GIL released; waits as :meth:`clone` does.  The file grows if the
+        range ends behind its end.
+        Source: ``generic_remap_file_range_prep`` in fs/remap_range.c (v6.0),
+        for FICLONERANGE.
+        """
+        cdef uint64_t length = 0
+
+        if nbytes is not None:
+            length = _unsigned(nbytes, "nbytes")
+            if length == 0:
+                return
+        _remap(self, offset, other, other_offset, length, False)
+
+    def dedupe(self, offset, other, other_offset, nbytes):
+        """Share the blocks of two ranges if their bytes are the same.
+
+        Pages that are zero in both become holes of both.
+
+        Parameters
+        ----------
+        offset : int
+            Byte of this file, whose blocks are given up; multiple of 4096.
+        other : File
+            On the same device, whose blocks stay.
+        other_offset : int
+            Byte of `other`; multiple of 4096.
+        nbytes : int
+            Bytes; a multiple of 4096, or up to the end of both files.
+
+        Returns
+        -------
+        int
+            Bytes that are shared now: `nbytes`, or 0 if the ranges differ.
+
+        Raises
+        ------
+        ValueError
+            Not aligned or negative.
+        BufferError
+            This thread has pinned a page of either range.
+        NotSupportedError
+            A file has a block map that cannot share.
+        OSError
+            EINVAL: the ranges overlap, or leave a file, or end in a page;
+            EXDEV: another device; EROFS, ENXIO, EIO.
+
+        Notes
+        -----
+        GIL released; waits as :meth:`clone` does.  Compared under the locks
+        of both files.
+        Source: ``dax_dedupe_file_range_compare`` in fs/dax.c (v6.0), for
+        FIDEDUPERANGE.
+        """
+        return _remap(self, offset, other, other_offset,
+                      _unsigned(nbytes, "nbytes"), True)
+
+    def pin(self, offset, nbytes, write=False):
+        """Look at bytes of the file where they are on the device.
+
+        Parameters
+        ----------
+        offset : int
+            Byte of the file, before its end.
+        nbytes : int
+            Bytes wanted; greater than 0.
+        write : bool
+            Allow stores: blocks are allocated where there are none, and
+            copied where they are shared with a clone.
+
+        Returns
+        -------
+        Pin
+            A buffer of what lies together there: `nbytes`, or fewer.
+
+        Raises
+        ------
+        ValueError
+            `offset` negative or not before the end of file, `nbytes` 0 or
+            negative.
+        OSError
+            ENOSPC: the device is full; EROFS, ENXIO, what the block map says.
+
+        Notes
+        -----
+        GIL released.  While a page is pinned, calls that would free its block
+        or share it with a clone wait.  Without `write` a hole shows the common
+        zero page.
+        Source: ``pin_user_pages_fast`` in mm/gup.c (v6.0).
+
+        Examples
+        --------
+        >>> import daxcore
+        >>> with daxcore.Device.memory(1 << 20) as dev:
+        ...     with dev.create_file(8192) as file:
+        ...         with file.pin(0, 8192, write=True) as pin:
+        ...             memoryview(pin)[:5] = b"store"
+        ...         file.pread(5, 0)
+        b'store'
+        """
+        self._ensure_open()
+        return _pin_file(self, offset, nbytes, write)
 
     def entries(self):
         """Return a snapshot of the radix tree.
@@ -1073,8 +1432,10 @@ cdef class File:
         -------
         ndarray, structured, shape (extents,)
             Columns ``offset`` i8 and ``length`` u8 (bytes of the file),
-            ``device_offset`` u8 (bytes of the device, 0 for a hole) and
-            ``type`` u4 (:class:`IomapType`); merged, in order of offset.
+            ``device_offset`` u8 (bytes of the device, 0 for a hole),
+            ``type`` u4 (:class:`IomapType`) and ``flags`` u4
+            (:class:`IomapFlag`: SHARED where blocks are shared with a
+            clone); merged, in order of offset.
 
         Raises
         ------
@@ -1134,6 +1495,37 @@ cdef class File:
         nr = min(nr, <size_t>256)
         return {dax_stat_name(i).decode(): values[i] for i in range(nr)}
 
+    def trace(self, events=65536):
+        """Record the trace events of the file while a ``with`` block runs.
+
+        Parameters
+        ----------
+        events : int
+            Events kept for each thread, 1 to 2**24; when there are more the
+            oldest go.  96 bytes each, taken when they are written.
+
+        Returns
+        -------
+        Trace
+
+        Notes
+        -----
+        All threads that use the file are traced.
+
+        Examples
+        --------
+        >>> import daxcore
+        >>> with daxcore.Device.memory(1 << 20) as dev:
+        ...     with dev.create_file(4096) as file, file.mmap(pages="pte") as m:
+        ...         with file.trace() as trace:
+        ...             m.fault(0)
+        <FaultResult.NOPAGE: 256>
+        >>> [daxcore.TraceEvent(n).name for n in trace.events()["event"]]
+        ['dax_pte_fault', 'dax_load_hole', 'dax_pte_fault_done']
+        """
+        self._ensure_open()
+        return _new_trace(self, events)
+
     def close(self):
         """Close the file; closing twice is closing once.
 
@@ -1145,8 +1537,27 @@ cdef class File:
     @property
     def size(self):
         """Size in bytes."""
+        cdef dax_mapping *mapping = self._hold()
+        cdef int64_t size
+
+        with nogil:
+            size = dax_mapping_size(mapping)
+            dax_mapping_put(mapping)
+        return size
+
+    @property
+    def readonly(self):
+        """True if nothing is stored to the file: mode "r" or "c", or its device."""
         self._ensure_open()
-        return dax_mapping_size(self._mapping)
+        if self.mode is not None:
+            return not _MODES[self.mode]
+        return self.device.readonly
+
+    @property
+    def ino(self):
+        """Number of the file, its own in the process: ``ino`` of trace events."""
+        self._ensure_open()
+        return dax_mapping_ino(self._mapping)
 
     @property
     def closed(self):
@@ -1169,10 +1580,14 @@ cdef class File:
     def __repr__(self):
         if self._mapping is NULL:
             return "<daxcore.File closed>"
+        if self.path is not None:
+            return f"<daxcore.File {self.path!r} mode={self.mode!r} size={self.size}>"
         return f"<daxcore.File size={self.size} policy={self.policy!r}>"
 
     def __reduce__(self):
-        raise _unpicklable(self, "open its device and make the file")
+        how = "open it with daxcore.open()" if self.path else (
+            "open its device and make the file")
+        raise _unpicklable(self, how)
 
     def __dealloc__(self):
         try:
@@ -1182,7 +1597,265 @@ cdef class File:
             self._drop()
 
 
-cdef object _table(list chunks, dict columns):
+cdef File _clone_file(File src):
+    cdef File self = File.__new__(File)
+    cdef dax_mapping *mapping = src._hold()
+    cdef int ret = -errno_EINTR
+
+    try:
+        _check_own_pins(mapping, 0, UINT64_MAX)
+        while ret == -errno_EINTR:
+            PyErr_CheckSignals()
+            with nogil:
+                ret = dax_mapping_clone(&self._mapping, mapping)
+        check(ret, src.device.path)
+    finally:
+        with nogil:
+            dax_mapping_put(mapping)
+    self._pid = getpid()
+    self._wb_err = dax_mapping_wb_err(self._mapping)
+    self.device = src.device
+    self.device._nr_open += 1
+    self.policy = src.policy
+    return self
+
+
+cdef int64_t _remap(File dst, object offset, object other, object other_offset,
+                    uint64_t length, bint dedupe) except -1:
+    """Clone or dedupe; length 0: up to the end of the source."""
+    cdef int64_t dst_pos, src_pos, ret = -errno_EINTR
+    cdef dax_mapping *to
+    cdef dax_mapping *src
+    cdef File file
+
+    if not isinstance(other, File):
+        raise TypeError(f"other must be a File, not {type(other).__name__}")
+    file = other
+    dst._ensure_open()
+    dst_pos = _aligned(offset, "offset")
+    src_pos = _aligned(other_offset, "other_offset")
+    src = file._hold()
+    try:
+        to = dst._hold()
+        try:
+            _check_own_range(to, dst_pos, length)
+            _check_own_range(src, src_pos, length)
+            while ret == -errno_EINTR:
+                PyErr_CheckSignals()
+                with nogil:
+                    if dedupe:
+                        ret = dax_mapping_dedupe_range(
+                            to, dst_pos, src, src_pos, length)
+                    else:
+                        ret = dax_mapping_clone_range(
+                            to, dst_pos, src, src_pos, length)
+            if dedupe and ret == -errno_EBADE:
+                return 0
+            return check(ret, dst.device.path)
+        finally:
+            with nogil:
+                dax_mapping_put(to)
+    finally:
+        with nogil:
+            dax_mapping_put(src)
+
+
+# ---- pinned pages ---------------------------------------------------------
+
+# Frames that a thread has pinned: {thread: {id of Pin: (first, behind last)}}.
+cdef dict _pins = {}
+
+
+cdef int _check_own_range(dax_mapping *mapping, int64_t pos, uint64_t length) except -1:
+    cdef uint64_t end = UINT64_MAX
+
+    if length:
+        end = -(-(<uint64_t>pos + length) // DAX_PAGE_SIZE)
+    return _check_own_pins(mapping, pos // DAX_PAGE_SIZE, end)
+
+
+cdef int _check_own_pins(dax_mapping *mapping, uint64_t first, uint64_t end) except -1:
+    """Refuse to wait for a pin that only the waiting thread could release."""
+    cdef dax_pfn_t pfn = 0
+    cdef int busy = 1
+    own = _pins.get(_thread.get_ident())
+
+    while own and first < end:
+        with nogil:
+            busy = dax_layout_busy_page_range(mapping, first, end - 1, &first, &pfn)
+        if check(busy) == 0:
+            return 0
+        for start, behind in own.values():
+            if start <= pfn < behind:
+                raise BufferError(
+                    f"page {first} of the file is pinned by this thread: "
+                    "release the Pin first")
+        first += 1
+    return 0
+
+
+cdef Pin _pin_file(File file, object offset, object nbytes, bint write):
+    cdef Pin self = Pin.__new__(Pin)
+    cdef int64_t pos = _position(offset, "offset")
+    cdef uint64_t wanted = _unsigned(nbytes, "nbytes")
+    cdef dax_mapping *mapping
+    cdef ssize_t ret
+
+    if wanted == 0:
+        raise ValueError("nbytes must be greater than 0, is 0")
+    mapping = file._hold()
+    try:
+        with nogil:
+            ret = dax_pin_pages(mapping, pos, wanted, write, &self._pin)
+        check(ret, file.device.path)
+        if ret == 0:
+            raise ValueError(
+                f"offset must be below the file's size of "
+                f"{dax_mapping_size(mapping)}, is {pos}")
+    finally:
+        with nogil:
+            dax_mapping_put(mapping)
+    self._pid = getpid()
+    self.file = file
+    file.device._nr_open += 1
+    self.offset = pos
+    self.nbytes = ret
+    self.write = write
+    self._thread = _thread.get_ident()
+    if self._pin.pfn >= 1 << 28:  # of a device: a zero page is nobody's
+        _pins.setdefault(self._thread, {})[id(self)] = (
+            self._pin.pfn,
+            self._pin.pfn + (pos % DAX_PAGE_SIZE + ret + DAX_PAGE_SIZE - 1)
+            // DAX_PAGE_SIZE,
+        )
+    return self
+
+
+@cython.no_gc_clear  # the file is needed until the end
+cdef class Pin:
+    """Bytes of a file where they are on the device: a buffer.
+
+    Made by :meth:`File.pin`.  ``memoryview(pin)`` and ``numpy.frombuffer(pin)``
+    see the device's memory itself, read-only unless it was pinned to write.
+
+    Attributes
+    ----------
+    file : File
+    offset : int
+        Byte of the file.
+    nbytes : int
+        Bytes; ``len(pin)``.
+    write : bool
+        Stores are allowed.
+    """
+
+    def __init__(self):
+        raise TypeError("use File.pin()")
+
+    cdef int _unpin(self, bint dirty) except? -1:
+        """Give the frames back; a negative errno: they are not."""
+        cdef int ret
+
+        with nogil:
+            ret = dax_unpin_pages(&self._pin, dirty)
+        if ret == 0:
+            own = _pins.get(self._thread, {})
+            own.pop(id(self), None)
+            if not own:
+                _pins.pop(self._thread, None)
+            self.file.device._nr_open -= 1
+        return ret
+
+    def release(self):
+        """Unpin the pages; releasing twice is releasing once.
+
+        Pages pinned to write are marked dirty again: what was stored since
+        the last fsync is written back by the next.
+
+        Raises
+        ------
+        BufferError
+            A memoryview or an array of it is alive.
+        MemoryError, OSError
+            The pages could not be marked dirty; they are unpinned all the
+            same.
+
+        Notes
+        -----
+        GIL released.  From any thread.
+        Source: ``unpin_user_pages_dirty_lock`` in mm/gup.c (v6.0).
+        """
+        cdef int ret
+
+        if self._pin.len == 0:
+            return
+        if self._exports:
+            raise BufferError(
+                f"{self._exports} buffer(s) of the Pin are in use: release them first")
+        ret = self._unpin(True)
+        if ret:
+            try:
+                check(ret, self.file.device.path)
+            finally:
+                self._unpin(False)
+
+    @property
+    def released(self):
+        """True once released."""
+        return self._pin.len == 0
+
+    @property
+    def pfn(self):
+        """Frame number of the first byte's page."""
+        return self._pin.pfn
+
+    def __len__(self):
+        return self.nbytes
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        if self._pin.len == 0:
+            raise ValueError("Pin is released")
+        if self._pid != getpid():
+            raise ForkError(errno.ESTALE, "the Pin was made before a fork()")
+        PyBuffer_FillInfo(buffer, self, self._pin.kaddr, self._pin.len,
+                          not self.write, flags)
+        self._exports += 1
+
+    def __releasebuffer__(self, Py_buffer *buffer):
+        self._exports -= 1
+
+    def __enter__(self):
+        if self._pin.len == 0:
+            raise ValueError("Pin is released")
+        return self
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        try:
+            self.release()
+        except BufferError:
+            if exc_type is None:  # its traceback holds the buffers
+                raise
+
+    def __repr__(self):
+        if self._pin.len == 0:
+            return "<daxcore.Pin released>"
+        mode = "write" if self.write else "read"
+        return f"<daxcore.Pin offset={self.offset} nbytes={self.nbytes} {mode}>"
+
+    def __reduce__(self):
+        raise _unpicklable(self, "open its device, make the file and pin it")
+
+    def __dealloc__(self):
+        if self._pin.len == 0 or self._pid != getpid():
+            return
+        try:
+            _warn_unclosed(repr(self))
+        finally:
+            if self._unpin(True):
+                self._unpin(False)
+
+
+cdef object _table(list chunks, object columns):
     import numpy as np
 
     return np.frombuffer(bytearray().join(chunks), dtype=np.dtype(columns))
@@ -1190,12 +1863,14 @@ cdef object _table(list chunks, dict columns):
 
 cdef object _pread(dax_mapping *mapping, uint64_t wanted, int64_t pos, object path):
     """Read at most `wanted` bytes; only what the file has is allocated."""
-    cdef int64_t size = dax_mapping_size(mapping)
+    cdef int64_t size
     cdef size_t nbytes = 0
     cdef ssize_t ret
     cdef char *buf
     cdef bytes data
 
+    with nogil:
+        size = dax_mapping_size(mapping)
     if pos < size:
         nbytes = min(wanted, <uint64_t>(size - pos))
     data = PyBytes_FromStringAndSize(NULL, nbytes)
@@ -1223,6 +1898,8 @@ cdef Mmap _map_file(File file, object offset, object length, object access,
     attr.flags = _choice(access, _ACCESS, "access")
     attr.flags |= DAX_VM_SHARED if shared else 0
     attr.pages = _choice(pages, _PAGES, "pages")
+    if attr.flags & DAX_VM_SHARED and attr.flags & DAX_VM_WRITE:
+        file._ensure_writable()
     mapping = file._hold()
     try:
         with nogil:
@@ -1250,8 +1927,7 @@ cdef uint64_t _map_length(File file, int64_t offset, object length) except? 0:
     cdef uint64_t c_length
 
     if length is None:
-        file._ensure_open()
-        size = dax_mapping_size(file._mapping)
+        size = file.size
         if offset >= size:
             raise ValueError(
                 f"offset must be below the file's size of {size}, is {offset}; "
@@ -1299,7 +1975,7 @@ cdef class Mmap:
 
         self._vma = NULL
         if vma is not NULL:
-            self.file.device._nr_open -= 1
+            self.file.device._leave()
             with nogil:
                 dax_vma_put(vma)
         return 0
@@ -1791,3 +2467,240 @@ cdef object _page_array(object pgoffs):
     if array.size and array.dtype.kind == "i" and array.min() < 0:
         raise ValueError(f"pgoffs must not be negative, holds {array.min()}")
     return np.ascontiguousarray(array, dtype=np.uint64).reshape(-1)
+
+
+# ---- trace events --------------------------------------------------------
+
+
+cdef Trace _new_trace(File file, object events):
+    cdef Trace self = Trace.__new__(Trace)
+
+    self._nr_events = _bounded(events, "events", MAX_TRACE_EVENTS)
+    if self._nr_events == 0:
+        raise ValueError("events must be greater than 0, is 0")
+    self._file = file
+    self._lock = allocate_lock()
+    self._chunks = []
+    self._threads = {}
+    return self
+
+
+def trace(events=65536):
+    """Record the trace events of all files while a ``with`` block runs.
+
+    Parameters
+    ----------
+    events : int
+        As in :meth:`File.trace`.
+
+    Returns
+    -------
+    Trace
+
+    Notes
+    -----
+    Files made within the block are traced too.
+    """
+    return _new_trace(None, events)
+
+
+cdef class Trace:
+    """The fs_dax trace events of one file or of all, as the kernel has them.
+
+    Made by :meth:`File.trace` or :func:`daxcore.trace`; a context manager that
+    records from its beginning to its end, once.  Events may be looked at
+    within the block and after it, also when the file is closed.  A forked
+    child has none of its parent's events.
+    """
+
+    def __init__(self):
+        raise TypeError("use File.trace() or daxcore.trace()")
+
+    def __enter__(self):
+        cdef dax_mapping *mapping = NULL
+        cdef dax_trace *trace = NULL
+        cdef int ret
+
+        with self._lock:
+            if self._started:
+                raise ValueError("Trace was started already; make another")
+            if self._file is not None:
+                mapping = self._file._hold()
+            try:
+                with nogil:
+                    ret = dax_trace_start(&trace, mapping, self._nr_events)
+                check(ret)
+            finally:
+                if mapping is not NULL:
+                    with nogil:
+                        dax_mapping_put(mapping)
+            self._trace = trace
+            self._started = True
+            self._pid = getpid()
+            self._file = None
+        return self
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        with self._lock:
+            self._stop()
+
+    cdef int _collect(self) except -1:
+        """Take what was recorded since the last call.  Lock held."""
+        cdef dax_trace *trace = self._trace
+        cdef size_t rows = 512
+        cdef int64_t nr = rows
+        cdef dax_trace_event *buf
+
+        if trace is NULL or self._pid != getpid():
+            return 0
+        while <size_t>nr == rows:
+            rows = min(2 * rows, <size_t>MAX_ROWS)
+            chunk = bytearray(rows * sizeof(dax_trace_event))
+            buf = <dax_trace_event *>PyByteArray_AsString(chunk)
+            with nogil:
+                nr = dax_trace_read(trace, buf, rows)
+            check(nr)
+            self._chunks.append(chunk[: nr * sizeof(dax_trace_event)])
+        self._lost = dax_trace_lost(trace)
+        return 0
+
+    cdef object _merge(self):
+        """Take what there is; all of it as one table.  Lock held."""
+        self._collect()
+        self._chunks[:] = [bytearray().join(self._chunks)]
+        table = _table(self._chunks, _TRACE_COLUMNS)
+        for thread in set(table["thread"].tolist()) - self._threads.keys():
+            self._threads[thread] = _comm(thread)
+        return table
+
+    cdef int _stop(self) except -1:
+        """Record no more, and take the rest.  Lock held."""
+        cdef dax_trace *trace = self._trace
+
+        if trace is NULL:
+            return 0
+        try:
+            with nogil:
+                dax_trace_stop(trace)
+            if self._pid == getpid():
+                self._merge()
+            else:
+                self._chunks.clear()
+        finally:
+            self._trace = NULL
+            with nogil:
+                dax_trace_free(trace)
+        return 0
+
+    def events(self):
+        """Return the events recorded so far.
+
+        Returns
+        -------
+        ndarray, structured, shape (events,)
+            In order of time, with columns
+
+            ======================= ===========================================
+            ``time`` u8             nanoseconds of CLOCK_MONOTONIC
+            ``ino`` u8              :attr:`File.ino`
+            ``address`` u8          of the page, in the mapping
+            ``vm_start``,           ``dax_pmd_fault`` and ``_done``: the
+            ``vm_end`` u8           mapping
+            ``pgoff`` u8            page of the file; writeback: the first
+            ``max_pgoff`` u8        ``dax_pmd_fault`` and ``_done``: pages of
+                                    the file; ``dax_writeback_range`` and
+                                    ``_done``: the last page
+            ``radix_entry`` u8      word inserted into the tree
+            ``pfn`` u8              frame inserted
+            ``nr_pages`` u4         pages inserted, or written back
+            ``thread`` u4           gettid(2)
+            ``result`` u4           :class:`FaultResult`
+            ``error`` i4            -errno behind SIGBUS or OOM
+            ``event`` u2            :class:`TraceEvent`
+            ``cpu`` u2
+            ``reason`` u2           why a 2 MiB fault fell back, as counted in
+                                    :meth:`File.stats`
+            ``write``, ``shared`` ? the access, the mapping
+            ======================= ===========================================
+
+            What an event does not have is 0.
+
+        Notes
+        -----
+        GIL released.  Threads that record are not held up.
+        Source: include/trace/events/fs_dax.h (v4.14).
+        """
+        with self._lock:
+            table = self._merge()
+        return table[table["time"].argsort(kind="stable")]
+
+    @property
+    def threads(self):
+        """Names of the threads in the events so far: a dict by gettid(2).
+
+        A thread that ended while it was traced has the process's name.
+        """
+        with self._lock:
+            self._merge()
+            return dict(self._threads)
+
+    @property
+    def lost(self):
+        """Events overwritten before they were read, or that found no memory.
+
+        When several traces run, those of all the files traced.
+        """
+        with self._lock:
+            self._collect()
+        return self._lost
+
+    def text(self):
+        """Return the events as lines of text in the form of ftrace.
+
+        Returns
+        -------
+        str
+            A header of lines that begin with ``#``, then one line per event,
+            in order of time: thread, CPU, seconds, name, and the arguments as
+            the kernel prints them.
+        """
+        from ._trace import text
+
+        return text(self.events(), self.threads, self.lost)
+
+    def chrome(self):
+        """Return the events as chrome://tracing and Perfetto read them.
+
+        Returns
+        -------
+        dict
+            To be written with :func:`json.dump`.  A fault and its ``_done``
+            are one slice, all others are instants.
+        """
+        from ._trace import chrome
+
+        return chrome(self.events(), self.threads, self.lost)
+
+    def __repr__(self):
+        state = "new" if not self._started else "ended"
+        if self._trace is not NULL:
+            state = "running"
+        return f"<daxcore.Trace {state}>"
+
+    def __reduce__(self):
+        raise _unpicklable(self, "pickle its events()")
+
+    def __dealloc__(self):
+        with nogil:
+            dax_trace_free(self._trace)
+
+
+cdef object _comm(object thread):
+    """Name of a thread; of the process, if the thread has ended."""
+    for path in (f"/proc/self/task/{thread}/comm", "/proc/self/comm"):
+        try:
+            with io.open(path, encoding="utf-8", errors="replace") as file:
+                return file.read().rstrip("\n")
+        except OSError:
+            pass
+    return "?"

@@ -278,6 +278,57 @@ def _print_info(data):
         click.echo(f"missing: {sentence}")
 
 
+_TRACE_FORMATS = ("text", "chrome", "npy", "json")
+_MAX_TRACE_EVENTS = 1 << 24
+
+
+@cli.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    default="-",
+    help="Write the events here; default is standard output, after the command's.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(_TRACE_FORMATS),
+    help="ftrace's text (default), Chrome trace, numpy array, or JSON.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option(
+    "--events",
+    type=click.IntRange(1, _MAX_TRACE_EVENTS),
+    default=65536,
+    show_default=True,
+    help="Events kept for each thread; when there are more the oldest go.",
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.pass_context
+def trace(ctx, output, form, as_json, events, command):
+    """Run COMMAND and show the page faults of all files it maps.
+
+    COMMAND is a program with its arguments, after --.  A script.py or
+    -m MODULE is run by this Python, and so are python and python3.  Every
+    Python that COMMAND starts and that imports daxcore is traced, to its exit;
+    the exit status is that of COMMAND.
+    """
+    if as_json and form not in (None, "json"):
+        raise click.BadParameter(f"--json and --format {form}", param_hint="--json")
+    form = "json" if as_json else form or "text"
+    if form == "npy" and output == "-":
+        raise click.BadParameter("npy needs a FILE", param_hint="--output")
+    _check_outputs({"output": None if output == "-" else output})
+    from . import _trace_command
+
+    recording, status = _trace_command.run(command, events)
+    _trace_command.write(recording, form, output)
+    click.echo(_trace_command.summary(recording), err=True)
+    ctx.exit(status)
+
+
 def main(args=None):
     """Entry point: 0, 1 for a failure, 2 for bad usage, 130 when interrupted."""
     try:

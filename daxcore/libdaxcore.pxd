@@ -3,7 +3,7 @@
 # Follows daxcore/types.h and daxcore.h in their order.  Nothing here needs
 # the GIL, and calls that can sleep must be made without it.
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
 cdef extern from "daxcore/types.h" nogil:
@@ -17,6 +17,7 @@ cdef extern from "daxcore/types.h" nogil:
     struct dax_vma
     struct dax_iomap
     struct dax_iomap_ops
+    struct dax_trace
 
     enum dax_page_geometry:
         DAX_PAGE_SHIFT
@@ -104,6 +105,10 @@ cdef extern from "daxcore/types.h" nogil:
         DAX_DEVICE_CREATE
         DAX_DEVICE_OVERWRITE
 
+    enum dax_mapping_open_flags:
+        DAX_OPEN_WRITE
+        DAX_OPEN_TRUNCATE
+
     enum dax_vma_flags:
         DAX_VM_READ
         DAX_VM_WRITE
@@ -113,6 +118,24 @@ cdef extern from "daxcore/types.h" nogil:
         DAX_PAGES_AUTO
         DAX_PAGES_PTE
         DAX_PAGES_PMD
+
+    enum dax_trace_event_id:
+        DAX_TRACE_PTE_FAULT
+        DAX_TRACE_PTE_FAULT_DONE
+        DAX_TRACE_PMD_FAULT
+        DAX_TRACE_PMD_FAULT_DONE
+        DAX_TRACE_LOAD_HOLE
+        DAX_TRACE_INSERT_MAPPING
+        DAX_TRACE_PMD_LOAD_HOLE
+        DAX_TRACE_PMD_LOAD_HOLE_FALLBACK
+        DAX_TRACE_PMD_INSERT_MAPPING
+        DAX_TRACE_PMD_INSERT_MAPPING_FALLBACK
+        DAX_TRACE_PFN_MKWRITE
+        DAX_TRACE_PFN_MKWRITE_NO_ENTRY
+        DAX_TRACE_WRITEBACK_RANGE
+        DAX_TRACE_WRITEBACK_RANGE_DONE
+        DAX_TRACE_WRITEBACK_ONE
+        DAX_NR_TRACE_EVENTS
 
     struct dax_iomap:
         uint64_t addr
@@ -143,6 +166,7 @@ cdef extern from "daxcore/types.h" nogil:
         int (*sync)(dax_mapping *mapping, void *private_data)
         int (*remap)(
                 dax_mapping *mapping, void *private_data, dax_loff_t pos,
+                dax_mapping *src, void *src_private_data, dax_loff_t src_pos,
                 uint64_t len)
         void (*free)(dax_mapping *mapping, void *private_data)
 
@@ -168,6 +192,14 @@ cdef extern from "daxcore/types.h" nogil:
         int reason
         dax_loff_t offset
 
+    struct dax_pin:
+        dax_mapping *mapping
+        void *kaddr
+        dax_pfn_t pfn
+        dax_loff_t pos
+        size_t len
+        int write
+
     struct dax_entry_info:
         dax_pgoff_t index
         dax_pfn_t pfn
@@ -186,6 +218,26 @@ cdef extern from "daxcore/types.h" nogil:
         uint64_t device_offset
         uint32_t type
         uint32_t flags
+
+    struct dax_trace_event:
+        uint64_t time
+        uint64_t ino
+        uint64_t address
+        uint64_t vm_start
+        uint64_t vm_end
+        dax_pgoff_t pgoff
+        dax_pgoff_t max_pgoff
+        dax_entry_t radix_entry
+        dax_pfn_t pfn
+        uint32_t nr_pages
+        uint32_t thread
+        dax_vm_fault_t result
+        int32_t error
+        uint16_t event
+        uint16_t cpu
+        uint16_t reason
+        uint8_t write
+        uint8_t shared
 
 
 cdef extern from "daxcore.h" nogil:
@@ -213,11 +265,15 @@ cdef extern from "daxcore.h" nogil:
     int dax_mapping_new(
             dax_mapping **ret_mapping, dax_device *dev,
             const dax_mapping_attr *attr)
+    int dax_mapping_open(
+            dax_mapping **ret_mapping, const char *path, dax_loff_t size,
+            unsigned int flags)
     void dax_mapping_get(dax_mapping *mapping)
     void dax_mapping_put(dax_mapping *mapping)
     dax_loff_t dax_mapping_size(const dax_mapping *mapping)
     unsigned int dax_mapping_policy(const dax_mapping *mapping)
     dax_device *dax_mapping_device(const dax_mapping *mapping)
+    uint64_t dax_mapping_ino(const dax_mapping *mapping)
     ssize_t dax_mapping_pread(
             dax_mapping *mapping, void *buf, size_t len, dax_loff_t pos)
     ssize_t dax_mapping_pwrite(
@@ -233,6 +289,23 @@ cdef extern from "daxcore.h" nogil:
             dax_mapping *mapping, dax_loff_t pos, uint64_t len)
     int dax_mapping_fsync(dax_mapping *mapping, uint32_t *since)
     uint32_t dax_mapping_wb_err(const dax_mapping *mapping)
+    int dax_mapping_clone(dax_mapping **ret_mapping, dax_mapping *src)
+    int dax_mapping_clone_range(
+            dax_mapping *dst, dax_loff_t dst_pos, dax_mapping *src,
+            dax_loff_t src_pos, uint64_t len)
+    int64_t dax_mapping_dedupe_range(
+            dax_mapping *dst, dax_loff_t dst_pos, dax_mapping *src,
+            dax_loff_t src_pos, uint64_t len)
+    ssize_t dax_pin_pages(
+            dax_mapping *mapping, dax_loff_t pos, size_t len, int write,
+            dax_pin *ret_pin)
+    int dax_unpin_pages(dax_pin *pin, int dirty)
+    int dax_layout_busy_page_range(
+            dax_mapping *mapping, dax_pgoff_t first, dax_pgoff_t last,
+            dax_pgoff_t *ret_index, dax_pfn_t *ret_pfn)
+    int dax_break_layout(
+            dax_mapping *mapping, dax_pgoff_t first, dax_pgoff_t last,
+            int nowait)
     int64_t dax_mapping_entries(
             dax_mapping *mapping, dax_pgoff_t *index, dax_entry_info *buf,
             size_t nr)
@@ -265,3 +338,10 @@ cdef extern from "daxcore.h" nogil:
     int dax_vma_dontneed(dax_vma *vma, uint64_t offset, uint64_t len)
     int dax_vma_pagemap(
             dax_vma *vma, dax_pgoff_t pgoff, dax_pfn_t *pfns, uint64_t nr_pages)
+    int dax_trace_start(
+            dax_trace **ret_trace, dax_mapping *mapping, size_t nr_events)
+    void dax_trace_stop(dax_trace *trace)
+    int64_t dax_trace_read(dax_trace *trace, dax_trace_event *buf, size_t nr)
+    uint64_t dax_trace_lost(dax_trace *trace)
+    void dax_trace_free(dax_trace *trace)
+    const char *dax_trace_event_name(int event)

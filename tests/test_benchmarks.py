@@ -4,12 +4,14 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from conftest import need_program
 
 import daxcore
 
@@ -94,9 +96,33 @@ def test_fault_count_gates(gates):
         assert all(gate.passed for gate in gates.count_gates(device))
 
 
+def test_trace_gate(gates, monkeypatch):
+    """Both engines run; the figure is judged where the machine is idle."""
+    monkeypatch.setattr(gates, "TRACE_PAGES", 1024)
+    monkeypatch.setattr(gates, "TRACE_ROUNDS", 4)
+    [gate] = gates.trace_gate()
+    assert gate.unit == "ns" and gate.bar == 1.0
+    assert abs(gate.measured) < 1000
+
+
+def test_only_one_engine_has_trace_sites(build):
+    """Sites look at trace_switch in the fault path: the other has none there."""
+    objdump = need_program("objdump", "binutils")
+    for name, sites in (("traced", True), ("untraced", False)):
+        command = [objdump, "-d", "--no-show-raw-insn", build / f"libbench_{name}.so"]
+        code = subprocess.run(command, capture_output=True, text=True, check=True)
+        fault = re.search(r"<handle_mm_fault>:\n(.*?)\n\n", code.stdout, flags=re.S)[1]
+        assert ("<trace_switch" in fault) is sites
+
+
 def test_memory_gates_at_full_size(gates):
     with daxcore.Device.memory(2 << 20) as device:
         assert all(gate.passed for gate in gates.memory_gates(device))
+
+
+def test_sparse_file_gates(gates):
+    for gate in gates.sparse_gates():
+        assert gate.passed or gate.unit in ("s", "ms", "x"), gate  # not the times
 
 
 def test_pytest_benchmark_suites(build):

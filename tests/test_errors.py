@@ -76,6 +76,7 @@ NUMBERS = {  # argument: (call, its other arguments are in range)
     "fallocate nbytes": ("nbytes", lambda f, m, n: f.fallocate(0, n)),
     "punch_hole offset": ("offset", lambda f, m, n: f.punch_hole(n, 1)),
     "punch_hole nbytes": ("nbytes", lambda f, m, n: f.punch_hole(0, n)),
+    "trace events": ("events", lambda f, m, n: f.trace(n)),
     "read offset": ("offset", lambda f, m, n: m.read(n, 1)),
     "read nbytes": ("nbytes", lambda f, m, n: m.read(0, n)),
     "write offset": ("offset", lambda f, m, n: m.write(n, b"x")),

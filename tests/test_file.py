@@ -24,7 +24,7 @@ def test_a_new_file_is_one_hole(file):
     assert file.size == 4 * MIB
     assert file.pread(8 * MIB, 0) == bytes(4 * MIB)
     assert len(file.entries()) == 0
-    assert file.extents().tolist() == [(0, 4 * MIB, 0, IomapType.HOLE)]
+    assert file.extents().tolist() == [(0, 4 * MIB, 0, IomapType.HOLE, 0)]
 
 
 def test_a_file_describes_itself(device):
@@ -115,7 +115,7 @@ def test_punch_hole_frees_pages_and_zeroes_edges(file):
 def test_extents_cover_the_file_in_order(file):
     file.pwrite(b"x" * 2 * PAGE, MIB)
     rows = file.extents()
-    assert rows.dtype.names == ("offset", "length", "device_offset", "type")
+    assert rows.dtype.names == ("offset", "length", "device_offset", "type", "flags")
     assert rows["offset"][0] == 0
     assert (rows["offset"][1:] == rows["offset"][:-1] + rows["length"][:-1]).all()
     assert rows["offset"][-1] + rows["length"][-1] == file.size

@@ -60,6 +60,7 @@ def test_calls_in_the_child_raise_one_named_error(objects):
         lambda: file.entries(),
         lambda: file.extents(),
         lambda: file.mmap(),
+        lambda: file.trace().__enter__(),
         lambda: dev.create_file(PAGE),
     ]
 

@@ -10,27 +10,34 @@ import pytest
 from conftest import ROOT
 
 FLOORS = {
-    0: "types compiler libc test_hooks",
+    0: "types compiler libc test_hooks usdt",
     1: "sys page stats trace histogram errormsg",
-    2: "radix_tree waitqueue entry percpu copy_mc",
+    2: "radix_tree waitqueue entry percpu copy_mc page_set",
     3: "device frames blocks persist flush flush_x86 flush_generic zero_page vma",
-    4: "mapping entry_lock policy iomap",
-    5: "fault page_cache rw writeback invalidate",
-    6: "vma_soft vma_real uffd extent_map sparse_file",
+    4: "mapping entry_lock policy iomap fs_dax",
+    5: "fault page_cache rw writeback invalidate layout clone pin",
+    6: "vma_soft vma_real uffd extent_map sparse_file sparse_open",
     7: "version api",
 }
 INSIDE = {
     "device": {"blocks", "flush", "frames", "persist"},
+    "blocks": {"frames"},
     "flush_generic": {"flush"},
     "flush_x86": {"flush"},
     "persist": {"device", "flush"},
     "frames": {"zero_page"},
     "entry_lock": {"mapping", "policy"},
+    "fs_dax": {"mapping"},
     "iomap": {"mapping"},
     "mapping": {"policy"},
     "policy": {"entry_lock"},
     "page_cache": {"fault"},
     "rw": {"invalidate"},
+    "trace": {"errormsg", "sys"},
+    "invalidate": {"layout"},
+    "clone": {"invalidate", "layout", "rw", "writeback"},
+    "pin": {"fault"},
+    "sparse_open": {"sparse_file"},
     "vma_real": {"uffd"},
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}

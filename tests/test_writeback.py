@@ -157,7 +157,7 @@ def test_zero_range_keeps_blocks_and_shows_zeroes(file):
 def test_zero_range_leaves_holes_and_the_size(file):
     file.zero_range(0, 1 << 40)
     assert file.size == 8 * MIB
-    assert file.extents().tolist() == [(0, 8 * MIB, 0, daxcore.IomapType.HOLE)]
+    assert file.extents()["type"].tolist() == [daxcore.IomapType.HOLE]
     file.zero_range(9 * MIB, 5)
     assert file.size == 8 * MIB
 

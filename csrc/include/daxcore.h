@@ -177,15 +177,56 @@ DAX_API int dax_mapping_new(struct dax_mapping **ret_mapping,
 			    struct dax_device *dev,
 			    const struct dax_mapping_attr *attr);
 
+/**
+ * dax_mapping_open() - open a sparse file as device and block map in one
+ * @ret_mapping: receives the file, with a reference
+ * @path: regular file
+ * @size: bytes the file gets if it is shorter; 0: it keeps its size
+ * @flags: 0 to read, DAX_OPEN_WRITE, DAX_OPEN_TRUNCATE
+ *
+ * The file stays an ordinary file: byte n of the device is byte n of the file,
+ * holes are what lseek(SEEK_HOLE) says, a store into a hole takes a block of
+ * the file system, and other programs read and write it as they did.  Its
+ * device, dax_mapping_device(), is a window longer than the file, so that the
+ * file can grow; it holds no other files.
+ *
+ * Within a process there is one mapping for each file (device and inode): a
+ * second open gives it again, and makes it writable if it is asked for.  Other
+ * processes are kept out by flock(2), shared to read and exclusive to write.
+ * What ignores the lock is met so: each call looks at the file's ctime and
+ * size, and learns the holes anew where they changed; what a mapping of memory
+ * shows meanwhile cannot be known.
+ *
+ * The policy is the zero page.  Where the file system tells no holes all is
+ * data; where it has no fallocate() or punching those calls are -EOPNOTSUPP.
+ *
+ * Context: may sleep; GIL: no.
+ * Return: 0; -EINVAL (@flags unknown, @size negative, or without a flag),
+ * -ENOENT, -EACCES, -EISDIR, -ENODEV (not a regular file, or one that cannot
+ * be mapped shared), -EBUSY (locked by another process; the message names it),
+ * -EROFS, -EFBIG (longer than 64 TiB, or than the window of an open file),
+ * -ENOSPC, -ENOMEM, -EMFILE, -ENFILE, -EIO.
+ * Since: 0.2
+ */
+DAX_API int dax_mapping_open(struct dax_mapping **ret_mapping,
+			     const char *path, dax_loff_t size,
+			     unsigned int flags);
+
 /* References.  The last put frees the tree and, by ops->free, the block map.
  * Context: put may sleep; GIL: no.  Since: 0.1 */
 DAX_API void dax_mapping_get(struct dax_mapping *mapping);
 DAX_API void dax_mapping_put(struct dax_mapping *mapping);
 
-/* Context: any.  Since: 0.1 */
+/* Of a file of dax_mapping_open() the size is asked anew; may sleep.
+ * Context: any.  Since: 0.1 */
 DAX_API dax_loff_t dax_mapping_size(const struct dax_mapping *mapping);
 DAX_API unsigned int dax_mapping_policy(const struct dax_mapping *mapping);
 DAX_API struct dax_device *dax_mapping_device(const struct dax_mapping *mapping);
+
+/* Number of the file, above 0, never given twice in a process and the
+ * processes forked from it: ino of its trace events.
+ * Context: any.  Since: 0.2 */
+DAX_API uint64_t dax_mapping_ino(const struct dax_mapping *mapping);
 
 /**
  * dax_mapping_pread() - read bytes through the block map, without faults
@@ -226,11 +267,15 @@ DAX_API ssize_t dax_mapping_pwrite(struct dax_mapping *mapping,
  * dax_mapping_truncate() - set the size of the file
  *
  * Shrinking removes entries, page-table leaves (private copies too) and
- * blocks beyond the new end, and zeroes the rest of the last page.
+ * blocks beyond the new end, and zeroes the rest of the last page.  It waits
+ * until no frame of those blocks is pinned: a thread that has pinned one waits
+ * for itself.
  *
  * Context: i_rwsem and invalidate_lock exclusive; may sleep; GIL: no.
  * Return: 0; -EINVAL (size negative), -EFBIG (above 2^63-4096), -EROFS,
- * -ENXIO, -ENOMEM, -EDEADLK, -ESTALE, or what the block map returned.
+ * -ENXIO, -ENOMEM, -EINTR (a signal handler ran while it waited for a pin),
+ * -ENOSPC (the last page is shared and there is no block for a copy),
+ * -EDEADLK, -ESTALE, or what the block map returned.
  * Since: 0.1
  */
 DAX_API int dax_mapping_truncate(struct dax_mapping *mapping,
@@ -239,11 +284,16 @@ DAX_API int dax_mapping_truncate(struct dax_mapping *mapping,
 /**
  * dax_mapping_fallocate() - allocate zeroed blocks; grows the file if needed
  * dax_mapping_punch_hole() - free the whole pages inside a range, zero the
- * partial ones at its edges; the size stays
+ * partial ones at its edges; the size stays.  Waits until no frame of the whole
+ * pages is pinned
+ *
+ * What fallocate finds allocated stays as it is: where blocks are shared with a
+ * clone a store may still find the device full.
  *
  * Context: i_rwsem and invalidate_lock exclusive; may sleep; GIL: no.
- * Return: 0; -EINVAL (negative, or length 0), -EFBIG, -ENOSPC, -EROFS,
- * -ENXIO, -ENOMEM, -EOPNOTSUPP (block map has no such call), -EDEADLK,
+ * Return: 0; -EINVAL (negative, or length 0), -EFBIG, -ENOSPC (for punch: an
+ * edge is shared and there is no block for a copy), -EROFS, -ENXIO, -ENOMEM,
+ * -EINTR (punch: a signal handler ran while it waited for a pin), -EOPNOTSUPP (block map has no such call), -EDEADLK,
  * -ESTALE, or what the block map returned.
  * Since: 0.1
  */
@@ -307,6 +357,148 @@ DAX_API int dax_mapping_fsync(struct dax_mapping *mapping, uint32_t *since);
 
 /* Where a cursor of dax_mapping_fsync() starts.  Context: any.  Since: 0.2 */
 DAX_API uint32_t dax_mapping_wb_err(const struct dax_mapping *mapping);
+
+/**
+ * dax_mapping_clone() - make a file that shows the same bytes
+ * @ret_mapping: receives the new file, on the same device, with the policy of
+ *               @src (a page pool is cold)
+ * @src: file over the built-in block map
+ *
+ * No byte is copied: both files share their blocks, until one of them stores to
+ * a page, which then gets a block of its own.  That may end in -ENOSPC, also
+ * where the file had a block before.  Waits until no frame of @src is pinned: a
+ * thread that has pinned one waits for itself.
+ *
+ * Context: i_rwsem and invalidate_lock of @src exclusive; may sleep; GIL: no.
+ * Return: 0; -EOPNOTSUPP (a block map of the embedder's), -EROFS, -ENXIO,
+ * -ENOMEM, -EINTR (a signal handler ran while it waited for a pin), -EDEADLK,
+ * -ESTALE.
+ * Since: 0.2
+ */
+DAX_API int dax_mapping_clone(struct dax_mapping **ret_mapping,
+			      struct dax_mapping *src);
+
+/**
+ * dax_mapping_clone_range() - let a range show the bytes of another
+ * @dst: file
+ * @dst_pos: byte position, multiple of 4096
+ * @src: file on the same device; may be @dst, if the ranges do not overlap
+ * @src_pos: byte position, multiple of 4096
+ * @len: bytes, multiple of 4096, or up to the end of @src if @dst does not
+ *       reach behind the range; 0: up to the end of @src
+ *
+ * As dax_mapping_clone(), of a part: FICLONERANGE.  @dst grows if the range
+ * ends behind its end.  Whole or not at all.
+ *
+ * Context: i_rwsem and invalidate_lock of both exclusive; may sleep; GIL: no.
+ * Return: 0; -EINVAL (alignment, overlap, a range that leaves @src), -EFBIG,
+ * -EXDEV (another device), -EOPNOTSUPP (no block map that can), -ENOSPC (the
+ * last page of @dst had to be zeroed behind its end, and was shared), -EROFS,
+ * -ENXIO, -EIO, -ENOMEM, -EINTR, -EDEADLK, -ESTALE, or what the block map
+ * returned.
+ * Since: 0.2
+ */
+DAX_API int dax_mapping_clone_range(struct dax_mapping *dst, dax_loff_t dst_pos,
+				    struct dax_mapping *src, dax_loff_t src_pos,
+				    uint64_t len);
+
+/**
+ * dax_mapping_dedupe_range() - share the blocks of two ranges that are equal
+ * @dst: file whose blocks are given up
+ * @dst_pos: byte position, multiple of 4096
+ * @src: file on the same device whose blocks stay
+ * @src_pos: byte position, multiple of 4096
+ * @len: bytes, multiple of 4096, or up to the end of both files
+ *
+ * Compares under the locks, so that nothing changes in between: FIDEDUPERANGE.
+ * Pages that are zero in both become holes of both.
+ *
+ * Context: i_rwsem and invalidate_lock of both exclusive; may sleep; GIL: no.
+ * Return: @len; -EBADE (the bytes differ; nothing was changed), and as
+ * dax_mapping_clone_range().
+ * Since: 0.2
+ */
+DAX_API int64_t dax_mapping_dedupe_range(struct dax_mapping *dst,
+					 dax_loff_t dst_pos,
+					 struct dax_mapping *src,
+					 dax_loff_t src_pos, uint64_t len);
+
+/**
+ * dax_pin_pages() - look at bytes of a file where they are
+ * @mapping: file
+ * @pos: byte position
+ * @len: bytes wanted
+ * @write: 0 to load, 1 to store
+ * @ret_pin: receives address, frame and length
+ *
+ * Gives the bytes from @pos on that lie together on the device, @len at most
+ * and not behind the end of the file.  Until dax_unpin_pages() what frees these
+ * blocks or lets a clone share them waits.  With @write the pages get blocks of
+ * the file's own and are DIRTY; without, a hole shows a common zero page, of
+ * which 4 KiB or 2 MiB lie together, and no block is allocated.
+ *
+ * A pin shows a frame.  If the file leaves that for another (a store to a
+ * shared block, a store to a hole) a pin to read goes on showing the old one.
+ *
+ * Context: invalidate_lock shared, then entry locks; may sleep; GIL: no.
+ * Return: bytes, 0 at or past the end of the file (nothing is pinned); -EINVAL
+ * (@pos negative, or a block map whose extents begin within pages), -EOPNOTSUPP
+ * (a sparse file, which another program may cut off at any time), -ENOSPC,
+ * -EROFS, -ENXIO, -EIO, -ENOMEM, -EDEADLK, -ESTALE, or what the block map
+ * returned, if that was of the first page.
+ * Since: 0.2
+ */
+DAX_API ssize_t dax_pin_pages(struct dax_mapping *mapping, dax_loff_t pos,
+			      size_t len, int write, struct dax_pin *ret_pin);
+
+/**
+ * dax_unpin_pages() - done with them
+ * @pin: of dax_pin_pages(); its length becomes 0
+ * @dirty: 1: bytes were stored, mark the pages DIRTY (needs a pin to write); 0:
+ *         none were since the last writeback
+ *
+ * Context: invalidate_lock shared, then entry locks; may sleep; GIL: no.
+ * Return: 0; or the pin stays: -ESTALE (after fork), and only with @dirty
+ * -ENOMEM, -EDEADLK, or what the block map returned.
+ * Since: 0.2
+ */
+DAX_API int dax_unpin_pages(struct dax_pin *pin, int dirty);
+
+/**
+ * dax_layout_busy_page_range() - is a frame of a range pinned?
+ * @mapping: file
+ * @first: first page
+ * @last: last page, inclusive
+ * @ret_index: receives the page that is, or NULL
+ * @ret_pfn: receives its frame, or NULL
+ *
+ * Context: i_rwsem and invalidate_lock exclusive for a moment; GIL: no.
+ * Return: 1 or 0; -EDEADLK, -ESTALE, -ENOMEM, or what the block map returned.
+ * Since: 0.2
+ */
+DAX_API int dax_layout_busy_page_range(struct dax_mapping *mapping,
+				       dax_pgoff_t first, dax_pgoff_t last,
+				       dax_pgoff_t *ret_index,
+				       dax_pfn_t *ret_pfn);
+
+/**
+ * dax_break_layout() - wait until no frame of a range is pinned
+ * @mapping: file
+ * @first: first page
+ * @last: last page, inclusive
+ * @nowait: 1: do not wait
+ *
+ * What truncate, punch_hole, clone and dedupe do before they begin.  True at
+ * the moment it is said.
+ *
+ * Context: i_rwsem and invalidate_lock exclusive for moments; may sleep, with
+ * no lock held; GIL: no.
+ * Return: 0; -EBUSY (@nowait), -EINTR (a signal handler ran), -EDEADLK,
+ * -ESTALE, -ENOMEM, or what the block map returned.
+ * Since: 0.2
+ */
+DAX_API int dax_break_layout(struct dax_mapping *mapping, dax_pgoff_t first,
+			     dax_pgoff_t last, int nowait);
 
 /**
  * dax_mapping_entries() - snapshot of the radix tree
@@ -492,6 +684,75 @@ DAX_API int dax_vma_dontneed(struct dax_vma *vma, uint64_t offset,
  */
 DAX_API int dax_vma_pagemap(struct dax_vma *vma, dax_pgoff_t pgoff,
 			    dax_pfn_t *pfns, uint64_t nr_pages);
+
+/* ---- trace events ----------------------------------------------------- */
+
+/**
+ * dax_trace_start() - record the fs_dax events of one file or of all
+ * @ret_trace: receives the trace
+ * @mapping: file, or NULL: all files of the process, those to come too
+ * @nr_events: events kept per thread: rounded up to a power of two;
+ *	0: 65536; at most 2^24
+ *
+ * Every thread has a ring of its own, made at its first event and shared by
+ * all traces that run; when it is full the oldest events go.  A ring takes 96
+ * bytes per event, and memory only for what was written.  The trace holds no
+ * reference to @mapping.
+ *
+ * Context: any; GIL: no.
+ * Return: 0; -EINVAL (@nr_events too large), -EBUSY (64 traces exist already),
+ * -ENOMEM, -ESTALE (@mapping was made before fork()).
+ * Since: 0.2
+ */
+DAX_API int dax_trace_start(struct dax_trace **ret_trace,
+			    struct dax_mapping *mapping, size_t nr_events);
+
+/**
+ * dax_trace_stop() - record no more; stopping twice is stopping once
+ *
+ * What other threads are just about to record may be missing.
+ *
+ * Context: any; GIL: no.  Since: 0.2
+ */
+DAX_API void dax_trace_stop(struct dax_trace *trace);
+
+/**
+ * dax_trace_read() - take the events that were not read yet
+ * @trace: running or stopped
+ * @buf: receives events, thread by thread; those of one thread are in order,
+ *	those of several are to be sorted by time
+ * @nr: events @buf can take
+ *
+ * Threads that record are not stopped; no event is ever half of one and half
+ * of another.  Events of threads that have ended are kept.  What is recorded
+ * after the first call is left for later, until a call returns fewer than @nr:
+ * then all that there was has been read.
+ *
+ * Context: any; GIL: no.
+ * Return: events read, 0 to @nr; -ESTALE (after fork).
+ * Since: 0.2
+ */
+DAX_API int64_t dax_trace_read(struct dax_trace *trace,
+			       struct dax_trace_event *buf, size_t nr);
+
+/**
+ * dax_trace_lost() - events that were gone before they were read
+ *
+ * Overwritten in full rings, whichever of the files traced at that time they
+ * were of, or dropped for want of memory for a ring.
+ *
+ * Context: any; GIL: no.  Return: events since dax_trace_start(); 0 after
+ * fork.  Since: 0.2
+ */
+DAX_API uint64_t dax_trace_lost(struct dax_trace *trace);
+
+/* Stop the trace and free it; NULL is allowed.  Context: any; GIL: no; no
+ * other call on @trace may be in progress.  Since: 0.2 */
+DAX_API void dax_trace_free(struct dax_trace *trace);
+
+/* Name of an event, "dax_pte_fault" for 0, NULL if unknown.  Context: any.
+ * Since: 0.2 */
+DAX_API const char *dax_trace_event_name(int event);
 
 #ifdef __cplusplus
 }

@@ -3,6 +3,7 @@
  * invariants.h -- what must hold of a file whenever nobody is inside it
  *
  *	check_invariants(mapping)	after every operation, no thread inside
+ *	check_owners(dev, files, n)	the same, for all files of a device
  *	check_tree_exact(root)		after an exclusive operation over all of
  *					the tree: no empty node, no stale tag
  *
@@ -20,10 +21,15 @@
  *	I10 data entries show the blocks the block map says
  *	I11 no entry and no leaf behind the end of the file
  *	I17 TOWRITE only together with DIRTY
+ *	S1  a DIRTY entry shares no block
+ *	S2  a block has as many owners as words of block maps name it; it is in
+ *	    use if it has one, and at rest nobody pins it
  */
 #ifndef INVARIANTS_H
 #define INVARIANTS_H
 
+#include "blocks.h"
+#include "daxcore.h"
 #include "entry_lock.h"
 #include "frames.h"
 #include "iomap.h"
@@ -336,6 +342,9 @@ static inline void inv_entry_blocks(struct dax_mapping *mapping,
 
 	if (!page && dax_is_empty_entry(iter->entry))
 		return;
+	if (radix_tree_tag_get(iter, DAX_PAGECACHE_TAG_DIRTY))
+		for (dax_pgoff_t i = 0; i < (dax_pgoff_t)1 << iter->order; i++)
+			CHECK(!pfn_is_shared(dax_radix_pfn(iter->entry) + i)); /* S1 */
 	for (dax_pgoff_t i = 0; i < (dax_pgoff_t)1 << iter->order; i++) {
 		dax_pfn_t pfn = inv_mapped_pfn(mapping, iter->index + i);
 
@@ -356,6 +365,49 @@ static inline void check_block_map(struct dax_mapping *mapping)
 		inv_entry_blocks(mapping, &iter);
 		index = iter.index + ((dax_pgoff_t)1 << iter.order);
 	}
+}
+
+/* ---- blocks of a device: S2 -------------------------------------------------------- */
+
+static inline void inv_count_owners(struct dax_mapping *mapping, unsigned int *owners)
+{
+	struct dax_extent row[64];
+	dax_loff_t pos = 0;
+	int64_t nr;
+
+	while ((nr = dax_mapping_extents(mapping, &pos, row, 64)) > 0)
+		for (int64_t i = 0; i < nr; i++)
+			for (uint64_t at = 0; row[i].type != DAX_IOMAP_HOLE &&
+			     at < row[i].length; at += DAX_PAGE_SIZE)
+				owners[(row[i].device_offset + at) >> DAX_PAGE_SHIFT]++;
+	EQ(nr, 0);
+}
+
+/* @files: all files of the device, over the built-in block map. */
+static inline void check_owners(struct dax_device *dev,
+				struct dax_mapping *const *files, unsigned int n)
+{
+	struct block_allocator *blocks = &dev->blocks;
+	unsigned int *owners = calloc(blocks->nr, sizeof(*owners)), bad = 0;
+	uint64_t nr_free = 0;
+
+	MUST(owners);
+	for (unsigned int i = 0; i < n; i++)
+		inv_count_owners(files[i], owners);
+	for (uint64_t i = 0; i < blocks->nr; i++) {
+		bool used = blocks->used[i / 64] >> (i % 64) & 1;
+		uint64_t word = frame_word(&blocks->frames, i);
+
+		nr_free += !used;
+		if (used == !owners[i] || word != (owners[i] ? owners[i] - 1 : 0)) {
+			printf("# block %" PRIu64 ": %u owners, word %#" PRIx64 ", used %d\n",
+			       i, owners[i], word, used);
+			bad++;
+		}
+	}
+	EQ(bad, 0);							/* S2 */
+	EQ(blocks->nr_free, nr_free);
+	free(owners);
 }
 
 /* ---- all together -------------------------------------------------------------------- */

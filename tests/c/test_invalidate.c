@@ -333,7 +333,7 @@ static int invalidate(struct dax_mapping *mapping, dax_pgoff_t first,
 	int ret;
 
 	MUST(!mapping_lock_shared(mapping, &area));
-	ret = invalidate_pages_range(mapping, area, first, last, false);
+	ret = invalidate_pages_range(mapping, area, first, last, false, 0);
 	mapping_unlock_shared(mapping, area);
 	check_invariants(mapping);
 	return ret;

@@ -86,8 +86,10 @@ static unsigned int stores_seen(void)
 static int sync_error;
 static unsigned int nr_syncs;
 
-static int count_sync(void)
+static int count_sync(const char *name)
 {
+	if (strcmp(name, "fdatasync"))
+		return 0;
 	nr_syncs++;
 	return sync_error;
 }
@@ -95,7 +97,7 @@ static int count_sync(void)
 static void syncs_return(int error)
 {
 	sync_error = error;
-	dax_test.fail_sync = count_sync;
+	dax_test.fail_sys = count_sync;
 }
 
 static bool remembered(unsigned int page)
@@ -228,7 +230,7 @@ static void real_failure(void)
 	int fd;
 
 	open_file();
-	dax_test.fail_sync = NULL;
+	dax_test.fail_sys = NULL;
 	fd = dev->fd;
 	dev->fd = -1;
 	EQ(sync_of(dev), -EBADF);
@@ -243,7 +245,7 @@ static void bytes_reach_the_file(void)
 	char byte = 0;
 
 	open_file();
-	dax_test.fail_sync = NULL;
+	dax_test.fail_sys = NULL;
 	EQ(dev->persist->store_nt(dev, page_at(7), "b", 1), 0);
 	EQ(sync_of(dev), 0);
 	EQ(pread(dev->fd, &byte, 1, 7 * 4096), 1);
@@ -411,7 +413,7 @@ static void readonly(void)
 /* Opening: every allocation fails in turn, the bitmaps among them. */
 static void open_without_memory(void)
 {
-	dax_test.fail_sync = NULL;
+	dax_test.fail_sys = NULL;
 	OOM_LOOP(n) {
 		int ret;
 

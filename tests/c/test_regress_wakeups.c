@@ -58,7 +58,7 @@ static void invalidate_body(void *arg)
 	int *ret = arg;
 
 	MUST(!mapping_lock_shared(fx.file, &area));
-	*ret = invalidate_pages_range(fx.file, area, PAGE, PAGE, false);
+	*ret = invalidate_pages_range(fx.file, area, PAGE, PAGE, false, 0);
 	mapping_unlock_shared(fx.file, area);
 }
 

@@ -172,7 +172,7 @@ static void invalidated_too_early(void)
 	map_all();
 	read_hole(NULL);
 	MUST(!mapping_lock_shared(fx.file, &fx.area));
-	EQ(invalidate_pages_range(fx.file, fx.area, 0, PAGES, false), 0);
+	EQ(invalidate_pages_range(fx.file, fx.area, 0, PAGES, false, 0), 0);
 	leave();
 	fx.map.on_begin = hole_comes_back;
 	fx.map.begins = fx.map.ends = 0;
@@ -191,7 +191,7 @@ static void drop_body(void *arg)
 	struct percpu_area *area;
 
 	MUST(!mapping_lock_shared(fx.file, &area));
-	*(int *)arg = invalidate_pages_range(fx.file, area, 0, PAGES, false);
+	*(int *)arg = invalidate_pages_range(fx.file, area, 0, PAGES, false, 0);
 	mapping_unlock_shared(fx.file, area);
 }
 
@@ -285,9 +285,9 @@ static void one_page_at_a_time(void)
 	poke_at(huge, pos_of(1100), 'c');
 	EQ(peek_at(huge, pos_of(0)), 0);
 	enter();
-	EQ(invalidate_pages_range(fx.file, fx.area, 515, 516, false), -EBUSY);
-	EQ(invalidate_pages_range(fx.file, fx.area, 515, 1600, false), -EBUSY);
-	EQ(invalidate_pages_range(fx.file, fx.area, 0, UINT64_MAX, false), -EBUSY);
+	EQ(invalidate_pages_range(fx.file, fx.area, 515, 516, false, 0), -EBUSY);
+	EQ(invalidate_pages_range(fx.file, fx.area, 515, 1600, false, 0), -EBUSY);
+	EQ(invalidate_pages_range(fx.file, fx.area, 0, UINT64_MAX, false, 0), -EBUSY);
 	leave();
 	CHECK(!word_at(0) && word_at(512) && word_at(1024));
 	EQ(dax_mapping_writeback(fx.file, (dax_loff_t)pos_of(515), pos_of(1)), 1);
@@ -296,7 +296,7 @@ static void one_page_at_a_time(void)
 	fsync_file();
 	EQ(count(DAX_STAT_WRITEBACK_VISIT), 2);
 	enter();
-	EQ(invalidate_pages_range(fx.file, fx.area, 515, 1600, false), 0);
+	EQ(invalidate_pages_range(fx.file, fx.area, 515, 1600, false, 0), 0);
 	leave();
 	EQ(entries(), 0);
 	tear_down();
@@ -510,7 +510,7 @@ static void empty_entries(void)
 	EQ(peek_at(small, pos_of(7)), 0);
 	EQ(entries(), 50);
 	enter();		/* and go with what takes clean entries */
-	EQ(invalidate_pages_range(fx.file, fx.area, 0, PAGES, true), 0);
+	EQ(invalidate_pages_range(fx.file, fx.area, 0, PAGES, true, 0), 0);
 	leave();
 	EQ(entries(), 0);
 	tear_down();

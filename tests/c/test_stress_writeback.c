@@ -49,7 +49,7 @@ static void drop_clean(unsigned int page)
 	struct percpu_area *area;
 
 	MUST(!mapping_lock_shared(fx.file, &area));
-	invalidate_pages_range(fx.file, area, FIRST + page, FIRST + page + 5, false);
+	invalidate_pages_range(fx.file, area, FIRST + page, FIRST + page + 5, false, 0);
 	mapping_unlock_shared(fx.file, area);
 }
 

@@ -158,6 +158,70 @@ static void kinds(void)
 	sys_close(fd);
 }
 
+/* Holes, what is set aside, sizes, times: one file, asked in every way. */
+static void sparse_calls(void)
+{
+	int fd = open(tmp_path("sparse"), O_RDWR | O_CREAT | O_EXCL, 0600);
+	struct sys_file_info before, after;
+	uint64_t start, end;
+	char buf[8192];
+	int copy;
+
+	MUST(fd >= 0 && !sys_truncate(fd, 1 << 20));
+	EQ(sys_seek_data(fd, 0), -ENXIO);
+	EQ(sys_seek_hole(fd, 5), 5);
+	MUST(!sys_file_info(fd, &before));
+	memset(buf, 'a', sizeof(buf));
+	EQ(sys_pwrite(fd, buf, sizeof(buf), 65536), sizeof(buf));
+	MUST(!sys_file_info(fd, &after));
+	CHECK(after.ctime_ns >= before.ctime_ns && after.ctime_ns <= sys_clock_real_ns());
+	CHECK(after.ino == before.ino && after.dev == before.dev && after.ino);
+	EQ(after.allocated - before.allocated, sizeof(buf));
+	EQ(sys_seek_data(fd, 0), 65536);
+	EQ(sys_seek_hole(fd, 65536), 65536 + 8192);
+	EQ(sys_pread(fd, buf, sizeof(buf), (1 << 20) - 100), 100);
+	CHECK(all_zero(buf, 100));
+	EQ(sys_pread(fd, buf, 10, 1 << 20), 0);
+	EQ(sys_punch(fd, 65536, 4096), 0);
+	EQ(sys_seek_data(fd, 0), 65536 + 4096);
+	EQ(sys_allocate_keep_size(fd, 2 << 20, 4096), 0);
+	MUST(!sys_file_info(fd, &after));
+	EQ(after.size, 1 << 20);
+	EQ(sys_fdatasync(fd), 0);
+	if (sys_fiemap(fd, 0, 1 << 20, &start, &end) != -EOPNOTSUPP) {
+		EQ(sys_fiemap(fd, 0, 1 << 20, &start, &end), 1);
+		EQ(start, 65536 + 4096);
+		EQ(end, 65536 + 8192);
+		EQ(sys_fiemap(fd, 0, 4096, &start, &end), 0);
+	}
+	copy = sys_dup(fd);
+	CHECK(copy >= 0 && sys_dup_over(copy, copy) == -EINVAL);
+	sys_close(copy);
+	sys_close(fd);
+	EQ(sys_seek_data(fd, 0), -EBADF);
+	EQ(sys_pwrite(fd, buf, 1, 0), -EBADF);
+	EQ(sys_pread(fd, buf, 1, 0), -EBADF);
+}
+
+static int refuse(const char *name)
+{
+	return strcmp(name, "pwrite") && strcmp(name, "flock") ? 0 : -EIO;
+}
+
+static void system_calls_can_fail(void)
+{
+	int fd = open(tmp_path("refused"), O_RDWR | O_CREAT | O_EXCL, 0600);
+
+	MUST(fd >= 0);
+	dax_test.fail_sys = refuse;
+	EQ(sys_pwrite(fd, "a", 1, 0), -EIO);
+	EQ(sys_lock_file_shared(fd), -EIO);
+	EQ(sys_truncate(fd, 10), 0);
+	dax_test.fail_sys = NULL;
+	EQ(sys_pwrite(fd, "a", 1, 0), 1);
+	sys_close(fd);
+}
+
 static void memfd(void)
 {
 	int fd = sys_memfd("test");
@@ -315,8 +379,10 @@ static void generations(void)
 
 int main(void)
 {
-	plan(15);
+	plan(17);
 	tmpdir_make();
+	run("sparse files", sparse_calls);
+	run("system calls can fail", system_calls_can_fail);
 	run("allocations are zeroed and aligned, or refused", allocations);
 	run("pages", pages);
 	run("each way to get memory can be made to fail", seam);

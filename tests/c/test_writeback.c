@@ -77,7 +77,7 @@ static bool writable(struct dax_vma *vma, dax_pgoff_t page)
 	return vma_soft_leaf(vma, page) & (LEAF_WRITE | LEAF_DIRTY);
 }
 
-/* ---- what fsync does -------------------------------------------------------------- */
+/* ---- what fsync does -------------------- */
 
 /* 4 row "fsync": tags fall, leaves are read-only and stay, the bytes survive;
  * the second has nothing to do. */
@@ -238,7 +238,7 @@ static void order(void)
 	tear_down();
 }
 
-/* ---- many entries ------------------------------------------------------------------------ */
+/* ---- many entries -------------------- */
 
 /* One fence for a run; a batch ends somewhere and the next begins there. */
 static void batches(void)
@@ -258,7 +258,7 @@ static void batches(void)
 	tear_down();
 }
 
-/* ---- two at once -------------------------------------------------------------------------- */
+/* ---- two at once -------------------- */
 
 struct call {
 	struct step step;
@@ -489,7 +489,7 @@ static void waits_holding_nothing(void)
 	tear_down();
 }
 
-/* ---- writers that never stop ------------------------------------------------------------- */
+/* ---- writers that never stop -------------------- */
 
 static _Atomic bool stop;
 
@@ -531,7 +531,7 @@ static void ends_under_writers(void)
 	tear_down();
 }
 
-/* ---- truncate and punch between flush and sync ------------------------------------------------- */
+/* ---- truncate and punch between flush and sync -------------------- */
 
 static void gone_before_sync(void)
 {
@@ -617,7 +617,7 @@ static void truncate_inside(void)
 	tear_down();
 }
 
-/* ---- failures -------------------------------------------------------------------------------------- */
+/* ---- failures -------------------- */
 
 /* 4 row "writeback error": DIRTY stays, TOWRITE goes, each cursor is told once,
  * the retry flushes again and succeeds. */
@@ -686,7 +686,7 @@ static void device_dies(void)
 	tear_down();
 }
 
-/* ---- the block map ------------------------------------------------------------------------------------ */
+/* ---- the block map -------------------- */
 
 static int map_sync_ret;
 static unsigned int map_syncs;
@@ -761,7 +761,7 @@ static void refused_inside(void)
 	tear_down();
 }
 
-/* ---- more than one device -------------------------------------------------------------------------------- */
+/* ---- more than one device -------------------- */
 
 static struct dax_device *second_dev;
 static unsigned int second_syncs, second_flushes;
@@ -827,7 +827,7 @@ static void two_devices(void)
 	tear_down();
 }
 
-/* ---- alone with the file ---------------------------------------------------------------------------------- */
+/* ---- alone with the file -------------------- */
 
 static void exclusive(void)
 {
@@ -876,7 +876,7 @@ static void zeroes_are_fenced(void)
 	tear_down();
 }
 
-/* ---- the page-cache policy -------------------------------------------------------------------------------- */
+/* ---- the page-cache policy -------------------- */
 
 static void cached(void)
 {

@@ -28,6 +28,7 @@ struct dax_mapping;
 struct dax_vma;
 struct dax_iomap;
 struct dax_iomap_ops;
+struct dax_trace;
 
 /* Page geometry.  Fixed: the engine's page is 4 KiB whatever the base page
  * of the machine; 2 MiB is the PMD size and 1 GiB the PUD size of x86-64. */
@@ -138,6 +139,12 @@ enum dax_device_open_flags {
 	DAX_DEVICE_OVERWRITE = 0x02	/* what exists is disposable */
 };
 
+/* Flags of dax_mapping_open().  None: read only. */
+enum dax_mapping_open_flags {
+	DAX_OPEN_WRITE = 0x01,		/* read and write what exists */
+	DAX_OPEN_TRUNCATE = 0x02	/* the same, made or emptied first */
+};
+
 /* Flags of a mapping of memory (struct dax_vma_attr.flags). */
 enum dax_vma_flags {
 	DAX_VM_READ = 0x01,
@@ -150,6 +157,26 @@ enum dax_vma_pages {
 	DAX_PAGES_AUTO = 0,	/* 2 MiB first, 4 KiB on fallback */
 	DAX_PAGES_PTE = 1,	/* 4 KiB only */
 	DAX_PAGES_PMD = 2	/* 2 MiB only: a fallback is an error */
+};
+
+/* Trace events, under the kernel's names (dax_trace_event_name()). */
+enum dax_trace_event_id {
+	DAX_TRACE_PTE_FAULT,
+	DAX_TRACE_PTE_FAULT_DONE,
+	DAX_TRACE_PMD_FAULT,
+	DAX_TRACE_PMD_FAULT_DONE,
+	DAX_TRACE_LOAD_HOLE,
+	DAX_TRACE_INSERT_MAPPING,
+	DAX_TRACE_PMD_LOAD_HOLE,
+	DAX_TRACE_PMD_LOAD_HOLE_FALLBACK,
+	DAX_TRACE_PMD_INSERT_MAPPING,
+	DAX_TRACE_PMD_INSERT_MAPPING_FALLBACK,
+	DAX_TRACE_PFN_MKWRITE,		/* page-cache policy only */
+	DAX_TRACE_PFN_MKWRITE_NO_ENTRY,	/* the same */
+	DAX_TRACE_WRITEBACK_RANGE,
+	DAX_TRACE_WRITEBACK_RANGE_DONE,
+	DAX_TRACE_WRITEBACK_ONE,
+	DAX_NR_TRACE_EVENTS
 };
 
 /* One block map answer. */
@@ -181,6 +208,16 @@ struct dax_iomap {
  * fallocate: allocate blocks for [pos, pos+len).  punch: free the whole pages
  *   of the range.  truncate: free all from the page of @size rounded up.
  *   These are called with no fault in progress in the file.
+ * remap: the bytes [pos, pos+len) are from now on those of [src_pos,
+ *   src_pos+len) of @src, whose table has the same remap; it may be the same
+ *   file.  Both positions are multiples of 4096, the end may lie in a page.
+ *   Whole or not at all.  Called with no fault, read or write in progress in
+ *   either file, and with no entry in the tree for a page of either range.
+ *
+ * A block map that shares blocks says so (DAX_IOMAP_F_SHARED) when asked with
+ * REPORT, and when asked with WRITE answers with a block of the file's own,
+ * NEW, that has the bytes already.  It keeps the old block from being used
+ * again until iomap_end: then no mapping shows it any more.
  */
 struct dax_iomap_ops {
 	size_t struct_size;	/* sizeof(struct dax_iomap_ops) */
@@ -198,7 +235,8 @@ struct dax_iomap_ops {
 			dax_loff_t size);
 	int (*sync)(struct dax_mapping *mapping, void *private_data);
 	int (*remap)(struct dax_mapping *mapping, void *private_data,
-		     dax_loff_t pos, uint64_t len);
+		     dax_loff_t pos, struct dax_mapping *src,
+		     void *src_private_data, dax_loff_t src_pos, uint64_t len);
 	void (*free)(struct dax_mapping *mapping, void *private_data);
 };
 
@@ -246,6 +284,16 @@ struct dax_entry_info {
 	uint8_t reserved;
 };
 
+/* Bytes of a file where they are, from dax_pin_pages() to dax_unpin_pages(). */
+struct dax_pin {
+	struct dax_mapping *mapping;	/* a reference */
+	void *kaddr;		/* address of the first byte */
+	dax_pfn_t pfn;		/* frame of it; a zero frame for a hole */
+	dax_loff_t pos;		/* bytes in the file */
+	size_t len;		/* bytes from there; 0: nothing is pinned */
+	int write;		/* 1: may be stored to */
+};
+
 /* One row of dax_mapping_extents().  Holes are rows too. */
 struct dax_extent {
 	dax_loff_t offset;	/* bytes in the file */
@@ -253,6 +301,34 @@ struct dax_extent {
 	uint64_t device_offset;	/* bytes on the device; 0 for a hole */
 	uint32_t type;		/* enum dax_iomap_type */
 	uint32_t flags;		/* enum dax_iomap_extent_flags */
+};
+
+/*
+ * One row of dax_trace_read().  What an event does not have is 0; the names
+ * are those of the kernel's events.
+ */
+struct dax_trace_event {
+	uint64_t time;		/* ns of CLOCK_MONOTONIC */
+	uint64_t ino;		/* the file: dax_mapping_ino() */
+	uint64_t address;	/* of the page, as its vma counts */
+	uint64_t vm_start;	/* addresses; dax_pmd_fault and _done only */
+	uint64_t vm_end;
+	dax_pgoff_t pgoff;	/* page of the file; writeback: the first */
+	dax_pgoff_t max_pgoff;	/* dax_pmd_fault and _done: pages of the file;
+				 * dax_writeback_range and _done: the last page
+				 * (end_index) */
+	dax_entry_t radix_entry;	/* the word that went into the tree */
+	dax_pfn_t pfn;		/* of the frame mapped, a zero page's too */
+	uint32_t nr_pages;	/* dax_pmd_insert_mapping: of the frame;
+				 * dax_writeback_one: of the entry (pglen) */
+	uint32_t thread;	/* gettid(2) */
+	dax_vm_fault_t result;	/* *_done, dax_load_hole, dax_pfn_mkwrite */
+	int32_t error;		/* -errno behind SIGBUS or OOM */
+	uint16_t event;		/* enum dax_trace_event_id */
+	uint16_t cpu;
+	uint16_t reason;	/* enum dax_fallback_reason behind FALLBACK */
+	uint8_t write;		/* the access is a store */
+	uint8_t shared;		/* the vma is shared */
 };
 
 #endif
