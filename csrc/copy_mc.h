@@ -23,7 +23,7 @@ int copy_mc(void *to, const void *from, size_t n);
 /* How bytes are moved: memcpy(), or past the cache. */
 typedef void (*move_fn)(void *to, const void *from, size_t n);
 
-/* Bytes to the medium by @move (a memset()-like one ignores @from).  0, -EIO
+/* Bytes to the medium by @move; @from is NULL for a memset()-like one.  0, -EIO
  * or -EFAULT: an unknown part was stored. */
 int move_mc(move_fn move, void *to, const void *from, size_t n);
 

@@ -48,7 +48,7 @@ struct dax_device {
 	uint64_t *syncing;		/* what the last sync was to cover */
 	_Atomic uint64_t unsynced_words;	/* words of both ever used */
 	struct mutex sync_lock;		/* guards syncing and sync_failed */
-	int sync_failed;		/* -errno of the last sync */
+	bool sync_failed;		/* one did, ever */
 };
 
 int device_open(struct dax_device **ret_dev, const char *path, uint64_t size,

@@ -172,18 +172,21 @@ static bool look_up_run(struct extent_map *map, dax_pgoff_t page,
 /* Blocks as they come from the allocator hold somebody's bytes or zeroes. */
 static int zero_blocks(struct extent_map *map, uint64_t block, uint64_t nr)
 {
-	struct block_allocator *blocks = &map->dev->blocks;
+	struct dax_device *dev = map->dev;
+	bool zeroed = false;
 	int ret = 0;
 
 	for (uint64_t i = block; !ret && i < block + nr; i++) {
-		if (!blocks_is_stained(blocks, i))
+		if (!blocks_is_stained(&dev->blocks, i))
 			continue;
-		ret = map->dev->persist->zero_nt(map->dev,
-						 map->dev->window + (i << DAX_PAGE_SHIFT),
-						 DAX_PAGE_SIZE);
+		ret = dev->persist->zero_nt(dev, dev->window + (i << DAX_PAGE_SHIFT),
+					    DAX_PAGE_SIZE);
 		if (!ret)
-			blocks_set_clean(blocks, i);
+			blocks_set_clean(&dev->blocks, i);
+		zeroed = true;
 	}
+	if (zeroed)	/* zeroes first, then the word that shows the block */
+		dev->persist->fence(dev);
 	return ret;
 }
 

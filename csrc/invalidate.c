@@ -432,12 +432,12 @@ static int prepare_straddlers(struct dax_mapping *mapping, dax_pgoff_t first,
 /* Leaves of whole entries go, also outside the range. */
 static void unmap_pages(struct dax_mapping *mapping,
 			const struct straddlers *all, dax_pgoff_t first,
-			dax_pgoff_t last, bool even_cows)
+			dax_pgoff_t last)
 {
 	for (unsigned int i = 0; i < all->nr; i++)
 		unmap_mapping_pages(mapping, all->s[i].iter.index,
 				    entry_last(&all->s[i].iter), false);
-	unmap_mapping_pages(mapping, first, last, even_cows);
+	unmap_mapping_pages(mapping, first, last, false);
 }
 
 static uint64_t pages_kept(const struct radix_tree_iter *iter,
@@ -479,7 +479,7 @@ int remove_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
 
 	if (ret)
 		return ret;
-	unmap_pages(mapping, &straddlers, first, last, false);
+	unmap_pages(mapping, &straddlers, first, last);
 	remove_entries(mapping, &straddlers, first, last);
 	return 0;
 }
@@ -541,7 +541,8 @@ static int truncate_blocks(struct dax_mapping *mapping, dax_loff_t size)
 						   size));
 }
 
-/* Leaves go first and can come back; then blocks; entries when that is done. */
+/* Leaves go first and can come back; then blocks; when that is done, what could
+ * not come back: private copies and entries. */
 static int shrink_to(struct dax_mapping *mapping, dax_loff_t size,
 		     const struct straddlers *straddlers)
 {
@@ -551,12 +552,13 @@ static int shrink_to(struct dax_mapping *mapping, dax_loff_t size,
 	int ret;
 
 	smp_store_release(&mapping->i_size, size);
-	unmap_pages(mapping, straddlers, first, last, true);
+	unmap_pages(mapping, straddlers, first, last);
 	ret = truncate_blocks(mapping, size);
 	if (ret) {
 		smp_store_release(&mapping->i_size, old);
 		return ret;
 	}
+	unmap_private_copies(mapping, first, last);
 	remove_entries(mapping, straddlers, first, last);
 	return 0;
 }
@@ -607,7 +609,8 @@ static int follow_shrink(struct dax_mapping *mapping, dax_loff_t size)
 	if (ret)
 		return ret;
 	smp_store_release(&mapping->i_size, size);
-	unmap_pages(mapping, &straddlers, first, last, true);
+	unmap_pages(mapping, &straddlers, first, last);
+	unmap_private_copies(mapping, first, last);
 	remove_entries(mapping, &straddlers, first, last);
 	return 0;
 }
@@ -695,7 +698,7 @@ static int punch_pages(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len
 
 	if (ret)
 		return ret;
-	unmap_pages(mapping, &straddlers, first, last, false);
+	unmap_pages(mapping, &straddlers, first, last);
 	ret = punch_blocks(mapping, pos, len);
 	if (ret)
 		discard_straddlers(mapping, &straddlers);

@@ -455,6 +455,17 @@ void unmap_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
 	}
 }
 
+void unmap_private_copies(struct dax_mapping *mapping, dax_pgoff_t first,
+			  dax_pgoff_t last)
+{
+	for (struct dax_vma *vma = mapping->i_mmap; vma; vma = vma->i_mmap_next) {
+		dax_pgoff_t from = first, to = last;
+
+		if (!vma_is_shared(vma) && clip_to_vma(vma, &from, &to))
+			vma->vm_ops->zap(vma, from, to, true);
+	}
+}
+
 static bool mkclean_vma(struct dax_vma *vma, const struct radix_tree_iter *iter,
 			unsigned int nr)
 {

@@ -194,6 +194,11 @@ uint64_t mapping_nrexceptional(struct dax_mapping *mapping);
 void unmap_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
 			 dax_pgoff_t last, bool even_cows);
 
+/* Drop private copies too, of mappings that have any.  Context: invalidate_lock
+ * exclusive. */
+void unmap_private_copies(struct dax_mapping *mapping, dax_pgoff_t first,
+			  dax_pgoff_t last);
+
 /*
  * Write-protect and clean the leaves of all pages of entries in every shared
  * mapping of the file.  true: wait for stores in progress before trusting it.

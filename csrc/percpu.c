@@ -162,6 +162,8 @@ static void wait_for_access(struct percpu_area *area)
 	uint32_t seen = smp_load_acquire(&area->accessing);
 	unsigned int rounds = 0;
 
+	if (seen & 1)
+		dax_test_yield(DAX_TEST_SYNCHRONIZE_WAIT);
 	while (seen & 1 && smp_load_acquire(&area->accessing) == seen) {
 		if (++rounds % 1024)
 			cpu_relax();

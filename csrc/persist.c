@@ -186,17 +186,21 @@ static int store_again(struct dax_device *dev, uint64_t word)
 	return ret;
 }
 
-/* What was stored so far goes along with this sync; what a failed one left is
- * stored again. */
+/*
+ * What was stored so far goes along with this sync.  Once one has failed, all
+ * of it is stored again, and for good: the failed sync also gave up pages of
+ * which nobody had told us yet (stored through a mapping and not flushed, or
+ * between a pwrite's store and its note), and those come with a later one.
+ */
 static int gather(struct dax_device *dev, uint64_t words)
 {
 	int ret = 0;
 
 	for (uint64_t i = 0; !ret && i < words; i++) {
-		if (dev->sync_failed && dev->syncing[i])
-			ret = store_again(dev, i);
 		if (READ_ONCE(dev->unsynced[i]))
 			dev->syncing[i] |= atomic_exchange(&dev->unsynced[i], 0);
+		if (dev->sync_failed && dev->syncing[i])
+			ret = store_again(dev, i);
 	}
 	return ret;
 }
@@ -217,7 +221,8 @@ static int sync_locked(struct dax_device *dev)
 
 	if (!ret)
 		ret = fdatasync_device(dev);
-	dev->sync_failed = ret;
+	if (ret)
+		dev->sync_failed = true;
 	for (uint64_t i = 0; !ret && i < words; i++)
 		if (dev->syncing[i])
 			dev->syncing[i] = 0;

@@ -15,8 +15,8 @@
  *
  * What `store` brought is durable after flush and sync; what `store_nt` and
  * `zero_nt` brought after sync, on persistent memory after fence already.
- * "Remember": the kernel drops pages that it could not write, so the bytes of
- * a failed sync are stored once more before the next one.
+ * "Remember": the kernel takes pages for clean that it could not write, so
+ * after a failed sync all that is remembered is stored once more before each.
  *
  * Kernel: the pmem operations of drivers/nvdimm/pmem.c and
  * copy_from_iter_flushcache(); the table is ours.

@@ -706,6 +706,7 @@ static void settle_tag(struct radix_tree_node *node, unsigned int tag,
 {
 	if (node_tagged(child, tag))
 		return;
+	dax_test_yield(DAX_TEST_TAG_SETTLING);
 	node_tag_clear(node, tag, offset);
 	dax_test_yield(DAX_TEST_TAG_SETTLED);
 	if (node_tagged(child, tag))

@@ -25,8 +25,10 @@ enum dax_test_point {
 	DAX_TEST_DOWNGRADE,		/* PMD unmapped, node not published */
 	DAX_TEST_INVALIDATE_LOCKED,	/* delete holds the entry */
 	DAX_TEST_RWSEM_READ,		/* reader announced, state not read */
+	DAX_TEST_TAG_SETTLING,		/* child seen without tag, upper one still set */
 	DAX_TEST_TAG_SETTLED,		/* upper tag fallen, child not looked at again */
 	DAX_TEST_STORE_INSIDE,		/* soft store: leaf seen, no byte moved */
+	DAX_TEST_SYNCHRONIZE_WAIT,	/* grace period: somebody is inside a frame */
 	DAX_TEST_WRITEBACK_LOCKED,	/* entries locked, leaves not protected */
 	DAX_TEST_WRITEBACK_PROTECTED,	/* leaves protected, nothing flushed */
 	DAX_TEST_WRITEBACK_FLUSHED,	/* flushed, tags not cleared */

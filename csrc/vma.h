@@ -54,7 +54,9 @@ struct dax_vm_ops {
 	 * partly covered goes whole. */
 	void (*zap)(struct dax_vma *vma, dax_pgoff_t first, dax_pgoff_t last,
 		    bool even_cows);
-	/* A 2 MiB leaf at @pgoff goes, tables stay. */
+	/* A 2 MiB leaf at @pgoff goes, tables stay.  So does a writable leaf:
+	 * another fault won, and a store may be inside its frame, which
+	 * mkclean() would not find out. */
 	void (*split_huge_pmd)(struct dax_vma *vma, dax_pgoff_t pgoff);
 	/*
 	 * Write-protect and clean the leaves of pages that show the file, so

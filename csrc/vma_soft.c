@@ -437,9 +437,11 @@ static void soft_prefetch(struct dax_vma *vma, dax_pgoff_t pgoff)
 static void soft_split_huge_pmd(struct dax_vma *vma, dax_pgoff_t pgoff)
 {
 	leaf_t *pmd = pmd_slot(to_soft(vma), pgoff);
+	uint64_t word = pmd ? smp_load_acquire(pmd) : 0;
 
-	if (pmd && !(READ_ONCE(*pmd) & LEAF_TABLE))
-		zap_pmd(to_soft(vma), pmd, pgoff, pgoff, false);
+	while (word && !(word & (LEAF_TABLE | LEAF_WRITE)) &&
+	       !atomic_compare_exchange_weak(pmd, &word, 0))
+		;
 }
 
 /* ---- life ------------------------------------------------------------------------ */

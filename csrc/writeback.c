@@ -303,13 +303,19 @@ static void finish_entries(struct writeback *wb, dax_pgoff_t first, bool synced)
 	}
 }
 
-/* What is left when the devices have been synced: tags. */
+/*
+ * What is left when the devices have been synced: tags.  Of a 2 MiB entry that
+ * reached out of the range a truncate or punch may have left 4 KiB ones there,
+ * with its tags.
+ */
 static int settle(struct writeback *wb, dax_pgoff_t first, bool synced)
 {
 	int ret = mapping_lock_shared(wb->mapping, &wb->area);
 
 	if (ret)
 		return ret;
+	first = radix_tree_canonical(first, DAX_PMD_ORDER);
+	wb->last |= DAX_PMD_NR_PAGES - 1;
 	finish_entries(wb, first, synced);
 	radix_tree_settle_tags(&wb->mapping->i_pages, first, wb->last,
 			       DAX_PAGECACHE_TAG_TOWRITE);
@@ -399,12 +405,13 @@ int writeback_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
 	writeback_init(&wb, mapping, first, last);
 	trace_dax_writeback_range(mapping, first, last);
 	ret = writeback_locked(&wb);
+	/* Before the next one, which may make it good, looks for it. */
+	if (ret && ret != -ESTALE)
+		set_wb_err(mapping, ret);
 	wb_unlock(mapping);
 	trace_dax_writeback_range_done(mapping, wb.next, last);
 	percpu_inc(this_percpu(&mapping->percpu), DAX_STAT_WRITEBACK_RANGE);
 	*ret_written = wb.written;
-	if (ret && ret != -ESTALE)
-		set_wb_err(mapping, ret);
 	return ret;
 }
 

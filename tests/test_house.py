@@ -93,3 +93,16 @@ def test_only_sys_touches_errno(path):
 def test_nothing_ends_the_process(path):
     code = re.sub(r"/\*.*?\*/|\"[^\"\n]*\"", "", path.read_text(), flags=re.S)
     assert not re.search(r"\b(abort|exit|_exit|assert)\s*\(", code)
+
+
+def test_the_tests_that_documents_name_exist():
+    text = (ROOT / "docs/testing.md").read_text()
+    functions = re.findall(r"`(test_\w+)/(\w+)`", text)
+    tests = re.findall(r"`(test_\w+\.py)::(\w+)`", text)
+    assert functions and tests
+    for program, name in functions:
+        code = (ROOT / f"tests/c/{program}.c").read_text()
+        assert re.search(rf"^static void {name}\(", code, flags=re.M), (program, name)
+    for file, name in tests:
+        code = (ROOT / "tests" / file).read_text()
+        assert re.search(rf"^def {name}\(", code, flags=re.M), (file, name)

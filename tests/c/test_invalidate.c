@@ -400,6 +400,130 @@ static void failures_change_nothing(void)
 	dax_mapping_put(mapping);
 }
 
+/* A block map that refuses, with all that there is to lose: private copies,
+ * dirty entries of both sizes, read-only and writable leaves.  Both sizes of
+ * straddlers are prepared in vain; each failure of memory on the way too. */
+struct state {
+	struct dax_mapping *mapping;
+	struct dax_vma *vma, *copy;
+};
+
+static void make_state(struct state *state, struct mock *mock)
+{
+	state->mapping = mock_file(mock, dev, 4 * PMD);
+	state->vma = map_shared(state->mapping, 4 * DAX_PMD_SIZE);
+	state->copy = map_private(state->mapping, 4 * DAX_PMD_SIZE);
+	EQ(store(state->vma, DAX_PMD_SIZE + 5, 'h'), 0);	/* dirty, 2 MiB */
+	EQ(store(state->vma, 2 * DAX_PMD_SIZE + 5, 'i'), 0);
+	EQ(store(state->copy, 3 * DAX_PMD_SIZE + 5, 'c'), 0);
+	EQ(store(state->copy, DAX_PMD_SIZE + offset_of(100), 'd'), 0);
+}
+
+static void check_state(struct state *state, uint64_t dirty)
+{
+	check_invariants(state->mapping);
+	EQ(dax_mapping_size(state->mapping), 4 * PMD);
+	EQ(nr_dirty(state->mapping), dirty);
+	EQ(load(state->vma, DAX_PMD_SIZE + 5), 'h');
+	EQ(load(state->vma, 2 * DAX_PMD_SIZE + 5), 'i');
+	EQ(load(state->copy, 3 * DAX_PMD_SIZE + 5), 'c');
+	EQ(load(state->copy, DAX_PMD_SIZE + offset_of(100)), 'd');
+	EQ(gauge_of(state->mapping, DAX_GAUGE_COW_BYTES), 2 * PAGE);
+	check_invariants(state->mapping);
+}
+
+static void drop_state(struct state *state)
+{
+	dax_vma_put(state->copy);
+	dax_vma_put(state->vma);
+	dax_mapping_put(state->mapping);
+}
+
+static void failures_lose_nothing(void)
+{
+	struct mock mock = { .truncate_ret = -EIO, .punch_ret = -EIO };
+	struct state state;
+	const uint64_t from = DAX_PMD_SIZE + offset_of(50);
+
+	make_state(&state, &mock);
+	for (int i = 0; i < 3; i++) {
+		EQ(dax_mapping_truncate(state.mapping, (dax_loff_t)from), -EIO);
+		check_state(&state, 2);
+		EQ(dax_mapping_truncate(state.mapping, 17), -EIO);
+		check_state(&state, 2);
+		EQ(dax_mapping_punch_hole(state.mapping, (dax_loff_t)from,
+					  DAX_PMD_SIZE), -EIO);
+		check_state(&state, 2);
+		EQ(store(state.vma, DAX_PMD_SIZE + 5, 'h'), 0);
+		EQ(dax_mapping_writeback(state.mapping, 0, UINT64_MAX), 2);
+		check_state(&state, 0);
+		EQ(store(state.vma, DAX_PMD_SIZE + 5, 'h'), 0);
+		EQ(store(state.vma, 2 * DAX_PMD_SIZE + 5, 'i'), 0);
+	}
+	OOM_LOOP(n) {
+		int ret;
+
+		oom_fail_nth(n);
+		ret = dax_mapping_punch_hole(state.mapping, (dax_loff_t)from,
+					     DAX_PMD_SIZE);
+		oom_clear();
+		if (!oom_fired()) {
+			EQ(ret, -EIO);
+			break;
+		}
+		EQ(ret, -ENOMEM);
+		check_state(&state, 2);
+	}
+	CHECK(oom_rounds() >= 2);
+	drop_state(&state);
+}
+
+/* The same where it succeeds in the end: what stays has the tags. */
+static void straddlers_without_memory(void)
+{
+	const uint64_t from = DAX_PMD_SIZE + offset_of(101);
+	struct mock mock = { .answer = NULL };
+	struct state state;
+
+	make_state(&state, &mock);
+	OOM_LOOP(n) {
+		int ret;
+
+		oom_fail_nth(n);
+		ret = dax_mapping_punch_hole(state.mapping, (dax_loff_t)from,
+					     DAX_PMD_SIZE);
+		oom_clear();
+		if (!oom_fired()) {
+			EQ(ret, 0);
+			break;
+		}
+		EQ(ret, -ENOMEM);
+		check_state(&state, 2);
+	}
+	EQ(nr_dirty(state.mapping), 101 + 411);
+	EQ(load(state.vma, DAX_PMD_SIZE + 5), 'h');
+	EQ(load(state.copy, DAX_PMD_SIZE + offset_of(100)), 'd');
+	check_invariants(state.mapping);
+	EQ(dax_mapping_writeback(state.mapping, 0, UINT64_MAX), 512);
+	EQ(nr_dirty(state.mapping), 0);
+	drop_state(&state);
+}
+
+/* A clean 2 MiB entry goes whole, and what is left of it faults in again. */
+static void clean_straddler(void)
+{
+	struct mock mock = { .answer = NULL };
+	struct state state;
+
+	make_state(&state, &mock);
+	EQ(dax_mapping_fsync(state.mapping, NULL), 0);
+	EQ(dax_mapping_punch_hole(state.mapping, PMD + 4096 * 7, 4096), 0);
+	check_state(&state, 0);
+	EQ(store(state.vma, DAX_PMD_SIZE + 5, 'h'), 0);
+	EQ(nr_dirty(state.mapping), 1);
+	drop_state(&state);
+}
+
 /* The block map cannot be asked where the last page lies: each begin in turn
  * fails. */
 static void begin_fails(void)
@@ -719,7 +843,7 @@ static void model_page_cache(void)
 
 int main(void)
 {
-	plan(19);
+	plan(22);
 	dev = new_device(32 * MIB);
 	run("truncate down drops entries, leaves, copies and blocks", shrink_drops_everything);
 	run("truncate down zeroes the rest of the last page", shrink_zeroes_the_tail);
@@ -734,6 +858,9 @@ int main(void)
 	run("private copies stay, and die with truncate", copies);
 	run("B13: invalidation takes clean entries only", clean_ones_only);
 	run("a block map that fails leaves all as it was", failures_change_nothing);
+	run("nor loses copies, tags, leaves", failures_lose_nothing);
+	run("nor does a lack of memory", straddlers_without_memory);
+	run("a clean 2 MiB entry goes whole", clean_straddler);
 	run("nor does one that cannot be asked", begin_fails);
 	run("calls the block map does not have", nothing_supported);
 	run("punch: an edge in many extents", edges_in_many_extents);

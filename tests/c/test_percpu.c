@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "oom.h"
+#include "step.h"
 #include "tap.h"
 
 enum { THREADS = 6, ROUNDS = 40000 };
@@ -301,9 +302,117 @@ static void stale(void)
 	percpu_fini(&object);
 }
 
+/* ---- inside a frame -------------------------------------------------------------- */
+
+static void access_body(void *arg)
+{
+	struct percpu_area *area = this_percpu(&object);
+
+	percpu_access_begin(area);
+	dax_test_yield(DAX_TEST_STORE_INSIDE);
+	*(_Atomic int *)arg += 1;
+	percpu_access_end(area);
+	dax_test_yield(DAX_TEST_BEFORE_UNLOCK);
+}
+
+static void synchronize_body(void *arg)
+{
+	percpu_synchronize(&object);
+	*(int *)arg = stage;
+}
+
+/* It waits for each of two who are inside, not for one who has left, and not
+ * for one who came in later. */
+static void synchronize_waits(void)
+{
+	struct step inside[2], left, later, waiter;
+	int seen = -1;
+
+	memset(&object, 0, sizeof(object));
+	MUST(!percpu_init(&object));
+	dax_test.yield = step_yield;
+	stage = 0;
+	percpu_synchronize(&object);	/* nobody was ever there */
+	for (int i = 0; i < 2; i++) {
+		step_start(&inside[i], access_body, &stage, DAX_TEST_STORE_INSIDE);
+		MUST(step_parked(&inside[i]));
+	}
+	step_start(&left, access_body, &stage, DAX_TEST_BEFORE_UNLOCK);
+	MUST(step_parked(&left));
+	EQ(stage, 1);
+	step_start(&waiter, synchronize_body, &seen, DAX_TEST_SYNCHRONIZE_WAIT);
+	MUST(step_parked(&waiter));
+	step_start(&later, access_body, &stage, DAX_TEST_STORE_INSIDE);
+	MUST(step_parked(&later));
+	step_go(&inside[1], STEP_NOWHERE);	/* it waits for the first it met */
+	step_join(&inside[1]);
+	step_go(&inside[0], STEP_NOWHERE);
+	step_join(&inside[0]);
+	step_go(&waiter, STEP_NOWHERE);
+	step_join(&waiter);		/* though `later` is inside */
+	EQ(seen, 3);
+	step_go(&later, STEP_NOWHERE);
+	step_join(&later);
+	step_go(&left, STEP_NOWHERE);
+	step_join(&left);
+	dax_test.yield = NULL;
+	percpu_fini(&object);
+}
+
+/* The property: what was true of a word when it was taken away is true of who
+ * comes in after the grace period.  Guarded data, no atomics: TSan and the sum
+ * see a reader that was not waited for. */
+static _Atomic(int *) shown;
+static _Atomic bool stop;
+
+static void *access_often(void *arg)
+{
+	struct percpu_area *area = this_percpu(&object);
+	uint64_t nr = 0;
+
+	while (!READ_ONCE(stop)) {
+		int *at;
+
+		percpu_access_begin(area);
+		at = smp_load_acquire(&shown);
+		if (at)
+			nr += *at == 1;
+		percpu_access_end(area);
+	}
+	*(uint64_t *)arg = nr;
+	return NULL;
+}
+
+static void grace_periods(void)
+{
+	static int value[2];
+	pthread_t thread[2];
+	uint64_t nr[2];
+
+	memset(&object, 0, sizeof(object));
+	MUST(!percpu_init(&object));
+	stop = false;
+	value[0] = value[1] = 1;
+	shown = &value[0];
+	for (int i = 0; i < 2; i++)
+		MUST(!pthread_create(&thread[i], NULL, access_often, &nr[i]));
+	for (int i = 0; i < 20000; i++) {
+		smp_store_release(&shown, NULL);
+		percpu_synchronize(&object);
+		value[i & 1] = 2;	/* nobody looks */
+		value[i & 1] = 1;
+		smp_store_release(&shown, &value[(i + 1) & 1]);
+	}
+	stop = true;
+	for (int i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+	CHECK(nr[0] + nr[1] > 0);
+	percpu_fini(&object);
+}
+
 int main(void)
 {
-	plan(12);
+	plan(14);
 	run("counters are summed over threads", sums);
 	run("areas of threads that have gone are used again", reuse);
 	run("more objects than the thread's cache holds", many_objects);
@@ -315,6 +424,8 @@ int main(void)
 	run("a writer waits for the reader that is inside", writer_waits);
 	run("who holds it already is refused, both ways", deadlock_refused);
 	run("stale for good after fork", stale);
+	run("a grace period waits for who is inside", synchronize_waits);
+	run("20000 grace periods", grace_periods);
 	run("counters again, after the locks", sums);
 	return done();
 }

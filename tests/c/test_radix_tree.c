@@ -562,6 +562,229 @@ static void split_without_memory(void)
 	radix_tree_destroy(&root);
 }
 
+/* ---- tags that fall beside others ------------------------------------------------- */
+
+static void set_clear(struct radix_tree_root *root, dax_pgoff_t index, bool set)
+{
+	struct radix_tree_iter iter = place(root, index);
+
+	if (set)
+		radix_tree_tag_set(&iter, DAX_PAGECACHE_TAG_DIRTY);
+	else
+		radix_tree_tag_clear(&iter, DAX_PAGECACHE_TAG_DIRTY);
+}
+
+/* Upper tags fall where nothing below has them, inside the range alone. */
+static void settle(void)
+{
+	struct radix_tree_root root;
+
+	radix_tree_init(&root, 4096 * 512);
+	for (dax_pgoff_t i = 0; i < 4096 * 512; i += 300)
+		EQ(insert(&root, i, 0, word(i)), 0);
+	for (dax_pgoff_t i = 0; i < 4096 * 512; i += 300)
+		set_clear(&root, i, true);
+	check_tree_exact(&root);
+	for (dax_pgoff_t i = 300; i < 4096 * 512; i += 300)
+		set_clear(&root, i, false);
+	check_tree(&root);
+	radix_tree_settle_tags(&root, 0, UINT64_MAX, DAX_PAGECACHE_TAG_TOWRITE);
+	CHECK(upper_tag(&root, DAX_PAGECACHE_TAG_DIRTY));
+	radix_tree_settle_tags(&root, 600000, 600000, DAX_PAGECACHE_TAG_DIRTY);
+	check_tree(&root);
+	radix_tree_settle_tags(&root, 5, UINT64_MAX, DAX_PAGECACHE_TAG_DIRTY);
+	check_tree_exact(&root);	/* all but the first are gone, exactly */
+	CHECK(upper_tag(&root, DAX_PAGECACHE_TAG_DIRTY));
+	set_clear(&root, 0, false);
+	radix_tree_settle_tags(&root, 0, 200, DAX_PAGECACHE_TAG_DIRTY);
+	CHECK(!upper_tag(&root, DAX_PAGECACHE_TAG_DIRTY));
+	check_tree_exact(&root);
+	radix_tree_destroy(&root);
+}
+
+/* The tag of a 2 MiB entry is of the entry: it does not fall. */
+static void settle_spares_entries(void)
+{
+	struct radix_tree_root root;
+	struct radix_tree_iter iter;
+
+	fill_rows(&root);
+	set_clear(&root, 600, true);
+	set_clear(&root, 5, true);
+	radix_tree_settle_tags(&root, 0, UINT64_MAX, DAX_PAGECACHE_TAG_DIRTY);
+	iter = place(&root, 600);
+	EQ(iter.order, 9);
+	CHECK(radix_tree_tag_get(&iter, DAX_PAGECACHE_TAG_DIRTY));
+	check_tree_exact(&root);
+	set_clear(&root, 600, false);
+	set_clear(&root, 5, false);
+	radix_tree_settle_tags(&root, 0, UINT64_MAX, DAX_PAGECACHE_TAG_DIRTY);
+	CHECK(!upper_tag(&root, DAX_PAGECACHE_TAG_DIRTY));
+	check_tree_exact(&root);
+	radix_tree_destroy(&root);
+}
+
+/* Somebody sets a tag just before the upper bit falls, and finds it set, or
+ * while it is down: each level in turn. */
+static struct radix_tree_root *settled_root;
+static unsigned int settled_at, settle_steps;
+
+static void set_while_down(enum dax_test_point point)
+{
+	if ((point == DAX_TEST_TAG_SETTLED || point == DAX_TEST_TAG_SETTLING) &&
+	    settle_steps++ == settled_at)
+		set_clear(settled_root, 7, true);
+}
+
+static void settle_beside_set(void)
+{
+	for (settled_at = 0;; settled_at++) {
+		struct radix_tree_root root;
+		struct radix_tree_iter iter;
+
+		radix_tree_init(&root, (UINT64_C(1) << 27) - 1);
+		EQ(insert(&root, 7, 0, word(7)), 0);
+		EQ(insert(&root, 600, 0, word(600)), 0);
+		set_clear(&root, 7, true);
+		set_clear(&root, 7, false);
+		settled_root = &root;
+		settle_steps = 0;
+		dax_test.yield = set_while_down;
+		radix_tree_settle_tags(&root, 0, UINT64_MAX, DAX_PAGECACHE_TAG_DIRTY);
+		dax_test.yield = NULL;
+		if (settle_steps <= settled_at) {
+			radix_tree_destroy(&root);
+			break;
+		}
+		CHECK(radix_tree_next_tagged(&root, 0, UINT64_MAX,
+					     DAX_PAGECACHE_TAG_DIRTY, &iter));
+		EQ(iter.index, 7);
+		check_tree_exact(&root);
+		radix_tree_destroy(&root);
+	}
+	CHECK(settled_at >= 4);
+}
+
+/* The gang finds what the search finds; its clear takes exactly those. */
+static void gang(void)
+{
+	struct radix_tree_root root;
+	struct radix_tree_iter found[64], iter;
+	uint64_t random = 77777;
+
+	radix_tree_init(&root, 4096 * 512);
+	for (dax_pgoff_t i = 0; i < 3000; i += 3)
+		EQ(insert(&root, i, 0, word(i)), 0);
+	for (dax_pgoff_t i = 4096; i < 16 * 4096; i += 512)
+		EQ(insert(&root, i, 9, word(i)), 0);
+	for (int round = 0; round < 300; round++) {
+		dax_pgoff_t from, last;
+		unsigned int nr, got;
+
+		for (int i = 0; i < 20; i++) {
+			random = random * 6364136223846793005u + 1442695040888963407u;
+			set_clear(&root, (random >> 33) % 2 ? (random >> 40) % 1000 * 3
+				  : 4096 + (random >> 40) % (15 * 4096), true);
+		}
+		from = (random >> 20) % 9000;
+		last = from + (random >> 35) % 60000;
+		nr = 1 + (random >> 50) % 64;
+		got = radix_tree_gang_lookup_tag(&root, from, last,
+						 DAX_PAGECACHE_TAG_DIRTY, found, nr);
+		for (unsigned int i = 0; i <= got && i < nr; i++) {
+			bool more = from <= last &&
+				    radix_tree_next_tagged(&root, from, last,
+							   DAX_PAGECACHE_TAG_DIRTY, &iter);
+
+			EQ(more, i < got);
+			if (!more || i == got)
+				break;
+			EQ(found[i].index, iter.index);
+			EQ(found[i].order, iter.order);
+			CHECK(found[i].slot == iter.slot && found[i].node == iter.node);
+			from = iter.index + (UINT64_C(1) << iter.order);
+		}
+		radix_tree_gang_tag_clear(found, got, DAX_PAGECACHE_TAG_DIRTY);
+		for (unsigned int i = 0; i < got; i++)
+			CHECK(!radix_tree_tag_get(&found[i], DAX_PAGECACHE_TAG_DIRTY));
+		if (got)
+			EQ(radix_tree_gang_lookup_tag(&root, found[0].index,
+						      found[got - 1].index,
+						      DAX_PAGECACHE_TAG_DIRTY, found, 64), 0);
+	}
+	check_tree(&root);
+	radix_tree_destroy(&root);
+}
+
+/* ---- an entry gives way to those of some of its pages ------------------------------- */
+
+static void *page_of_entry(const struct radix_tree_iter *old, dax_pgoff_t index)
+{
+	CHECK(old->entry == word(1));
+	return word(1000 + index);
+}
+
+static void split_range(dax_pgoff_t first, dax_pgoff_t last, bool dirty,
+			bool towrite)
+{
+	struct radix_tree_iter old, iter;
+	struct radix_tree_root root;
+	struct radix_tree_node *top = NULL;
+	struct snapshot before;
+
+	radix_tree_init(&root, 4096);
+	MUST(!radix_tree_insert(&root, 512, 9, word(1), &old));
+	EQ(insert(&root, 3, 0, word(3)), 0);
+	if (dirty)
+		radix_tree_tag_set(&old, DAX_PAGECACHE_TAG_DIRTY);
+	if (towrite)
+		radix_tree_tag_set(&old, DAX_PAGECACHE_TAG_TOWRITE);
+	before = snapshot(&root);
+	OOM_LOOP(n) {
+		oom_fail_nth(n);
+		top = radix_tree_split_range_prepare(&root, &old, first, last,
+						     page_of_entry);
+		oom_clear();
+		if (!oom_fired())
+			break;
+		CHECK(!top);
+		CHECK(same_tree(&before, &root));
+	}
+	CHECK(oom_rounds() > 0);
+	MUST(top);
+	CHECK(radix_tree_lookup(&root, 512) == word(1));
+	radix_tree_split_range_discard(&root, top);
+	CHECK(same_tree(&before, &root));
+	top = radix_tree_split_range_prepare(&root, &old, first, last, page_of_entry);
+	MUST(top);
+	radix_tree_split_range_publish(&old, top);
+	for (dax_pgoff_t i = 512; i < 1024; i++) {
+		bool gone = i >= first && i <= last;
+
+		CHECK(radix_tree_lookup(&root, i) == (gone ? NULL : word(1000 + i)));
+		if (gone)
+			continue;
+		iter = place(&root, i);
+		EQ(iter.order, 0);
+		EQ(radix_tree_tag_get(&iter, DAX_PAGECACHE_TAG_DIRTY), dirty);
+		EQ(radix_tree_tag_get(&iter, DAX_PAGECACHE_TAG_TOWRITE), towrite);
+	}
+	CHECK(radix_tree_lookup(&root, 3) == word(3));
+	check_tree_exact(&root);
+	radix_tree_destroy(&root);
+}
+
+static void split_ranges(void)
+{
+	split_range(0, 512, true, true);
+	split_range(513, UINT64_MAX, true, false);
+	split_range(600, 600, true, true);
+	split_range(520, 575, false, false);	/* whole nodes of 8 */
+	split_range(1023, 5000, true, false);
+	split_range(512, 1022, true, true);
+	split_range(513, 1023, true, true);
+}
+
 /* ---- deletion ------------------------------------------------------------------ */
 
 static void delete_partial_cover(void)
@@ -747,7 +970,7 @@ static void randomised(void)
 
 int main(void)
 {
-	plan(22);
+	plan(27);
 	run("an empty tree answers everything", empty_tree);
 	run("every covered page finds its entry, orders 0, 9, 18", lookup_covered);
 	run("overlap is -EEXIST for all pairs of orders", exist_table);
@@ -767,6 +990,11 @@ int main(void)
 	run("insertion: every allocation fails in turn", every_allocation_fails);
 	run("growth: every allocation fails in turn", extend_without_memory);
 	run("split: every allocation fails in turn", split_without_memory);
+	run("upper tags fall beside others, where they may", settle);
+	run("the tag of an entry of 2 MiB does not fall", settle_spares_entries);
+	run("a tag set while the one above is down", settle_beside_set);
+	run("a gang of tagged entries", gang);
+	run("split by pages: ranges, tags, every allocation fails", split_ranges);
 	run("deletion by range takes what it touches, whole", delete_partial_cover);
 	run("deletion asks for each entry", delete_some);
 	run("20000 random steps agree with an array", randomised);

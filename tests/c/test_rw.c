@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* test_rw.c -- pread, pwrite and extents: bytes, ends, and bad block maps */
+/* test_rw.c -- pread, pwrite, zero_range and extents: bytes, ends, bad block maps */
+#define _GNU_SOURCE
 #include "rw.h"
 
 #include "fixture.h"
 #include "invariants.h"
 #include "mock_map.h"
 #include "oom.h"
+#include "tmpdir.h"
+
+#include <sys/mman.h>
 
 enum { MIB = 1 << 20 };
 static const dax_loff_t max_size = INT64_MAX - 4095;
@@ -248,6 +252,157 @@ static void errors_half_way(void)
 		EQ(dax_mapping_size(mapping), 100000);
 		dax_mapping_put(mapping);
 	}
+}
+
+/* What came of a call that failed after some bytes, by each error. */
+static int fail_with;
+
+static int fails_at_8192(struct mock *mock, dax_loff_t pos, uint64_t length,
+			 unsigned int flags, struct dax_iomap *iomap)
+{
+	if (pos >= 8192)
+		return fail_with;
+	mock_linear(mock, pos, length, flags, iomap);
+	if (iomap->length > (uint64_t)(8192 - pos))
+		iomap->length = (uint64_t)(8192 - pos);
+	return 0;
+}
+
+static void errors_after_some_bytes(void)
+{
+	const int errors[] = { -EINTR, -ENOSPC, -EIO, -ENOMEM, -EAGAIN };
+	static char buf[16384];
+
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+		struct mock mock = { .answer = fails_at_8192 };
+		struct dax_mapping *mapping = mock_file(&mock, dev, 16384);
+
+		fail_with = errors[i];
+		memset(buf, 'e', sizeof(buf));
+		EQ(dax_mapping_pwrite(mapping, buf, 16384, 100), 8092);
+		EQ(dax_mapping_pread(mapping, buf, 16384, 0), 8192);
+		EQ(buf[8191], 'e');
+		EQ(dax_mapping_pwrite(mapping, buf, 1, 8192), errors[i]);
+		EQ(dax_mapping_pread(mapping, buf, 1, 8192), errors[i]);
+		EQ(dax_mapping_zero_range(mapping, 8000, 1000), errors[i]);
+		EQ(dax_mapping_pread(mapping, buf, 16384, 0), 8192);
+		EQ(buf[7999], 'e');
+		EQ(buf[8000], 0);	/* what came before is zeroed */
+		EQ(dax_mapping_size(mapping), 16384);
+		CHECK(mock_is_paired(&mock));
+		fail_with = 0;
+		dax_mapping_put(mapping);
+	}
+}
+
+/* The caller's buffer maps a file that was truncated: -EFAULT, from both
+ * sides, and the file is as it was but for bytes that were asked to change. */
+static void buffer_cannot_be_touched(void)
+{
+	struct dax_device *file_dev;	/* opened, so that copies are guarded */
+	struct dax_mapping *mapping;
+	int fd = open(tmp_file("buffer", 8192, 'u'), O_RDWR);
+	char *buf = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	MUST(fd >= 0 && buf != MAP_FAILED);
+	MUST(!dax_device_open(&file_dev, tmp_path("device"), MIB,
+			      DAX_DEVICE_CREATE | DAX_DEVICE_OVERWRITE));
+	mapping = new_file(file_dev, 65536);
+	EQ(fill(mapping, 0, 65536, 'f'), 65536);
+	MUST(!ftruncate(fd, 4096));
+	EQ(dax_mapping_pwrite(mapping, buf + 4096, 4096, 16384), -EFAULT);
+	CHECK(errormsg_has("buffer"));
+	EQ(dax_mapping_pread(mapping, buf + 4096, 4096, 0), -EFAULT);
+	EQ(dax_mapping_pwrite(mapping, buf + 4096, 100, 70000), -EFAULT);
+	EQ(dax_mapping_size(mapping), 65536);
+	CHECK(all_bytes(mapping, 0, 16384, 'f'));
+	CHECK(all_bytes(mapping, 20480, 65536 - 20480, 'f'));
+	EQ(put(mapping, 3, 'g'), 0);		/* no lock was left behind */
+	EQ(dax_mapping_truncate(mapping, 100), 0);
+	check_invariants(mapping);
+	EQ(dax_mapping_fsync(mapping, NULL), 0);
+	dax_mapping_put(mapping);
+	dax_device_put(file_dev);
+	munmap(buf, 8192);
+	close(fd);
+}
+
+/* ---- zero_range ----------------------------------------------------------------------- */
+
+/* Each edge against an array, over blocks, holes and blocks set aside; holes
+ * stay holes, mappings see the zeroes, dirty entries stay dirty. */
+static void zero_cells(void)
+{
+	const dax_loff_t edges[] = { 0, 1, 4095, 4096, 4097, 8192, 12288, 16384,
+				     20000, 24576, 28672, 32767 };
+	static char model[32768], bytes[32768];
+
+	for (int dirty = 0; dirty < 2; dirty++)
+	for (size_t i = 0; i < 11; i++)
+	for (size_t j = i + 1; j < 12; j++) {
+		struct dax_mapping *mapping = new_file(dev, 32768);
+		struct dax_vma *vma = map_shared(mapping, 32768);
+		uint64_t allocated, tagged;
+
+		memset(model, 0, sizeof(model));
+		EQ(fill(mapping, 0, 12288, 'a'), 12288);	/* a hole, then */
+		EQ(fill(mapping, 24576, 8192, 'b'), 8192);
+		EQ(dax_mapping_fallocate(mapping, 16384, 4096), 0);
+		memset(model, 'a', 12288);
+		memset(model + 24576, 'b', 8192);
+		for (uint64_t page = 0; page < 8; page++)
+			CHECK(load(vma, page * 4096) >= 0);
+		if (dirty) {
+			EQ(store(vma, 4096, 'd'), 0);
+			model[4096] = 'd';
+		}
+		tagged = nr_dirty(mapping);
+		allocated = gauge_of(mapping, DAX_GAUGE_ALLOCATED_BYTES);
+		EQ(dax_mapping_zero_range(mapping, edges[i],
+					  (uint64_t)(edges[j] - edges[i])), 0);
+		memset(model + edges[i], 0, (size_t)(edges[j] - edges[i]));
+		EQ(dax_mapping_pread(mapping, bytes, 32768, 0), 32768);
+		CHECK(!memcmp(bytes, model, 32768));
+		EQ(dax_vma_read(vma, bytes, 32768, 0, NULL), 32768);
+		CHECK(!memcmp(bytes, model, 32768));
+		EQ(gauge_of(mapping, DAX_GAUGE_ALLOCATED_BYTES), allocated);
+		EQ(nr_dirty(mapping), tagged);
+		check_invariants(mapping);
+		dax_vma_put(vma);
+		dax_mapping_put(mapping);
+	}
+}
+
+static void zero_ends(void)
+{
+	struct dax_mapping *mapping = new_file(dev, 10000);
+	struct dax_vma *vma = map_shared(mapping, 12288);
+
+	EQ(fill(mapping, 0, 10000, 'z'), 10000);
+	EQ(dax_mapping_zero_range(mapping, -1, 1), -EINVAL);
+	EQ(dax_mapping_zero_range(mapping, 0, 0), -EINVAL);
+	EQ(dax_mapping_zero_range(mapping, max_size, 1), -EFBIG);
+	EQ(dax_mapping_zero_range(mapping, INT64_MAX, 1), -EFBIG);
+	EQ(dax_mapping_zero_range(mapping, 1, UINT64_MAX), -EFBIG);
+	EQ(dax_mapping_zero_range(mapping, 1, (uint64_t)max_size), -EFBIG);
+	CHECK(all_bytes(mapping, 0, 10000, 'z'));
+	EQ(dax_mapping_zero_range(mapping, 20000, 5), 0);	/* past the end */
+	EQ(dax_mapping_zero_range(mapping, 9999, (uint64_t)max_size - 9999), 0);
+	EQ(dax_mapping_size(mapping), 10000);
+	EQ(load(vma, 9998), 'z');
+	EQ(load(vma, 9999), 0);
+	CHECK(all_bytes(mapping, 0, 9999, 'z'));
+	EQ(dax_mapping_zero_range(mapping, 0, (uint64_t)max_size), 0);
+	CHECK(all_bytes(mapping, 0, 10000, 0));
+	dax_vma_put(vma);
+	dax_mapping_put(mapping);
+	mapping = new_file(dev, max_size);
+	EQ(dax_mapping_zero_range(mapping, max_size - 5, 5), 0);
+	EQ(put(mapping, max_size - 1, 'e'), 0);
+	EQ(dax_mapping_zero_range(mapping, max_size - 5, 5), 0);
+	EQ(get(mapping, max_size - 1), 0);
+	EQ(dax_mapping_writeback(mapping, max_size - 4096, UINT64_MAX), 0);
+	dax_mapping_put(mapping);
 }
 
 static void partial_growth(void)
@@ -541,7 +696,8 @@ static void kill_from_block_map(void)
 
 int main(void)
 {
-	plan(18);
+	tmpdir_make();
+	plan(22);
 	dev = new_device(16 * MIB);
 	run("ends of the file, negative positions, huge lengths", ends_of_file);
 	run("bytes across pages and extents", bytes);
@@ -551,6 +707,10 @@ int main(void)
 	run("extents of a hundred bytes", short_extents);
 	run("a hole under a write is -EIO", holes_under_writes);
 	run("an error half way", errors_half_way);
+	run("each error after some bytes", errors_after_some_bytes);
+	run("a buffer that cannot be touched", buffer_cannot_be_touched);
+	run("zero_range: every edge", zero_cells);
+	run("zero_range: ends and values refused", zero_ends);
 	run("a file grows by what was written", partial_growth);
 	run("iomap_end returns no bytes", end_that_lies);
 	run("B28: nonsense is refused by reads, writes and faults", nonsense_answers);

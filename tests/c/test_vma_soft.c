@@ -396,11 +396,171 @@ static void zap_of_nothing(void)
 static void split_drops_huge_leaf(void)
 {
 	set_up();
-	EQ(insert_huge(device_pfn(512), true), 0);
+	EQ(insert_huge(device_pfn(512), false), 0);
 	vma->vm_ops->split_huge_pmd(vma, PAGE);
 	EQ(leaf(PAGE), 0);
 	EQ(vma->vm_ops->pmd_state(vma, PAGE), VMA_PMD_NONE);
 	tear_down();
+}
+
+/* Another fault made it writable: a store may be inside. */
+static void split_leaves_a_writable_leaf(void)
+{
+	uint64_t before;
+
+	set_up();
+	EQ(insert_huge(device_pfn(BASE), true), 0);
+	before = leaf(PAGE);
+	vma->vm_ops->split_huge_pmd(vma, PAGE);
+	EQ(leaf(PAGE), before);
+	tear_down();
+}
+
+/* ---- mkclean ------------------------------------------------------------------------------------ */
+
+static bool mkclean(dax_pgoff_t first, dax_pgoff_t last)
+{
+	return vma->vm_ops->mkclean(vma, first, last);
+}
+
+/* A 4 KiB leaf: @flags before; what it is after, and was it changed? */
+static void mkclean_cell(unsigned int flags, bool changes)
+{
+	dax_pfn_t pfn;
+
+	set_up();
+	pfn = flags ? device_pfn(PAGE) : DAX_ZERO_PFN;
+	EQ(insert(pfn, flags & LEAF_WRITE), 0);
+	if (flags & LEAF_DIRTY && !(flags & LEAF_WRITE))
+		*vmf.pte |= LEAF_DIRTY;
+	*vmf.pte |= LEAF_YOUNG;
+	EQ(mkclean(PAGE, PAGE), changes);
+	EQ(leaf(PAGE), leaf_of(pfn, LEAF_YOUNG));
+	EQ(mkclean(PAGE, PAGE), false);
+	tear_down();
+}
+
+static void mkclean_none(void)
+{
+	set_up();
+	EQ(mkclean(0, PAGES - 1), false);
+	vmf.pgoff = PAGE + 1;
+	EQ(insert(device_pfn(PAGE + 1), true), 0);
+	EQ(mkclean(PAGE, PAGE), false);		/* a table, no leaf */
+	EQ(leaf(PAGE), 0);
+	CHECK(leaf(PAGE + 1) & LEAF_WRITE);	/* the neighbour is left */
+	EQ(mkclean(PAGE + 2, PAGES - 1), false);
+	EQ(mkclean(0, PAGE), false);
+	CHECK(leaf(PAGE + 1) & LEAF_WRITE);
+	tear_down();
+}
+
+static void mkclean_zero(void)
+{
+	mkclean_cell(0, false);
+}
+
+static void mkclean_writable(void)
+{
+	mkclean_cell(RW, true);
+}
+
+static void mkclean_dirty_only(void)
+{
+	mkclean_cell(LEAF_DIRTY, true);
+}
+
+static void mkclean_copy(void)
+{
+	uint64_t before;
+
+	set_up_with(RW_PRIVATE);
+	EQ(finish_cow(), 0);
+	before = leaf(PAGE);
+	EQ(mkclean(PAGE, PAGE), false);
+	EQ(mkclean(0, PAGES - 1), false);
+	EQ(leaf(PAGE), before);
+	tear_down();
+}
+
+static void mkclean_huge_cell(bool zero, bool write)
+{
+	dax_pfn_t pfn;
+
+	set_up();
+	pfn = zero ? DAX_HUGE_ZERO_PFN : device_pfn(BASE);
+	EQ(insert_huge(pfn, write), 0);
+	EQ(mkclean(0, BASE - 1), false);
+	EQ(leaf(BASE) & LEAF_WRITE, write ? LEAF_WRITE : 0);
+	EQ(mkclean(BASE, BASE + PMD_PAGES - 1), write);
+	EQ(leaf(BASE), leaf_of(pfn, LEAF_HUGE | (write ? LEAF_YOUNG : 0)));
+	EQ(mkclean(PAGE, PAGE), false);
+	tear_down();
+}
+
+static void mkclean_huge(void)
+{
+	mkclean_huge_cell(false, true);
+	mkclean_huge_cell(false, false);
+	mkclean_huge_cell(true, false);
+}
+
+/* One page of it is asked for: the leaf is one. */
+static void mkclean_inside_huge(void)
+{
+	set_up();
+	EQ(insert_huge(device_pfn(BASE), true), 0);
+	EQ(mkclean(PAGE, PAGE), true);
+	CHECK(!(leaf(BASE) & (LEAF_WRITE | LEAF_DIRTY)));
+	tear_down();
+}
+
+/* 512 leaves, the border of tables, exactly the range. */
+static void mkclean_range(void)
+{
+	set_up();
+	for (dax_pgoff_t i = BASE - 2; i < BASE + PMD_PAGES + 2; i++) {
+		vmf.pgoff = i;
+		vmf.pte = NULL;
+		EQ(insert(device_pfn(i), true), 0);
+	}
+	EQ(mkclean(BASE, BASE + PMD_PAGES - 1), true);
+	for (dax_pgoff_t i = BASE - 2; i < BASE + PMD_PAGES + 2; i++)
+		EQ(!(leaf(i) & (LEAF_WRITE | LEAF_DIRTY)),
+		   i >= BASE && i < BASE + PMD_PAGES);
+	tear_down();
+}
+
+/* Shared mappings of all pages of the entries, private ones not; parts of an
+ * entry that a mapping does not have are left out. */
+static void mkclean_of_a_file(void)
+{
+	struct radix_tree_iter iter[2] = { { .index = BASE, .order = 9 },
+					   { .index = 2 * BASE + 7 } };
+	struct dax_vma *part, *copy;
+
+	fx_open(PAGES);
+	fx_answer(DAX_IOMAP_MAPPED, 0, 0);
+	vma = fx_vma(0, PAGES, RW_SHARED, DAX_PAGES_AUTO);
+	part = fx_vma(PAGE, 2, RW_SHARED, DAX_PAGES_PTE);
+	copy = fx_vma(0, PAGES, RW_PRIVATE, DAX_PAGES_PTE);
+	EQ(dax_vma_write(vma, "a", 1, BASE * 4096ull, NULL), 1);
+	EQ(dax_vma_write(part, "b", 1, 0, NULL), 1);
+	EQ(dax_vma_write(part, "b", 1, 4096, NULL), 1);
+	EQ(dax_vma_write(copy, "c", 1, PAGE * 4096ull, NULL), 1);
+	enter();
+	EQ(mkclean_mapping_entries(fx.file, iter + 1, 1), false);
+	EQ(mkclean_mapping_entries(fx.file, iter, 2), true);
+	EQ(mkclean_mapping_entries(fx.file, iter, 2), false);
+	leave();
+	CHECK(!(leaf(BASE) & (LEAF_WRITE | LEAF_DIRTY)));
+	CHECK(!(vma_soft_leaf(part, PAGE) & (LEAF_WRITE | LEAF_DIRTY)));
+	CHECK(!(vma_soft_leaf(part, PAGE + 1) & (LEAF_WRITE | LEAF_DIRTY)));
+	CHECK(vma_soft_leaf(copy, PAGE) & LEAF_WRITE);
+	dax_vma_put(copy);
+	dax_vma_put(part);
+	dax_vma_put(vma);
+	fx_close();
 }
 
 static void split_leaves_tables(void)
@@ -796,6 +956,16 @@ static void removal(void)
 	RUN(zap_of_nothing);
 	RUN(split_drops_huge_leaf);
 	RUN(split_leaves_tables);
+	RUN(split_leaves_a_writable_leaf);
+	RUN(mkclean_none);
+	RUN(mkclean_zero);
+	RUN(mkclean_writable);
+	RUN(mkclean_dirty_only);
+	RUN(mkclean_copy);
+	RUN(mkclean_huge);
+	RUN(mkclean_inside_huge);
+	RUN(mkclean_range);
+	RUN(mkclean_of_a_file);
 }
 
 static void accesses(void)
@@ -822,7 +992,7 @@ static void accesses(void)
 
 int main(void)
 {
-	plan(51);
+	plan(61);
 	insertion();
 	removal();
 	accesses();
