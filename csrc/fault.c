@@ -34,14 +34,6 @@ static dax_loff_t vmf_pos(const struct dax_vm_fault *vmf)
 	return (dax_loff_t)(vmf->pgoff << DAX_PAGE_SHIFT);
 }
 
-/* Leaf insertion: "already there" is success, the CPU looks again. */
-static dax_vm_fault_t vmf_inserted(struct dax_vm_fault *vmf, int err)
-{
-	if (likely(!err || err == -EBUSY))
-		return DAX_VM_FAULT_NOPAGE;
-	return vmf_error(vmf, err);
-}
-
 /* ---- the entry ----------------------------------------------------------- */
 
 void insert_mapping_entry(struct dax_vm_fault *vmf, struct dax_slot *slot,
@@ -61,7 +53,7 @@ void insert_mapping_entry(struct dax_vm_fault *vmf, struct dax_slot *slot,
 		slot->mapping->policy->replace_hole(slot, entry);
 	else if (!dax_is_data_entry(old))
 		dax_replace_entry(slot, entry);
-	if (vmf->write)
+	if (vmf->write && !vmf->pfn)
 		dax_tag_dirty(slot);
 	dax_test_yield(DAX_TEST_TREE_REPLACED);
 }
@@ -133,11 +125,45 @@ static int iomap_page(const struct dax_iomap *iomap, dax_loff_t pos,
 	return nr < 0 ? (int)nr : 0;
 }
 
-static int prepare_store(const struct dax_iomap *iomap, dax_loff_t pos,
+static __cold int not_synchronous(const struct dax_device *dev)
+{
+	return dax_error(-EOPNOTSUPP, "%s: the block map put a page of a mapping with "
+			 "sync there, and that device is not persistent (%s)",
+			 dev->path, dev->durability);
+}
+
+static int prepare_store(const struct dax_vm_fault *vmf,
+			 const struct dax_iomap *iomap, dax_loff_t pos,
 			 uint64_t len)
 {
+	if (vmf->vma->flags & DAX_VM_SYNC && !iomap->dax_dev->persist->map_sync)
+		return not_synchronous(iomap->dax_dev);
 	return device_prepare_store(iomap->dax_dev,
 				    iomap->addr + (uint64_t)(pos - iomap->offset), len);
+}
+
+/*
+ * A store through a mapping that promises that flushed stores survive, to a
+ * block of which the block map has not saved where it is.  Kernel:
+ * dax_fault_is_synchronous() (v4.15).
+ */
+static bool fault_is_synchronous(const struct dax_vm_fault *vmf,
+				 const struct dax_iomap *iomap)
+{
+	return vmf->write && vmf->vma->flags & DAX_VM_SYNC &&
+	       iomap->flags & (DAX_IOMAP_F_NEW | DAX_IOMAP_F_DIRTY) &&
+	       vmf->vma->mapping->ops->sync;
+}
+
+/* The entry shows the block, clean; the leaf comes when that has been saved. */
+static dax_vm_fault_t need_sync(struct dax_vm_fault *vmf, struct dax_slot *slot,
+				dax_pfn_t pfn, unsigned int flags)
+{
+	vmf->pfn = pfn;
+	vmf->order = flags & DAX_PMD ? DAX_PMD_ORDER : 0;
+	vmf->layout_seq = slot->mapping->layout_seq;
+	insert_mapping_entry(vmf, slot, pfn, flags);
+	return DAX_VM_FAULT_NEEDDSYNC;
 }
 
 /* ---- 4 KiB ------------------------------------------------------------------ */
@@ -151,9 +177,11 @@ static dax_vm_fault_t insert_mapping(struct dax_vm_fault *vmf,
 	int ret = iomap_page(iomap, vmf_pos(vmf), NULL, &pfn);
 
 	if (!ret && vmf->write)
-		ret = prepare_store(iomap, vmf_pos(vmf), DAX_PAGE_SIZE);
+		ret = prepare_store(vmf, iomap, vmf_pos(vmf), DAX_PAGE_SIZE);
 	if (ret)
 		return vmf_error(vmf, ret);
+	if (unlikely(fault_is_synchronous(vmf, iomap)))
+		return need_sync(vmf, slot, pfn, 0);
 	insert_mapping_entry(vmf, slot, pfn, 0);
 	percpu_inc(vmf->area, DAX_STAT_INSERT_MAPPING);
 	return vmf_inserted(vmf, vmf->vma->vm_ops->insert_mixed(vmf, pfn, mkwrite));
@@ -367,7 +395,7 @@ static dax_vm_fault_t pmd_insert_mapping(struct dax_vm_fault *vmf,
 	dax_pfn_t pfn;
 	int reason = pmd_frame(iomap, pos, &pfn);
 
-	if (!reason && vmf->write && prepare_store(iomap, pos, DAX_PMD_SIZE))
+	if (!reason && vmf->write && prepare_store(vmf, iomap, pos, DAX_PMD_SIZE))
 		reason = DAX_FALLBACK_INSERT_MAPPING;
 	if (reason)
 		return fallback(vmf, reason);
@@ -375,6 +403,8 @@ static dax_vm_fault_t pmd_insert_mapping(struct dax_vm_fault *vmf,
 		percpu_inc(vmf->area, DAX_STAT_MAJOR_FAULT);
 		major = DAX_VM_FAULT_MAJOR;
 	}
+	if (fault_is_synchronous(vmf, iomap))
+		return major | need_sync(vmf, slot, pfn, DAX_PMD);
 	insert_mapping_entry(vmf, slot, pfn, DAX_PMD);
 	percpu_inc(vmf->area, DAX_STAT_PMD_INSERT_MAPPING);
 	return major | vmf_inserted(vmf, vmf->vma->vm_ops->insert_pfn_pmd(vmf, pfn,
@@ -480,7 +510,7 @@ static dax_vm_fault_t pmd_fault(struct dax_vm_fault *vmf)
 	return fault;
 }
 
-static __cold void count_error(struct dax_vm_fault *vmf, dax_vm_fault_t fault)
+__cold void count_fault_error(struct dax_vm_fault *vmf, dax_vm_fault_t fault)
 {
 	if (fault & DAX_VM_FAULT_SIGBUS)
 		percpu_inc(vmf->area, DAX_STAT_FAULT_SIGBUS);
@@ -492,7 +522,7 @@ static inline dax_vm_fault_t counted(struct dax_vm_fault *vmf,
 				     dax_vm_fault_t fault)
 {
 	if (unlikely(fault & (DAX_VM_FAULT_SIGBUS | DAX_VM_FAULT_OOM)))
-		count_error(vmf, fault);
+		count_fault_error(vmf, fault);
 	return fault;
 }
 

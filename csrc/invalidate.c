@@ -227,6 +227,8 @@ static int lock_both(struct dax_mapping *mapping)
 	ret = mapping_lock_exclusive_nested(mapping);
 	if (ret)
 		i_rwsem_unlock(mapping);
+	else
+		mapping->layout_seq++;
 	return ret;
 }
 

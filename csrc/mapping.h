@@ -49,6 +49,8 @@ struct dax_mapping {
 	_Atomic uint32_t nr_waiters;	/* threads asleep for its entries */
 	struct radix_tree_root i_pages;
 	struct dax_vma *i_mmap;		/* changed under invalidate_lock excl. */
+	uint64_t layout_seq;		/* goes up under invalidate_lock excl., when
+					 * blocks may come or go */
 	struct percpu_rwsem invalidate_lock;
 	struct percpu percpu;
 

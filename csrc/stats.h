@@ -21,6 +21,8 @@ enum dax_stat {
 	DAX_STAT_PMD_LOAD_HOLE,		/* 2 MiB zero pages inserted */
 	DAX_STAT_PMD_INSERT_MAPPING,	/* 2 MiB frames inserted */
 	DAX_STAT_PFN_MKWRITE,		/* second step of a two-step write */
+	DAX_STAT_INSERT_PFN_MKWRITE,	/* synchronous faults finished */
+	DAX_STAT_INSERT_PFN_MKWRITE_NO_ENTRY,	/* ... that must be repeated */
 	DAX_STAT_COW_FAULT,		/* private copies made */
 	DAX_STAT_MAJOR_FAULT,		/* faults that allocated blocks */
 	DAX_STAT_FAULT_SIGBUS,

@@ -102,6 +102,10 @@ struct dax_vm_fault {
 	int error;	/* out: -errno behind SIGBUS or OOM */
 	int reason;	/* out: enum dax_fallback_reason */
 	struct percpu_area *area;	/* the thread's, of the file */
+	/* out, with NEEDDSYNC; else 0: fault_outside.h */
+	dax_pfn_t pfn;		/* frame that is to be inserted */
+	unsigned int order;	/* of its leaf */
+	uint64_t layout_seq;	/* of the file then */
 };
 
 #endif

@@ -385,7 +385,7 @@ int64_t mapping_writeback(struct dax_mapping *mapping, dax_loff_t pos,
 }
 
 /* The block map's own metadata, after the bytes it speaks of. */
-static int sync_block_map(struct dax_mapping *mapping)
+int sync_block_map(struct dax_mapping *mapping)
 {
 	int ret;
 

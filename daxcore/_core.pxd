@@ -58,6 +58,7 @@ cdef class Mmap:
     cdef readonly bint shared
     cdef readonly str backend
     cdef readonly str pages
+    cdef readonly bint sync
 
     cdef int _ensure_open(self) except -1
     cdef dax_vma *_hold(self) except NULL

@@ -688,7 +688,7 @@ cdef class File:
         return 0
 
     def mmap(self, offset=0, length=None, access="rw", shared=True, backend="soft",
-             pages="auto"):
+             pages="auto", sync=False):
         """Map a range of the file.
 
         Parameters
@@ -706,6 +706,10 @@ cdef class File:
         pages : {"auto", "pte", "pmd"}
             Faults taken: 2 MiB first and 4 KiB on fallback, 4 KiB only, or
             2 MiB only.
+        sync : bool
+            Let no store through before the block map has saved where its
+            block is: what is stored is then durable when its cache lines are
+            flushed, without :meth:`fsync`.  Shared and writable only.
 
         Returns
         -------
@@ -715,15 +719,20 @@ cdef class File:
         ------
         ValueError
             `offset` negative or not aligned, `length` 0 or negative, no
-            `length` given and nothing of the file after `offset`.
+            `length` given and nothing of the file after `offset`; `sync` with
+            ``access="r"`` or ``shared=False``.
         NotSupportedError
-            ``backend="real"``: not available in this version.
+            ``backend="real"``: not available in this version.  `sync`: the
+            device is not persistent memory (:attr:`Device.durability` says
+            what it is), or the policy is "page-cache".
         OSError
             EROFS: shared and writable on a read-only device; EOVERFLOW.
 
         Notes
         -----
         GIL released.
+        Source: ``MAP_SYNC`` of mmap(2), ``dax_finish_sync_fault`` in fs/dax.c
+        (v4.15).
         """
         self._ensure_open()
         if _choice(backend, _BACKENDS, "backend"):
@@ -731,7 +740,7 @@ cdef class File:
                 errno.EOPNOTSUPP,
                 "backend 'real' is not available in this version; use backend='soft'",
             )
-        return _map_file(self, offset, length, access, shared, pages)
+        return _map_file(self, offset, length, access, shared, pages, sync)
 
     def pread(self, nbytes, offset):
         """Read bytes through the block map, without faults.
@@ -1210,7 +1219,7 @@ cdef object _pread(dax_mapping *mapping, uint64_t wanted, int64_t pos, object pa
 
 
 cdef Mmap _map_file(File file, object offset, object length, object access,
-                    object shared, object pages):
+                    object shared, object pages, object sync):
     cdef Mmap self = Mmap.__new__(Mmap)
     cdef dax_vma_attr attr
     cdef dax_mapping *mapping
@@ -1222,6 +1231,10 @@ cdef Mmap _map_file(File file, object offset, object length, object access,
     attr.length = _map_length(file, attr.offset, length)
     attr.flags = _choice(access, _ACCESS, "access")
     attr.flags |= DAX_VM_SHARED if shared else 0
+    if sync:
+        if access != "rw" or not shared:
+            raise ValueError("sync=True needs access='rw' and shared=True")
+        attr.flags |= DAX_VM_SYNC
     attr.pages = _choice(pages, _PAGES, "pages")
     mapping = file._hold()
     try:
@@ -1242,6 +1255,7 @@ cdef Mmap _map_file(File file, object offset, object length, object access,
     self.shared = shared
     self.backend = "soft"
     self.pages = pages
+    self.sync = bool(sync)
     return self
 
 
@@ -1276,7 +1290,7 @@ cdef class Mmap:
     file : File
     offset, length : int
         The range, in bytes of the file.
-    access, shared, backend, pages
+    access, shared, backend, pages, sync
         As given to :meth:`File.mmap`.
     """
 

@@ -108,6 +108,7 @@ cdef extern from "daxcore/types.h" nogil:
         DAX_VM_READ
         DAX_VM_WRITE
         DAX_VM_SHARED
+        DAX_VM_SYNC
 
     enum dax_vma_pages:
         DAX_PAGES_AUTO

@@ -371,8 +371,16 @@ DAX_API const char *dax_fallback_reason_name(int reason);
  * Loads and stores are the calls dax_vma_read() and dax_vma_write().  The
  * range may reach beyond the end of file, as with mmap(2).
  *
+ * With DAX_VM_SYNC (since 0.2; kernel: MAP_SYNC) no store is let through before
+ * the block map has saved where its block is: a store to an extent that is
+ * F_NEW or F_DIRTY calls the block map's sync first, and a failure of that is
+ * the fault's.  What was stored is then durable when its cache lines are
+ * flushed, without fsync.
+ *
  * Context: invalidate_lock exclusive for a moment; may sleep; GIL: no.
- * Return: 0; -EINVAL (offset not a multiple of 4096, length 0, unknown flags),
+ * Return: 0; -EINVAL (offset not a multiple of 4096, length 0, unknown flags,
+ * SYNC without SHARED and WRITE), -EOPNOTSUPP (SYNC: the device is not
+ * persistent memory, or the policy is page-cache),
  * -EOVERFLOW (offset + length beyond 2^63-4096, or longer than 128 TiB),
  * -ENOMEM, -EROFS (shared and writable on a read-only device), -EDEADLK,
  * -ESTALE.

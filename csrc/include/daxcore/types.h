@@ -142,7 +142,8 @@ enum dax_device_open_flags {
 enum dax_vma_flags {
 	DAX_VM_READ = 0x01,
 	DAX_VM_WRITE = 0x02,
-	DAX_VM_SHARED = 0x08
+	DAX_VM_SHARED = 0x08,
+	DAX_VM_SYNC = 0x00800000	/* MAP_SYNC: a flushed store is durable */
 };
 
 /* Size of the faults a vma takes (struct dax_vma_attr.pages). */
@@ -181,6 +182,9 @@ struct dax_iomap {
  * fallocate: allocate blocks for [pos, pos+len).  punch: free the whole pages
  *   of the range.  truncate: free all from the page of @size rounded up.
  *   These are called with no fault in progress in the file.
+ * sync: make what begin has answered so far durable.  Called with no lock of
+ *   the file held, by fsync and by a store through a mapping with DAX_VM_SYNC
+ *   that met an extent with F_NEW or F_DIRTY.
  */
 struct dax_iomap_ops {
 	size_t struct_size;	/* sizeof(struct dax_iomap_ops) */
