@@ -14,6 +14,7 @@
 #include "extent_map.h"
 #include "fault.h"
 #include "invalidate.h"
+#include "lock_entry.h"
 #include "page_cache.h"
 #include "rw.h"
 #include "vma_soft.h"
@@ -277,6 +278,49 @@ int64_t dax_mapping_entries(struct dax_mapping *mapping, dax_pgoff_t *index,
 	}
 	mapping_unlock_shared(mapping, area);
 	return (int64_t)filled;
+}
+
+int dax_lock_mapping_entry(struct dax_mapping *mapping, dax_pgoff_t index,
+			   unsigned int order, struct dax_entry_info *row,
+			   struct dax_entry_cookie **ret_cookie)
+{
+	int ret;
+
+	clear_errormsg();
+	ret = lock_mapping_entry(mapping, index, order, ret_cookie);
+	if (!ret && row)
+		*row = entry_row(&(*ret_cookie)->slot.iter);
+	return ret;
+}
+
+/* What could not be done while the thread held the entry. */
+static int after_unlock(int ret, struct dax_mapping *mapping)
+{
+	if (ret)
+		return ret;
+	vma_reap(mapping);
+	mapping_put(mapping);
+	return 0;
+}
+
+int dax_unlock_mapping_entry(struct dax_entry_cookie *cookie)
+{
+	struct dax_mapping *mapping = NULL;
+	int ret;
+
+	clear_errormsg();
+	ret = unlock_mapping_entry(cookie, &mapping);
+	return after_unlock(ret, mapping);
+}
+
+int dax_drop_mapping_entry(struct dax_entry_cookie *cookie)
+{
+	struct dax_mapping *mapping = NULL;
+	int ret;
+
+	clear_errormsg();
+	ret = drop_mapping_entry(cookie, &mapping);
+	return after_unlock(ret, mapping);
 }
 
 int64_t dax_mapping_extents(struct dax_mapping *mapping, dax_loff_t *pos,

@@ -57,7 +57,7 @@ __attribute__((constructor)) static void mapping_init(void)
 	sys_at_fork(fork_prepare, fork_parent, fork_child);
 }
 
-static bool is_stale(struct dax_mapping *mapping)
+bool mapping_is_stale(struct dax_mapping *mapping)
 {
 	return READ_ONCE(mapping->invalidate_lock.state) == PERCPU_RWSEM_STALE;
 }
@@ -229,7 +229,7 @@ void mapping_put(struct dax_mapping *mapping)
 {
 	if (atomic_fetch_sub_explicit(&mapping->refs, 1,
 				      memory_order_acq_rel) == 1 &&
-	    !is_stale(mapping))
+	    !mapping_is_stale(mapping))
 		mapping_free(mapping);
 }
 
@@ -248,7 +248,8 @@ __cold int mapping_lock_error(int err)
 	if (err == -ESTALE)
 		return stale_error();
 	if (err == -EDEADLK)
-		return dax_error(err, "a block map called back into its own file");
+		return dax_error(err, "a block map called back into its own file, or the "
+				 "thread holds an entry lock of it");
 	return dax_error(err, "no memory for the thread's counters");
 }
 
@@ -306,7 +307,7 @@ static int i_rwsem_lock(struct dax_mapping *mapping,
 
 	if (!area)
 		return mapping_lock_error(-ENOMEM);
-	if (is_stale(mapping))
+	if (mapping_is_stale(mapping))
 		return stale_error();
 	if (area->i_rwsem_held || READ_ONCE(area->reading))
 		return mapping_lock_error(-EDEADLK);
@@ -330,7 +331,7 @@ int i_rwsem_lock_exclusive(struct dax_mapping *mapping)
 void i_rwsem_unlock(struct dax_mapping *mapping)
 {
 	this_percpu(&mapping->percpu)->i_rwsem_held = 0;
-	if (!is_stale(mapping))	/* a child's lock is not the one we took */
+	if (!mapping_is_stale(mapping))	/* a child's lock is not the one we took */
 		pthread_rwlock_unlock(&mapping->i_rwsem);
 }
 
@@ -347,7 +348,7 @@ int wb_lock(struct dax_mapping *mapping)
 {
 	if (!this_percpu(&mapping->percpu))
 		return mapping_lock_error(-ENOMEM);
-	if (is_stale(mapping))
+	if (mapping_is_stale(mapping))
 		return stale_error();
 	if (inside(mapping))
 		return mapping_lock_error(-EDEADLK);
@@ -357,7 +358,7 @@ int wb_lock(struct dax_mapping *mapping)
 
 void wb_unlock(struct dax_mapping *mapping)
 {
-	if (!is_stale(mapping))	/* a child's lock is not the one we took */
+	if (!mapping_is_stale(mapping))	/* a child's lock is not the one we took */
 		mutex_unlock(&mapping->wb_lock);
 }
 

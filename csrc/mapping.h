@@ -62,6 +62,7 @@ struct dax_mapping {
 	_Atomic unsigned int refs;
 	_Atomic uint64_t page_table_bytes;
 	_Atomic uint64_t cow_bytes;
+	_Atomic(struct dax_vma *) unfreed;	/* vma_reap(), by next_unfreed */
 	struct dax_mapping *next_registered;	/* guarded by the registry */
 	uint64_t drain_round;			/* the same */
 };
@@ -71,6 +72,9 @@ int mapping_new(struct dax_mapping **ret_mapping, struct dax_device *dev,
 		const struct dax_policy *policy);
 void mapping_get(struct dax_mapping *mapping);
 void mapping_put(struct dax_mapping *mapping);
+
+/* Are we in a child that was forked after the file was made? */
+bool mapping_is_stale(struct dax_mapping *mapping);
 
 /* invalidate_lock shared and the thread's area, as one step; _nested: inside
  * i_rwsem. */

@@ -80,6 +80,7 @@ struct dax_vma {
 	unsigned int flags;		/* DAX_VM_* */
 	unsigned int pages;		/* enum dax_vma_pages */
 	_Atomic unsigned int refs;
+	struct dax_vma *next_unfreed;	/* refs 0, but it could not be freed yet */
 };
 
 static inline bool vma_is_shared(const struct dax_vma *vma)

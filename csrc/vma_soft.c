@@ -614,22 +614,53 @@ void vma_get(struct dax_vma *vma)
 	atomic_fetch_add_explicit(&vma->refs, 1, memory_order_relaxed);
 }
 
-/* In a forked child, and for a block map that drops its own file's vma, the
- * lock is refused: then the vma is left as it is rather than freed under
- * somebody. */
-void vma_put(struct dax_vma *vma)
+static void leave_to_reap(struct dax_vma *vma)
 {
 	struct dax_mapping *mapping = vma->mapping;
 
-	if (atomic_fetch_sub_explicit(&vma->refs, 1, memory_order_acq_rel) != 1)
-		return;
-	if (mapping_lock_exclusive_nested(mapping))
+	vma->next_unfreed = READ_ONCE(mapping->unfreed);
+	while (!atomic_compare_exchange_weak(&mapping->unfreed, &vma->next_unfreed,
+					     vma))
+		;
+}
+
+/* In a forked child the lock is refused, and the vma is left as it is.  So it
+ * is to a block map that drops its own file's vma, and to a thread that holds
+ * an entry lock: then it is freed later. */
+static void vma_release(struct dax_vma *vma)
+{
+	struct dax_mapping *mapping = vma->mapping;
+	int ret = mapping_lock_exclusive_nested(mapping);
+
+	if (ret == -EDEADLK)
+		leave_to_reap(vma);
+	if (ret)
 		return;
 	unlink_vma(vma);
 	vma->vm_ops->zap(vma, vma->vm_pgoff, vma->vm_pgoff + vma->nr_pages - 1, true);
 	vma->vm_ops->free(vma);
 	mapping_unlock_exclusive(mapping);
 	mapping_put(mapping);
+}
+
+void vma_put(struct dax_vma *vma)
+{
+	if (atomic_fetch_sub_explicit(&vma->refs, 1, memory_order_acq_rel) == 1)
+		vma_release(vma);
+}
+
+void vma_reap(struct dax_mapping *mapping)
+{
+	struct dax_vma *vma = NULL;
+
+	if (READ_ONCE(mapping->unfreed))
+		vma = atomic_exchange(&mapping->unfreed, NULL);
+	while (vma) {
+		struct dax_vma *next = vma->next_unfreed;
+
+		vma_release(vma);
+		vma = next;
+	}
 }
 
 /* ---- faults from outside ----------------------------------------------------------- */

@@ -8,6 +8,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from daxcore.libdaxcore cimport (
     dax_device,
+    dax_entry_cookie,
     dax_fault_info,
     dax_loff_t,
     dax_mapping,
@@ -43,6 +44,17 @@ cdef class File:
     cdef dax_mapping *_hold(self) except NULL
     cdef int _drop(self) except -1
     cdef object _change_blocks(self, range_fn change, object offset, object nbytes)
+
+
+cdef class EntryLock:
+    cdef object __weakref__
+    cdef dax_entry_cookie *_cookie  # NULL: not locked
+    cdef uint64_t _pgoff
+    cdef unsigned int _order
+    cdef int _pid
+    cdef readonly File file
+
+    cdef int _unlock(self) except -1
 
 
 cdef class Mmap:

@@ -1075,6 +1075,53 @@ cdef class File:
                 dax_mapping_put(mapping)
         return _table(chunks, _ENTRY_COLUMNS)
 
+    def lock_entry(self, pgoff, pmd=False):
+        """Hold the entry lock of a page, for tests and teaching.
+
+        Parameters
+        ----------
+        pgoff : int
+            Page of the file.
+        pmd : bool
+            The entry of the 2 MiB around `pgoff` instead of its 4 KiB.
+
+        Returns
+        -------
+        EntryLock
+            A context manager: the entry is locked by ``with`` and unlocked at
+            its end; ``as`` gives the locked entry, a row of :meth:`entries`.
+
+        Raises
+        ------
+        ValueError
+            `pgoff` negative.  The rest is raised by ``with``.
+
+        Notes
+        -----
+        Where there is no entry an empty one is made.  While it is held,
+        faults of other threads on the page wait, and so do truncate,
+        punch_hole, fallocate, mmap, Mmap.close and Device.kill of other
+        threads; every other call of the holding thread on the file raises
+        OSError(EDEADLK).  A mapping it closes goes away with the lock.
+
+        Examples
+        --------
+        >>> import daxcore
+        >>> with daxcore.Device.memory(1 << 20) as dev:
+        ...     with dev.create_file(4096) as file, file.lock_entry(0) as row:
+        ...         print(row["empty"], row["locked"])
+        True True
+
+        Source: ``dax_lock_mapping_entry`` in fs/dax.c (v6.0).
+        """
+        cdef EntryLock lock = EntryLock.__new__(EntryLock)
+
+        self._ensure_open()
+        lock._pgoff = _unsigned(pgoff, "pgoff")
+        lock._order = DAX_PMD_ORDER if pmd else 0
+        lock.file = self
+        return lock
+
     def extents(self):
         """Return what the block map says of the file, holes included.
 
@@ -1189,6 +1236,114 @@ cdef class File:
                 _warn_unclosed(repr(self))
         finally:
             self._drop()
+
+
+@cython.no_gc_clear  # the file is needed until the end
+cdef class EntryLock:
+    """An entry lock as a context manager; made by :meth:`File.lock_entry`.
+
+    Attributes
+    ----------
+    file : File
+    """
+
+    def __init__(self):
+        raise TypeError("use File.lock_entry()")
+
+    def __enter__(self):
+        """Wait for the entry and lock it.
+
+        Returns
+        -------
+        numpy.void
+            The row of :meth:`File.entries` that says what is locked.
+
+        Raises
+        ------
+        RuntimeError
+            This object holds it already.
+        OSError
+            EINVAL: past the end of the file; EEXIST: entries of 4 KiB stand in
+            the 2 MiB; EDEADLK: the thread holds an entry of the file.
+
+        Notes
+        -----
+        GIL released.  Ctrl-C does not end the wait: it is seen when the
+        entry is locked.
+        """
+        cdef dax_mapping *mapping
+        cdef dax_entry_info row
+        cdef int ret
+
+        if self._cookie is not NULL:
+            raise RuntimeError("the entry is locked by this object already")
+        mapping = self.file._hold()
+        try:
+            with nogil:
+                ret = dax_lock_mapping_entry(
+                    mapping, self._pgoff, self._order, &row, &self._cookie)
+            check(ret, self.file.device.path)
+        finally:
+            with nogil:
+                dax_mapping_put(mapping)
+        self._pid = getpid()
+        self.file.device._nr_open += 1
+        try:
+            return _table([bytearray((<char *>&row)[:sizeof(row)])], _ENTRY_COLUMNS)[0]
+        except:
+            self._unlock()
+            raise
+
+    cdef int _unlock(self) except -1:
+        cdef int ret
+
+        with nogil:
+            ret = dax_unlock_mapping_entry(self._cookie)
+        if ret == -errno.EPERM:
+            raise RuntimeError(errormsg())
+        check(ret, self.file.device.path)
+        self._cookie = NULL
+        self.file.device._nr_open -= 1
+        return 0
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        """Unlock the entry, in the thread that locked it.
+
+        Raises
+        ------
+        RuntimeError
+            Another thread locked it, or nobody did.
+        ForkError
+            In a child of the process that locked it.
+        """
+        if self._cookie is NULL:
+            raise RuntimeError("the entry is not locked by this object")
+        self._unlock()
+
+    @property
+    def locked(self):
+        """True while this object holds the entry."""
+        return self._cookie is not NULL
+
+    def __repr__(self):
+        state = "locked" if self._cookie is not NULL else "unlocked"
+        size = " pmd" if self._order else ""
+        return f"<daxcore.EntryLock page={self._pgoff}{size} {state}>"
+
+    def __reduce__(self):
+        raise _unpicklable(self, "lock an entry")
+
+    def __dealloc__(self):
+        if self._cookie is NULL or self._pid != getpid():
+            return
+        try:
+            _warn_unclosed(repr(self))
+        finally:
+            # Whatever thread locked it, and whether it has ended.
+            with nogil:
+                dax_drop_mapping_entry(self._cookie)
+            self._cookie = NULL
+            self.file.device._nr_open -= 1
 
 
 cdef object _table(list chunks, dict columns):

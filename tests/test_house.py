@@ -15,7 +15,7 @@ FLOORS = {
     2: "radix_tree waitqueue entry percpu copy_mc",
     3: "device frames blocks persist flush flush_x86 flush_generic zero_page vma",
     4: "mapping entry_lock policy iomap",
-    5: "fault fault_outside page_cache rw writeback invalidate",
+    5: "fault fault_outside lock_entry page_cache rw writeback invalidate",
     6: "vma_soft vma_real uffd extent_map sparse_file",
     7: "version api",
 }

@@ -326,6 +326,46 @@ DAX_API int64_t dax_mapping_entries(struct dax_mapping *mapping,
 				    struct dax_entry_info *buf, size_t nr);
 
 /**
+ * dax_lock_mapping_entry() - lock one entry of the tree and keep it
+ * @mapping: file
+ * @index: page of the file
+ * @order: 0, or DAX_PMD_ORDER for the 2 MiB around @index
+ * @row: receives what is locked, or NULL
+ * @ret_cookie: receives what dax_unlock_mapping_entry() wants
+ *
+ * Makes an empty entry where there is none.  A 4 KiB request gets a 2 MiB entry
+ * that has storage as it is, and turns one that has none into 4 KiB.  Until it
+ * is unlocked faults on the page wait, and so does what needs the file alone:
+ * truncate, punch, fallocate, mmap, munmap, dontneed, dax_device_kill(); every
+ * other call of this thread on the file gets -EDEADLK.  A vma that this thread
+ * drops meanwhile is unmapped by the unlock.  The cookie holds the file.
+ *
+ * Context: sleeps for the entry, signals do not end that; entries of two files
+ * must be locked in one order by all; GIL: no.
+ * Return: 0; -EINVAL (order, or past the end of file), -EEXIST (4 KiB entries
+ * stand in the 2 MiB), -EIO (a foreign word in the tree), -ENOMEM, -EDEADLK
+ * (the thread holds one of this file, or is in its block map), -ESTALE.
+ * Since: 0.2
+ */
+DAX_API int dax_lock_mapping_entry(struct dax_mapping *mapping,
+				   dax_pgoff_t index, unsigned int order,
+				   struct dax_entry_info *row,
+				   struct dax_entry_cookie **ret_cookie);
+
+/**
+ * dax_unlock_mapping_entry() - unlock it, in the thread that locked it
+ * dax_drop_mapping_entry() - unlock it for a thread that has ended or forgotten
+ * it; that thread must not be unlocking it itself
+ *
+ * Context: may sleep; GIL: no.
+ * Return: 0, and the cookie is gone; -EPERM (unlock: another thread locked it),
+ * -ESTALE (after fork).
+ * Since: 0.2
+ */
+DAX_API int dax_unlock_mapping_entry(struct dax_entry_cookie *cookie);
+DAX_API int dax_drop_mapping_entry(struct dax_entry_cookie *cookie);
+
+/**
  * dax_mapping_extents() - what the block map says of the file, merged
  * @mapping: file
  * @pos: in: first byte to look at; out: where to go on

@@ -26,6 +26,7 @@ typedef unsigned int dax_vm_fault_t;	/* DAX_VM_FAULT_* bits */
 struct dax_device;
 struct dax_mapping;
 struct dax_vma;
+struct dax_entry_cookie;
 struct dax_iomap;
 struct dax_iomap_ops;
 
