@@ -13,6 +13,7 @@
 #include "errormsg.h"
 #include "extent_map.h"
 #include "fault.h"
+#include "freeze.h"
 #include "invalidate.h"
 #include "lock_entry.h"
 #include "page_cache.h"
@@ -278,6 +279,18 @@ int64_t dax_mapping_entries(struct dax_mapping *mapping, dax_pgoff_t *index,
 	}
 	mapping_unlock_shared(mapping, area);
 	return (int64_t)filled;
+}
+
+int dax_mapping_freeze(struct dax_mapping *mapping)
+{
+	clear_errormsg();
+	return mapping_freeze(mapping);
+}
+
+int dax_mapping_thaw(struct dax_mapping *mapping)
+{
+	clear_errormsg();
+	return mapping_thaw(mapping);
 }
 
 int dax_lock_mapping_entry(struct dax_mapping *mapping, dax_pgoff_t index,

@@ -535,6 +535,13 @@ dax_vm_fault_t iomap_fault(struct dax_vm_fault *vmf, unsigned int order)
 	return fallback(vmf, DAX_FALLBACK_SIZE);
 }
 
+/* A store to a frozen file: the caller waits, without a lock.  Private copies
+ * are nobody's concern. */
+static bool must_wait(const struct dax_vm_fault *vmf)
+{
+	return vmf->write && unlikely(mapping_is_frozen(vmf->vma->mapping));
+}
+
 /*
  * No table is there yet: a 2 MiB fault first where the vma takes those.
  * Return: its result, or FALLBACK: go on with 4 KiB.
@@ -544,6 +551,8 @@ static dax_vm_fault_t fault_without_table(struct dax_vm_fault *vmf)
 	struct dax_vma *vma = vmf->vma;
 	dax_vm_fault_t fault = DAX_VM_FAULT_FALLBACK;
 
+	if (must_wait(vmf))
+		return DAX_VM_FAULT_RETRY;
 	if (vma->pages != DAX_PAGES_PTE) {
 		if (vma->vm_ops->pmd_alloc(vmf))
 			return counted(vmf, vmf_error(vmf, -ENOMEM));
@@ -556,12 +565,16 @@ static dax_vm_fault_t fault_without_table(struct dax_vm_fault *vmf)
 	return fault;
 }
 
-/* A store to a page that is mapped already, read-only. */
-static dax_vm_fault_t wp_fault(struct dax_vm_fault *vmf)
+/* A store; if the page is mapped already, read-only, the policy may have a
+ * second step. */
+static __attribute__((noinline)) dax_vm_fault_t
+store_fault(struct dax_vm_fault *vmf)
 {
 	const struct dax_policy *policy = vmf->vma->mapping->policy;
 
-	if (policy->pfn_mkwrite)
+	if (must_wait(vmf))
+		return DAX_VM_FAULT_RETRY;
+	if (policy->pfn_mkwrite && vmf->pte && READ_ONCE(*vmf->pte))
 		return policy->pfn_mkwrite(vmf);
 	return iomap_fault(vmf, 0);
 }
@@ -578,7 +591,7 @@ dax_vm_fault_t handle_mm_fault(struct dax_vm_fault *vmf)
 	} else if (unlikely(vmf->vma->pages == DAX_PAGES_PMD)) {
 		return fallback(vmf, DAX_FALLBACK_PMD_OCCUPIED);
 	}
-	if (unlikely(vmf->write) && vmf->pte && READ_ONCE(*vmf->pte))
-		return wp_fault(vmf);
+	if (unlikely(vmf->write))
+		return store_fault(vmf);
 	return counted(vmf, iomap_pte_fault(vmf));
 }

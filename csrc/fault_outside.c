@@ -2,6 +2,7 @@
 /*
  * fault_outside.c -- what a fault leaves to be done with no lock held
  *
+ *   RETRY       the file is frozen: wait for the thaw, repeat the fault
  *   NEEDDSYNC   the block map saves where the block is, then the leaf comes
  *
  * Owns: nothing.
@@ -13,8 +14,11 @@
  */
 #include "fault_outside.h"
 
+#include <errno.h>
+
 #include "entry_lock.h"
 #include "fault.h"
+#include "freeze.h"
 #include "writeback.h"
 
 /* ---- synchronous faults --------------------------------------------------------- */
@@ -34,7 +38,8 @@ static bool lock_synced_entry(const struct dax_vm_fault *vmf,
 			      struct dax_slot *slot)
 {
 	/* A block freed and taken again has not been saved. */
-	if (slot->mapping->layout_seq != vmf->layout_seq)
+	if (slot->mapping->layout_seq != vmf->layout_seq ||
+	    mapping_is_frozen(slot->mapping))
 		return false;
 	do {
 		get_unlocked_mapping_entry(slot);
@@ -80,21 +85,42 @@ static dax_vm_fault_t finish_sync_fault(struct dax_vm_fault *vmf)
 
 /* ---- the way out and back --------------------------------------------------------- */
 
-int fault_outside(struct dax_vm_fault *vmf, dax_vm_fault_t *fault)
+/* No lock held.  0, or -errno. */
+static int wait_outside(struct dax_mapping *mapping, dax_vm_fault_t fault)
 {
-	struct dax_mapping *mapping = vmf->vma->mapping;
-	dax_vm_fault_t finished;
-	int err, ret;
+	if (fault & DAX_VM_FAULT_RETRY)
+		return freeze_wait(mapping);
+	return sync_block_map(mapping);
+}
 
-	mapping_unlock_shared(mapping, vmf->area);
-	err = sync_block_map(mapping);
-	ret = mapping_relock_shared(mapping, vmf->area);
-	if (ret)
-		return ret;
-	finished = err ? vmf_error(vmf, err) : finish_sync_fault(vmf);
+/* invalidate_lock shared.  Return: the bits the fault ends with, 0: repeat it. */
+static dax_vm_fault_t finish_fault(struct dax_vm_fault *vmf,
+				   dax_vm_fault_t fault, int err)
+{
+	dax_vm_fault_t finished = 0;
+
+	if (err)
+		finished = vmf_error(vmf, err);
+	else if (fault & DAX_VM_FAULT_NEEDDSYNC)
+		finished = finish_sync_fault(vmf);
 	vmf->pfn = 0;
 	if (finished & DAX_VM_FAULT_ERROR)
 		count_fault_error(vmf, finished);
-	*fault = finished ? finished | (*fault & DAX_VM_FAULT_MAJOR) : 0;
+	return finished ? finished | (fault & DAX_VM_FAULT_MAJOR) : 0;
+}
+
+int fault_outside(struct dax_vm_fault *vmf, dax_vm_fault_t *fault)
+{
+	struct dax_mapping *mapping = vmf->vma->mapping;
+	int err, ret;
+
+	mapping_unlock_shared(mapping, vmf->area);
+	err = wait_outside(mapping, *fault);
+	if (err == -EINTR && *fault & DAX_VM_FAULT_RETRY)
+		return err;
+	ret = mapping_relock_shared(mapping, vmf->area);
+	if (ret)
+		return ret;
+	*fault = finish_fault(vmf, *fault, err);
 	return 0;
 }

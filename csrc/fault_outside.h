@@ -6,7 +6,7 @@
 #include "vma.h"
 
 /* Bits of a fault that is not at its end. */
-enum { FAULT_OUTSIDE = DAX_VM_FAULT_NEEDDSYNC };
+enum { FAULT_OUTSIDE = DAX_VM_FAULT_NEEDDSYNC | DAX_VM_FAULT_RETRY };
 
 /*
  * Go on with a fault that returned FAULT_OUTSIDE bits: drop invalidate_lock, do
@@ -15,8 +15,8 @@ enum { FAULT_OUTSIDE = DAX_VM_FAULT_NEEDDSYNC };
  *	   be repeated
  *
  * Context: invalidate_lock shared, dropped meanwhile; no entry lock.
- * Return: 0 with the lock held; -errno (-ESTALE: a child was forked meanwhile)
- * and it is not.
+ * Return: 0 with the lock held; -errno (-EINTR: a signal came while the file was
+ * frozen; -ESTALE: a child was forked meanwhile) and it is not.
  */
 int fault_outside(struct dax_vm_fault *vmf, dax_vm_fault_t *fault);
 

@@ -20,6 +20,7 @@
 
 #include "entry_lock.h"
 #include "errormsg.h"
+#include "freeze.h"
 #include "iomap.h"
 #include "policy.h"
 
@@ -220,7 +221,7 @@ int zero_tail(struct dax_mapping *mapping)
 
 static int lock_both(struct dax_mapping *mapping)
 {
-	int ret = i_rwsem_lock_exclusive(mapping);
+	int ret = i_rwsem_lock_write(mapping);
 
 	if (ret)
 		return ret;

@@ -409,8 +409,12 @@ bool mkclean_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
 /* Wait until every call in progress on @mapping has left. */
 static int drain(struct dax_mapping *mapping)
 {
-	int ret = i_rwsem_lock_exclusive(mapping);
+	int ret;
 
+	/* Who waits for a thaw looks at the device again. */
+	atomic_fetch_add(&mapping->frozen, FREEZE_SEQUENCE);
+	futex_wake(&mapping->frozen, INT32_MAX);
+	ret = i_rwsem_lock_exclusive(mapping);
 	if (ret)
 		return ret;
 	ret = mapping_lock_exclusive_nested(mapping);

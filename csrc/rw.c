@@ -18,6 +18,7 @@
 
 #include "copy_mc.h"
 #include "errormsg.h"
+#include "freeze.h"
 #include "invalidate.h"
 #include "iomap.h"
 
@@ -244,7 +245,7 @@ ssize_t mapping_pwrite(struct dax_mapping *mapping, const void *buf,
 				 "2^63-4096", pos, len);
 	if (len == 0)
 		return 0;
-	ret = i_rwsem_lock_exclusive(mapping);
+	ret = i_rwsem_lock_write(mapping);
 	if (ret)
 		return ret;
 	ret = write_locked(mapping, buf, len, pos);
@@ -305,7 +306,7 @@ int mapping_zero_range(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len
 	if (pos > DAX_MAX_SIZE || len > (uint64_t)(DAX_MAX_SIZE - pos))
 		return dax_error(-EFBIG, "offset %" PRId64 " + %" PRIu64 " bytes is beyond "
 				 "2^63-4096", pos, len);
-	ret = i_rwsem_lock_exclusive(mapping);
+	ret = i_rwsem_lock_write(mapping);
 	if (ret)
 		return ret;
 	ret = zero_locked(mapping, pos, len);

@@ -360,6 +360,14 @@ void futex_wait(_Atomic uint32_t *word, uint32_t val)
 	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, val, NULL, NULL, 0);
 }
 
+int futex_wait_interruptible(_Atomic uint32_t *word, uint32_t val)
+{
+	if (syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, val, NULL, NULL, 0) &&
+	    errno == EINTR)
+		return -EINTR;
+	return 0;
+}
+
 void futex_wake(_Atomic uint32_t *word, int nr)
 {
 	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, nr, NULL, NULL, 0);

@@ -804,20 +804,25 @@ static __cold dax_vm_fault_t timed_fault(struct access *access)
 	return fault;
 }
 
+/* The file was frozen: nothing against the block map, see touch_page(). */
+enum { WAITED = 1 };
+
 /* Not an ordinary end of a fault: it goes on with the lock dropped for a while,
  * or it failed. */
 static __cold int access_outside(struct access *access, dax_vm_fault_t fault)
 {
+	int waited = fault & DAX_VM_FAULT_RETRY ? WAITED : 0;
+
 	if (fault & FAULT_OUTSIDE) {
 		int ret = fault_outside(&access->vmf, &fault);
 
 		if (ret)
 			return ret;
 	}
-	return fault & DAX_VM_FAULT_ERROR ? access_error(access, fault) : 0;
+	return fault & DAX_VM_FAULT_ERROR ? access_error(access, fault) : waited;
 }
 
-/* 0 with the lock held, or -errno without. */
+/* 0 or WAITED with the lock held, or -errno without. */
 static int access_fault(struct access *access)
 {
 	dax_vm_fault_t fault;
@@ -861,8 +866,11 @@ static __always_inline_fn int touch_page(struct access *access,
 	while (!leaf_allows(leaf, access->write)) {
 		int ret = access_fault(access);
 
-		if (unlikely(ret))
-			return ret;
+		if (unlikely(ret)) {
+			if (ret < 0)
+				return ret;
+			tries = 0;
+		}
 		leaf = leaf_after_fault(access);
 		if (unlikely(++tries == MAX_FAULTS_PER_ACCESS))
 			return no_progress(access);

@@ -10,6 +10,7 @@ library without the GIL under a reference of its own, and wrap the result.
 Loops over pages are the library's.
 """
 
+import contextlib
 import enum
 import errno
 import os
@@ -30,6 +31,7 @@ from cpython.pycapsule cimport (
     PyCapsule_GetPointer,
     PyCapsule_IsValid,
 )
+from libc.errno cimport EINTR
 from libc.stdint cimport (
     INT64_MAX,
     UINT64_MAX,
@@ -256,6 +258,14 @@ cdef object _fault_result(int bits):
     if result is None:
         result = _fault_results[bits] = FaultResult(bits)
     return result
+
+
+cdef bint _interrupted(int64_t ret) except -1:
+    """Look at signals if a call on a frozen file ended for one: PEP 475."""
+    if ret != -EINTR:
+        return False
+    PyErr_CheckSignals()
+    return True
 
 
 cdef object _unpicklable(object obj, str recipe):
@@ -684,6 +694,8 @@ cdef class File:
         if mapping is not NULL:
             self.device._nr_open -= 1
             with nogil:
+                if self._frozen:  # nobody else could
+                    dax_mapping_thaw(mapping)
                 dax_mapping_put(mapping)
         return 0
 
@@ -821,8 +833,11 @@ cdef class File:
         try:
             mapping = self._hold()
             try:
-                with nogil:
-                    ret = dax_mapping_pwrite(mapping, view.buf, view.len, pos)
+                while True:
+                    with nogil:
+                        ret = dax_mapping_pwrite(mapping, view.buf, view.len, pos)
+                    if not _interrupted(ret):
+                        break
                 return check(ret, self.device.path)
             finally:
                 with nogil:
@@ -859,8 +874,11 @@ cdef class File:
         c_size = _position(size, "size")
         mapping = self._hold()
         try:
-            with nogil:
-                ret = dax_mapping_truncate(mapping, c_size)
+            while True:
+                with nogil:
+                    ret = dax_mapping_truncate(mapping, c_size)
+                if not _interrupted(ret):
+                    break
             check(ret, self.device.path)
         finally:
             with nogil:
@@ -1017,6 +1035,71 @@ cdef class File:
             with nogil:
                 dax_mapping_put(mapping)
 
+    def freeze(self):
+        """Keep the file as it is: write it back and let nobody change it.
+
+        Waits for changes in progress and returns with the file durable and
+        clean.  Until :meth:`thaw` stores through shared mappings, pwrite,
+        truncate, fallocate, punch_hole and zero_range wait; loads, reads,
+        private copies, mmap and close go on.
+
+        Raises
+        ------
+        OSError
+            EBUSY: frozen already; what :meth:`fsync` raises, and then the
+            file is not frozen.
+
+        Notes
+        -----
+        GIL released.  Ctrl-C ends a wait for the thaw.  Any thread may thaw;
+        closing the File does.
+        Source: ``freeze_super`` in fs/super.c (v4.14).
+        """
+        cdef dax_mapping *mapping = self._hold()
+        cdef int ret
+
+        try:
+            with nogil:
+                ret = dax_mapping_freeze(mapping)
+            check(ret, self.device.path)
+            self._frozen = True
+        finally:
+            with nogil:
+                dax_mapping_put(mapping)
+
+    def thaw(self):
+        """Let a frozen file be changed again.
+
+        Raises
+        ------
+        OSError
+            EINVAL: the file is not frozen.
+
+        Notes
+        -----
+        Source: ``thaw_super`` in fs/super.c (v4.14).
+        """
+        cdef int ret
+
+        self._ensure_open()
+        ret = dax_mapping_thaw(self._mapping)
+        check(ret, self.device.path)
+        self._frozen = False
+
+    def frozen(self):
+        """Return a context manager: :meth:`freeze`, and :meth:`thaw` at the end.
+
+        Examples
+        --------
+        >>> import daxcore
+        >>> with daxcore.Device.memory(1 << 20) as dev:
+        ...     with dev.create_file(4096) as file, file.frozen():
+        ...         file.entries().size
+        0
+        """
+        self._ensure_open()
+        return _frozen(self)
+
     cdef object _change_blocks(self, range_fn change, object offset, object nbytes):
         cdef int64_t pos
         cdef uint64_t length
@@ -1030,8 +1113,11 @@ cdef class File:
             raise ValueError("nbytes must be greater than 0, is 0")
         mapping = self._hold()
         try:
-            with nogil:
-                ret = change(mapping, pos, length)
+            while True:
+                with nogil:
+                    ret = change(mapping, pos, length)
+                if not _interrupted(ret):
+                    break
             check(ret, self.device.path)
         finally:
             with nogil:
@@ -1194,7 +1280,7 @@ cdef class File:
         """Close the file; closing twice is closing once.
 
         Mappings of it go on working, as in POSIX: the file goes away with
-        the last of them.
+        the last of them.  A frozen file is thawed.
         """
         self._drop()
 
@@ -1236,6 +1322,16 @@ cdef class File:
                 _warn_unclosed(repr(self))
         finally:
             self._drop()
+
+
+@contextlib.contextmanager
+def _frozen(file):
+    file.freeze()
+    try:
+        yield file
+    finally:
+        if not file.closed:
+            file.thaw()
 
 
 @cython.no_gc_clear  # the file is needed until the end
@@ -1593,6 +1689,8 @@ cdef class Mmap:
                                         min(<uint64_t>view.len - done,
                                             <uint64_t>CHUNK_BYTES),
                                         start + done, &info)
+                if _interrupted(ret):
+                    continue
                 self._check_fault(ret, &info, done)
                 done += ret
             return done
@@ -1657,8 +1755,11 @@ cdef class Mmap:
         self._check_pages(index, 1)
         vma = self._hold()
         try:
-            with nogil:
-                ret = dax_vma_fault(vma, index, c_write, NULL)
+            while True:
+                with nogil:
+                    ret = dax_vma_fault(vma, index, c_write, NULL)
+                if not _interrupted(ret):
+                    break
             return _fault_result(check(ret, self.file.device.path))
         finally:
             with nogil:
@@ -1695,7 +1796,8 @@ cdef class Mmap:
 
         Notes
         -----
-        GIL released; Ctrl-C is seen every 2**20 pages.
+        GIL released; Ctrl-C is seen every 2**20 pages, and while a store waits
+        for a thaw.  Faults before a signal in such a wait are not counted.
         """
         cdef uint64_t first, count
 
@@ -1731,7 +1833,8 @@ cdef class Mmap:
 
         Notes
         -----
-        GIL released; Ctrl-C is seen every 2**20 pages.
+        GIL released; Ctrl-C is seen every 2**20 pages, and while a store waits
+        for a thaw.  Faults before a signal in such a wait are not counted.
         """
         cdef Py_buffer view
 
@@ -1789,6 +1892,8 @@ cdef class Mmap:
                         ret = dax_vma_fault_many(
                             vma, pgoffs + done, chunk, write,
                             latencies + used if room else NULL, room - used, &info)
+                if _interrupted(ret):
+                    continue
                 self._check_fault(ret, &info, done)
                 faults += ret
                 done += chunk

@@ -238,6 +238,8 @@ cdef extern from "daxcore.h" nogil:
     int64_t dax_mapping_entries(
             dax_mapping *mapping, dax_pgoff_t *index, dax_entry_info *buf,
             size_t nr)
+    int dax_mapping_freeze(dax_mapping *mapping)
+    int dax_mapping_thaw(dax_mapping *mapping)
     int dax_lock_mapping_entry(
             dax_mapping *mapping, dax_pgoff_t index, unsigned int order,
             dax_entry_info *row, dax_entry_cookie **ret_cookie)

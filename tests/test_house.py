@@ -15,7 +15,7 @@ FLOORS = {
     2: "radix_tree waitqueue entry percpu copy_mc",
     3: "device frames blocks persist flush flush_x86 flush_generic zero_page vma",
     4: "mapping entry_lock policy iomap",
-    5: "fault fault_outside lock_entry page_cache rw writeback invalidate",
+    5: "fault fault_outside freeze lock_entry page_cache rw writeback invalidate",
     6: "vma_soft vma_real uffd extent_map sparse_file",
     7: "version api",
 }
@@ -29,9 +29,11 @@ INSIDE = {
     "iomap": {"mapping"},
     "mapping": {"policy"},
     "policy": {"entry_lock"},
-    "fault_outside": {"fault", "writeback"},
+    "fault_outside": {"fault", "freeze", "writeback"},
+    "freeze": {"writeback"},
+    "invalidate": {"freeze"},
     "page_cache": {"fault"},
-    "rw": {"invalidate"},
+    "rw": {"freeze", "invalidate"},
     "vma_real": {"uffd"},
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -13,6 +13,8 @@
  *   object after the caller's last reference to it is gone.
  * - Calls sleep for entry locks and for each other (docs/locking.md).  None
  *   of them may be made from a signal handler, and none needs the GIL.
+ * - Calls that change a frozen file sleep for the thaw and return -EINTR when a
+ *   signal comes: nothing has been done, repeat them.
  * - After fork() the child must not use objects made before it: calls return
  *   -ESTALE there.
  * - Offsets and lengths are bytes unless the type is dax_pgoff_t or the name
@@ -324,6 +326,26 @@ DAX_API uint32_t dax_mapping_wb_err(const struct dax_mapping *mapping);
 DAX_API int64_t dax_mapping_entries(struct dax_mapping *mapping,
 				    dax_pgoff_t *index,
 				    struct dax_entry_info *buf, size_t nr);
+
+/**
+ * dax_mapping_freeze() - keep the file as it is: write back and let nobody write
+ * dax_mapping_thaw() - let them
+ * @mapping: file
+ *
+ * Waits for changes in progress, writes back everything (dax_mapping_fsync())
+ * and returns with the file clean and no page of it writable.  Until it is
+ * thawed, stores through shared mappings, pwrite, truncate, fallocate, punch_hole
+ * and zero_range sleep, holding no lock; a signal ends the sleep with -EINTR
+ * and nothing done, and the call is to be repeated.  Loads, reads, writeback,
+ * private copies, mmap and munmap go on.  Freezes do not nest.
+ *
+ * Context: may sleep; any thread may thaw; GIL: no.
+ * Return: 0; freeze: -EBUSY (frozen already), and as dax_mapping_fsync(), then
+ * it is not frozen; thaw: -EINVAL (not frozen), -ESTALE.
+ * Since: 0.2
+ */
+DAX_API int dax_mapping_freeze(struct dax_mapping *mapping);
+DAX_API int dax_mapping_thaw(struct dax_mapping *mapping);
 
 /**
  * dax_lock_mapping_entry() - lock one entry of the tree and keep it
