@@ -10,6 +10,7 @@
 
 #include <errno.h>
 
+#include "collect.h"
 #include "errormsg.h"
 #include "extent_map.h"
 #include "fault.h"
@@ -279,6 +280,12 @@ int64_t dax_mapping_entries(struct dax_mapping *mapping, dax_pgoff_t *index,
 	}
 	mapping_unlock_shared(mapping, area);
 	return (int64_t)filled;
+}
+
+int64_t dax_mapping_collect(struct dax_mapping *mapping)
+{
+	clear_errormsg();
+	return mapping_collect(mapping);
 }
 
 int dax_mapping_freeze(struct dax_mapping *mapping)

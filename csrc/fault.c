@@ -17,6 +17,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "collect.h"
 #include "copy_mc.h"
 #include "errormsg.h"
 #include "frames.h"
@@ -240,7 +241,7 @@ static bool covers_page(struct dax_vm_fault *vmf, const struct dax_iomap *iomap)
 }
 
 /* The block map has answered: a block, a write, or both. */
-static __attribute__((noinline)) dax_vm_fault_t
+static dax_vm_fault_t
 pte_fault_mapped(struct dax_vm_fault *vmf, struct dax_slot *slot,
 		 const struct dax_iomap *iomap)
 {
@@ -261,6 +262,25 @@ pte_fault_mapped(struct dax_vm_fault *vmf, struct dax_slot *slot,
 		return slot->mapping->policy->load_hole(vmf, slot);
 	return vmf_error(vmf, dax_error(-EIO, "the block map left page %" PRIu64
 					" a hole when it was written to", vmf->pgoff));
+}
+
+/* The same, and what it leaves behind. */
+static __attribute__((noinline)) dax_vm_fault_t
+pte_fault_other(struct dax_vm_fault *vmf, struct dax_slot *slot,
+		const struct dax_iomap *iomap)
+{
+	dax_vm_fault_t fault = pte_fault_mapped(vmf, slot, iomap);
+
+	if (unlikely(fault & (DAX_VM_FAULT_ERROR | DAX_VM_FAULT_DONE_COW)))
+		note_empty_entry(slot);
+	return fault;
+}
+
+static __cold dax_vm_fault_t iomap_failed(struct dax_vm_fault *vmf,
+					  const struct dax_slot *slot, int err)
+{
+	note_empty_entry(slot);
+	return vmf_error(vmf, err);
 }
 
 static unsigned int iomap_flags(const struct dax_vm_fault *vmf)
@@ -286,14 +306,14 @@ pte_fault_locked(struct dax_vm_fault *vmf, struct dax_slot *slot)
 	smp_mb__after_atomic();	/* pairs with invalidate_stale() in rw.c */
 	ret = iomap_begin(mapping, pos, DAX_PAGE_SIZE, flags, &iomap);
 	if (unlikely(ret))
-		return vmf_error(vmf, ret);
+		return iomap_failed(vmf, slot, ret);
 	dax_test_yield(DAX_TEST_AFTER_IOMAP);
 	if (likely(iomap.type == DAX_IOMAP_HOLE && !vmf->write && !vmf->cow &&
 		   iomap.length - (uint64_t)(pos - iomap.offset) >= DAX_PAGE_SIZE))
 		fault = INDIRECT_CALL_1(mapping->policy->load_hole, load_hole, vmf,
 					slot);
 	else
-		fault = pte_fault_mapped(vmf, slot, &iomap);
+		fault = pte_fault_other(vmf, slot, &iomap);
 	/* Its own error does not count: the leaf is live already. */
 	iomap_end(mapping, pos, DAX_PAGE_SIZE,
 		  fault & DAX_VM_FAULT_ERROR ? 0 : DAX_PAGE_SIZE, flags, &iomap);
@@ -360,9 +380,7 @@ static dax_vm_fault_t pmd_fault_check(struct dax_vm_fault *vmf,
 
 static int grab_reason(int err)
 {
-	if (err == -ENOMEM)
-		return DAX_FALLBACK_ENTRY_NOMEM;
-	return err == -EEXIST ? DAX_FALLBACK_ENTRY_EXISTS : DAX_FALLBACK_ENTRY_EIO;
+	return err == -ENOMEM ? DAX_FALLBACK_ENTRY_NOMEM : DAX_FALLBACK_ENTRY_EIO;
 }
 
 /* F9a to F9e: the 512 frames behind an extent, or why not. */
@@ -475,6 +493,24 @@ static dax_vm_fault_t pmd_fault_locked(struct dax_vm_fault *vmf,
 	return fault;
 }
 
+/*
+ * Entries of 4 KiB are in the way.  A load of a hole is worth their removal,
+ * which takes the file alone, unless the vma shows the range by 4 KiB already.
+ */
+static dax_vm_fault_t pmd_fault_conflict(struct dax_vm_fault *vmf,
+					 dax_pgoff_t base)
+{
+	bool again = vmf->promoted && vmf->promote == base + 1;
+
+	if (vmf->write || again || !huge_zero_page_present() ||
+	    vmf->vma->vm_ops->pmd_state(vmf->vma, vmf->pgoff) != VMA_PMD_NONE ||
+	    !can_promote(vmf->vma->mapping, base))
+		return fallback(vmf, DAX_FALLBACK_ENTRY_EXISTS);
+	vmf->promote = base + 1;
+	vmf->promoted = false;
+	return DAX_VM_FAULT_RETRY;
+}
+
 static dax_vm_fault_t iomap_pmd_fault(struct dax_vm_fault *vmf)
 {
 	struct dax_mapping *mapping = vmf->vma->mapping;
@@ -487,9 +523,13 @@ static dax_vm_fault_t iomap_pmd_fault(struct dax_vm_fault *vmf)
 		return fault;
 	dax_slot_init(&slot, mapping, vmf->area, base);
 	ret = grab_mapping_entry(&slot, DAX_PMD_ORDER);
+	if (ret == -EEXIST)
+		return pmd_fault_conflict(vmf, base);
 	if (ret)
 		return fallback(vmf, grab_reason(ret));
 	fault = pmd_fault_locked(vmf, &slot);
+	if (fault & DAX_VM_FAULT_ERROR)
+		note_empty_entry(&slot);
 	put_locked_mapping_entry(&slot);
 	return fault;
 }

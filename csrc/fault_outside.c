@@ -3,6 +3,7 @@
  * fault_outside.c -- what a fault leaves to be done with no lock held
  *
  *   RETRY       the file is frozen: wait for the thaw, repeat the fault
+ *               4 KiB entries are in the way: remove them, repeat the fault
  *   NEEDDSYNC   the block map saves where the block is, then the leaf comes
  *
  * Owns: nothing.
@@ -16,6 +17,7 @@
 
 #include <errno.h>
 
+#include "collect.h"
 #include "entry_lock.h"
 #include "fault.h"
 #include "freeze.h"
@@ -86,11 +88,17 @@ static dax_vm_fault_t finish_sync_fault(struct dax_vm_fault *vmf)
 /* ---- the way out and back --------------------------------------------------------- */
 
 /* No lock held.  0, or -errno. */
-static int wait_outside(struct dax_mapping *mapping, dax_vm_fault_t fault)
+static int wait_outside(struct dax_vm_fault *vmf, dax_vm_fault_t fault)
 {
-	if (fault & DAX_VM_FAULT_RETRY)
+	struct dax_mapping *mapping = vmf->vma->mapping;
+
+	if (fault & DAX_VM_FAULT_NEEDDSYNC)
+		return sync_block_map(mapping);
+	if (vmf->write)
 		return freeze_wait(mapping);
-	return sync_block_map(mapping);
+	dax_test_yield(DAX_TEST_PROMOTE);
+	vmf->promoted = true;
+	return promote(mapping, vmf->promote - 1);
 }
 
 /* invalidate_lock shared.  Return: the bits the fault ends with, 0: repeat it. */
@@ -115,7 +123,7 @@ int fault_outside(struct dax_vm_fault *vmf, dax_vm_fault_t *fault)
 	int err, ret;
 
 	mapping_unlock_shared(mapping, vmf->area);
-	err = wait_outside(mapping, *fault);
+	err = wait_outside(vmf, *fault);
 	if (err == -EINTR && *fault & DAX_VM_FAULT_RETRY)
 		return err;
 	ret = mapping_relock_shared(mapping, vmf->area);

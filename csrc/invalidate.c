@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "collect.h"
 #include "entry_lock.h"
 #include "errormsg.h"
 #include "freeze.h"
@@ -235,6 +236,7 @@ static int lock_both(struct dax_mapping *mapping)
 
 static void unlock_both(struct dax_mapping *mapping)
 {
+	collect_some(mapping);
 	mapping_unlock_exclusive(mapping);
 	i_rwsem_unlock(mapping);
 }

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "collect.h"
 #include "errormsg.h"
 
 static int check_place(struct dax_mapping *mapping, dax_pgoff_t index,
@@ -78,6 +79,7 @@ int lock_mapping_entry(struct dax_mapping *mapping, dax_pgoff_t index,
 		return ret;
 	}
 	mapping_get(mapping);
+	note_empty_entry(&cookie->slot);
 	*ret_cookie = cookie;
 	return 0;
 }

@@ -58,6 +58,8 @@ struct dax_mapping {
 	struct radix_tree_root i_pages;
 	struct dax_vma *i_mmap;		/* changed under invalidate_lock excl. */
 	_Atomic uint32_t frozen;	/* freeze.c; set under both locks exclusive */
+	uint64_t empty_seen;		/* EMPTY_LEFT at the last collection; changed
+					 * under invalidate_lock excl. */
 	uint64_t layout_seq;		/* goes up under invalidate_lock excl., when
 					 * blocks may come or go */
 	struct percpu_rwsem invalidate_lock;

@@ -28,6 +28,9 @@ enum dax_stat {
 	DAX_STAT_FAULT_SIGBUS,
 	DAX_STAT_FAULT_OOM,
 	DAX_STAT_DOWNGRADE,		/* PMD entries given up for a PTE */
+	DAX_STAT_PROMOTION,		/* 2 MiB cleared of zero or empty entries */
+	DAX_STAT_EMPTY_LEFT,		/* faults that left an empty entry */
+	DAX_STAT_EMPTY_COLLECTED,	/* empty entries removed */
 	DAX_STAT_ENTRY_WAIT,		/* times a thread slept for an entry */
 	DAX_STAT_ENTRY_INSERT,		/* entries that came into the tree */
 	DAX_STAT_ENTRY_DELETE,		/* entries that left it */

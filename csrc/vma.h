@@ -103,6 +103,10 @@ struct dax_vm_fault {
 	int error;	/* out: -errno behind SIGBUS or OOM */
 	int reason;	/* out: enum dax_fallback_reason */
 	struct percpu_area *area;	/* the thread's, of the file */
+	/* With RETRY of a load: the 2 MiB to be promoted, its first page + 1.
+	 * Kept, so that none is promoted twice in a row. */
+	dax_pgoff_t promote;
+	bool promoted;
 	/* out, with NEEDDSYNC; else 0: fault_outside.h */
 	dax_pfn_t pfn;		/* frame that is to be inserted */
 	unsigned int order;	/* of its leaf */

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "collect.h"
 #include "copy_mc.h"
 #include "errormsg.h"
 #include "fault.h"
@@ -604,6 +605,7 @@ int vma_soft_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
 	account_table(&soft->vma, (int64_t)soft_bytes(soft));
 	mapping_get(mapping);
 	link_vma(&soft->vma);
+	collect_some(mapping);
 	mapping_unlock_exclusive(mapping);
 	*ret_vma = &soft->vma;
 	return 0;
@@ -639,6 +641,7 @@ static void vma_release(struct dax_vma *vma)
 	unlink_vma(vma);
 	vma->vm_ops->zap(vma, vma->vm_pgoff, vma->vm_pgoff + vma->nr_pages - 1, true);
 	vma->vm_ops->free(vma);
+	collect_some(mapping);
 	mapping_unlock_exclusive(mapping);
 	mapping_put(mapping);
 }

@@ -1035,6 +1035,33 @@ cdef class File:
             with nogil:
                 dax_mapping_put(mapping)
 
+    def collect(self):
+        """Remove the empty entries that faults left behind.
+
+        A fault that fails or makes a private copy leaves an entry that stands
+        for nothing.  mmap, Mmap.close, truncate, punch_hole and fallocate
+        remove them when there are many; this removes all.
+
+        Returns
+        -------
+        int
+            Entries removed.
+
+        Notes
+        -----
+        GIL released; waits for faults in progress.
+        """
+        cdef dax_mapping *mapping = self._hold()
+        cdef int64_t ret
+
+        try:
+            with nogil:
+                ret = dax_mapping_collect(mapping)
+            return check(ret, self.device.path)
+        finally:
+            with nogil:
+                dax_mapping_put(mapping)
+
     def freeze(self):
         """Keep the file as it is: write it back and let nobody change it.
 

@@ -238,6 +238,7 @@ cdef extern from "daxcore.h" nogil:
     int64_t dax_mapping_entries(
             dax_mapping *mapping, dax_pgoff_t *index, dax_entry_info *buf,
             size_t nr)
+    int64_t dax_mapping_collect(dax_mapping *mapping)
     int dax_mapping_freeze(dax_mapping *mapping)
     int dax_mapping_thaw(dax_mapping *mapping)
     int dax_lock_mapping_entry(

@@ -15,7 +15,8 @@ FLOORS = {
     2: "radix_tree waitqueue entry percpu copy_mc",
     3: "device frames blocks persist flush flush_x86 flush_generic zero_page vma",
     4: "mapping entry_lock policy iomap",
-    5: "fault fault_outside freeze lock_entry page_cache rw writeback invalidate",
+    5: "collect fault fault_outside freeze invalidate lock_entry page_cache rw "
+    "writeback",
     6: "vma_soft vma_real uffd extent_map sparse_file",
     7: "version api",
 }
@@ -29,9 +30,11 @@ INSIDE = {
     "iomap": {"mapping"},
     "mapping": {"policy"},
     "policy": {"entry_lock"},
-    "fault_outside": {"fault", "freeze", "writeback"},
+    "fault": {"collect"},
+    "fault_outside": {"collect", "fault", "freeze", "writeback"},
     "freeze": {"writeback"},
-    "invalidate": {"freeze"},
+    "invalidate": {"collect", "freeze"},
+    "lock_entry": {"collect"},
     "page_cache": {"fault"},
     "rw": {"freeze", "invalidate"},
     "vma_real": {"uffd"},

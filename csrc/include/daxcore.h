@@ -328,6 +328,20 @@ DAX_API int64_t dax_mapping_entries(struct dax_mapping *mapping,
 				    struct dax_entry_info *buf, size_t nr);
 
 /**
+ * dax_mapping_collect() - remove the empty entries that faults left behind
+ * @mapping: file
+ *
+ * A fault that fails or makes a private copy leaves an entry that stands for
+ * nothing.  Calls that have the file to themselves (mmap, munmap, truncate,
+ * punch, fallocate) remove them when there are many; this removes all.
+ *
+ * Context: invalidate_lock exclusive; may sleep; GIL: no.
+ * Return: entries removed; -EDEADLK, -ESTALE, -ENOMEM.
+ * Since: 0.2
+ */
+DAX_API int64_t dax_mapping_collect(struct dax_mapping *mapping);
+
+/**
  * dax_mapping_freeze() - keep the file as it is: write back and let nobody write
  * dax_mapping_thaw() - let them
  * @mapping: file
