@@ -11,11 +11,14 @@
 #include <errno.h>
 
 #include "clone.h"
+#include "collect.h"
 #include "errormsg.h"
 #include "extent_map.h"
 #include "fault.h"
+#include "freeze.h"
 #include "invalidate.h"
 #include "layout.h"
+#include "lock_entry.h"
 #include "page_cache.h"
 #include "pin.h"
 #include "rw.h"
@@ -396,6 +399,67 @@ int64_t dax_mapping_entries(struct dax_mapping *mapping, dax_pgoff_t *index,
 	}
 	mapping_unlock_shared(mapping, area);
 	return (int64_t)filled;
+}
+
+int64_t dax_mapping_collect(struct dax_mapping *mapping)
+{
+	clear_errormsg();
+	return mapping_collect(mapping);
+}
+
+int dax_mapping_freeze(struct dax_mapping *mapping)
+{
+	clear_errormsg();
+	return mapping_freeze(mapping);
+}
+
+int dax_mapping_thaw(struct dax_mapping *mapping)
+{
+	clear_errormsg();
+	return mapping_thaw(mapping);
+}
+
+int dax_lock_mapping_entry(struct dax_mapping *mapping, dax_pgoff_t index,
+			   unsigned int order, struct dax_entry_info *row,
+			   struct dax_entry_cookie **ret_cookie)
+{
+	int ret;
+
+	clear_errormsg();
+	ret = lock_mapping_entry(mapping, index, order, ret_cookie);
+	if (!ret && row)
+		*row = entry_row(&(*ret_cookie)->slot.iter);
+	return ret;
+}
+
+/* What could not be done while the thread held the entry. */
+static int after_unlock(int ret, struct dax_mapping *mapping)
+{
+	if (ret)
+		return ret;
+	vma_reap(mapping);
+	mapping_put(mapping);
+	return 0;
+}
+
+int dax_unlock_mapping_entry(struct dax_entry_cookie *cookie)
+{
+	struct dax_mapping *mapping = NULL;
+	int ret;
+
+	clear_errormsg();
+	ret = unlock_mapping_entry(cookie, &mapping);
+	return after_unlock(ret, mapping);
+}
+
+int dax_drop_mapping_entry(struct dax_entry_cookie *cookie)
+{
+	struct dax_mapping *mapping = NULL;
+	int ret;
+
+	clear_errormsg();
+	ret = drop_mapping_entry(cookie, &mapping);
+	return after_unlock(ret, mapping);
 }
 
 int64_t dax_mapping_extents(struct dax_mapping *mapping, dax_loff_t *pos,

@@ -160,7 +160,7 @@ dax_wake_mapping_entry_waiter(struct dax_mapping *mapping,
 }
 
 /* The same for an entry that is known to be no page. */
-static inline void unlock_mapping_entry(struct dax_mapping *mapping,
+static inline void unlock_slot(struct dax_mapping *mapping,
 					const struct radix_tree_iter *iter)
 {
 	smp_store_release(iter->slot, dax_unlock_word(iter->entry));
@@ -174,7 +174,7 @@ static inline void put_locked_mapping_entry(struct dax_slot *slot)
 		put_locked_page(slot);
 		return;
 	}
-	unlock_mapping_entry(slot->mapping, &slot->iter);
+	unlock_slot(slot->mapping, &slot->iter);
 }
 
 #endif

@@ -19,6 +19,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "collect.h"
 #include "copy_mc.h"
 #include "errormsg.h"
 #include "frames.h"
@@ -35,14 +36,6 @@ dax_vm_fault_t vmf_error(struct dax_vm_fault *vmf, int err)
 static dax_loff_t vmf_pos(const struct dax_vm_fault *vmf)
 {
 	return (dax_loff_t)(vmf->pgoff << DAX_PAGE_SHIFT);
-}
-
-/* Leaf insertion: "already there" is success, the CPU looks again. */
-static dax_vm_fault_t vmf_inserted(struct dax_vm_fault *vmf, int err)
-{
-	if (likely(!err || err == -EBUSY))
-		return DAX_VM_FAULT_NOPAGE;
-	return vmf_error(vmf, err);
 }
 
 /* ---- the entry ----------------------------------------------------------- */
@@ -64,7 +57,7 @@ void insert_mapping_entry(struct dax_vm_fault *vmf, struct dax_slot *slot,
 		slot->mapping->policy->replace_hole(slot, entry);
 	else if (!dax_is_data_entry(old))
 		dax_replace_entry(slot, entry);
-	if (vmf->write)
+	if (vmf->write && !vmf->pfn)
 		dax_tag_dirty(slot);
 	dax_test_yield(DAX_TEST_TREE_REPLACED);
 }
@@ -181,9 +174,19 @@ static int iomap_page(const struct dax_iomap *iomap, dax_loff_t pos,
 	return nr < 0 ? (int)nr : 0;
 }
 
-static int prepare_store(const struct dax_iomap *iomap, dax_loff_t pos,
+static __cold int not_synchronous(const struct dax_device *dev)
+{
+	return dax_error(-EOPNOTSUPP, "%s: the block map put a page of a mapping with "
+			 "sync there, and that device is not persistent (%s)",
+			 dev->path, dev->durability);
+}
+
+static int prepare_store(const struct dax_vm_fault *vmf,
+			 const struct dax_iomap *iomap, dax_loff_t pos,
 			 uint64_t len)
 {
+	if (vmf->vma->flags & DAX_VM_SYNC && !iomap->dax_dev->persist->map_sync)
+		return not_synchronous(iomap->dax_dev);
 	return device_prepare_store(iomap->dax_dev,
 				    iomap->addr + (uint64_t)(pos - iomap->offset), len);
 }
@@ -201,6 +204,30 @@ static inline int settled(struct dax_slot *slot, dax_pfn_t pfn, unsigned int ord
 	return err ? err : ret;
 }
 
+/*
+ * A store through a mapping that promises that flushed stores survive, to a
+ * block of which the block map has not saved where it is.  Kernel:
+ * dax_fault_is_synchronous() (v4.15).
+ */
+static bool fault_is_synchronous(const struct dax_vm_fault *vmf,
+				 const struct dax_iomap *iomap)
+{
+	return vmf->write && vmf->vma->flags & DAX_VM_SYNC &&
+	       iomap->flags & (DAX_IOMAP_F_NEW | DAX_IOMAP_F_DIRTY) &&
+	       vmf->vma->mapping->ops->sync;
+}
+
+/* The entry shows the block, clean; the leaf comes when that has been saved. */
+static dax_vm_fault_t need_sync(struct dax_vm_fault *vmf, struct dax_slot *slot,
+				dax_pfn_t pfn, unsigned int flags)
+{
+	vmf->pfn = pfn;
+	vmf->order = flags & DAX_PMD ? DAX_PMD_ORDER : 0;
+	vmf->layout_seq = slot->mapping->layout_seq;
+	insert_mapping_entry(vmf, slot, pfn, flags);
+	return DAX_VM_FAULT_NEEDDSYNC;
+}
+
 /* ---- 4 KiB ------------------------------------------------------------------ */
 
 static dax_vm_fault_t insert_mapping(struct dax_vm_fault *vmf,
@@ -214,9 +241,11 @@ static dax_vm_fault_t insert_mapping(struct dax_vm_fault *vmf,
 	if (!ret || iomap->flags & DAX_IOMAP_F_NEW)
 		ret = settled(slot, pfn, 0, vmf->write, ret);
 	if (!ret && vmf->write)
-		ret = prepare_store(iomap, vmf_pos(vmf), DAX_PAGE_SIZE);
+		ret = prepare_store(vmf, iomap, vmf_pos(vmf), DAX_PAGE_SIZE);
 	if (ret)
 		return vmf_error(vmf, ret);
+	if (unlikely(fault_is_synchronous(vmf, iomap)))
+		return need_sync(vmf, slot, pfn, 0);
 	insert_mapping_entry(vmf, slot, pfn, 0);
 	percpu_inc(vmf->area, DAX_STAT_INSERT_MAPPING);
 	trace_dax_insert_mapping(vmf, pfn, slot->iter.entry);
@@ -276,7 +305,7 @@ static bool covers_page(struct dax_vm_fault *vmf, const struct dax_iomap *iomap)
 }
 
 /* The block map has answered: a block, a write, or both. */
-static __attribute__((noinline)) dax_vm_fault_t
+static dax_vm_fault_t
 pte_fault_mapped(struct dax_vm_fault *vmf, struct dax_slot *slot,
 		 const struct dax_iomap *iomap)
 {
@@ -297,6 +326,25 @@ pte_fault_mapped(struct dax_vm_fault *vmf, struct dax_slot *slot,
 		return slot->mapping->policy->load_hole(vmf, slot);
 	return vmf_error(vmf, dax_error(-EIO, "the block map left page %" PRIu64
 					" a hole when it was written to", vmf->pgoff));
+}
+
+/* The same, and what it leaves behind. */
+static __attribute__((noinline)) dax_vm_fault_t
+pte_fault_other(struct dax_vm_fault *vmf, struct dax_slot *slot,
+		const struct dax_iomap *iomap)
+{
+	dax_vm_fault_t fault = pte_fault_mapped(vmf, slot, iomap);
+
+	if (unlikely(fault & (DAX_VM_FAULT_ERROR | DAX_VM_FAULT_DONE_COW)))
+		note_empty_entry(slot);
+	return fault;
+}
+
+static __cold dax_vm_fault_t iomap_failed(struct dax_vm_fault *vmf,
+					  const struct dax_slot *slot, int err)
+{
+	note_empty_entry(slot);
+	return vmf_error(vmf, err);
 }
 
 static unsigned int iomap_flags(const struct dax_vm_fault *vmf)
@@ -322,14 +370,14 @@ pte_fault_locked(struct dax_vm_fault *vmf, struct dax_slot *slot)
 	smp_mb__after_atomic();	/* pairs with invalidate_stale() in rw.c */
 	ret = iomap_begin(mapping, pos, DAX_PAGE_SIZE, flags, &iomap);
 	if (unlikely(ret))
-		return vmf_error(vmf, ret);
+		return iomap_failed(vmf, slot, ret);
 	dax_test_yield(DAX_TEST_AFTER_IOMAP);
 	if (likely(iomap.type == DAX_IOMAP_HOLE && !vmf->write && !vmf->cow &&
 		   iomap.length - (uint64_t)(pos - iomap.offset) >= DAX_PAGE_SIZE))
 		fault = INDIRECT_CALL_1(mapping->policy->load_hole, load_hole, vmf,
 					slot);
 	else
-		fault = pte_fault_mapped(vmf, slot, &iomap);
+		fault = pte_fault_other(vmf, slot, &iomap);
 	/* Its own error does not count: the leaf is live already. */
 	iomap_end(mapping, pos, DAX_PAGE_SIZE,
 		  fault & DAX_VM_FAULT_ERROR ? 0 : DAX_PAGE_SIZE, flags, &iomap);
@@ -407,9 +455,7 @@ static dax_vm_fault_t pmd_fault_check(struct dax_vm_fault *vmf,
 
 static int grab_reason(int err)
 {
-	if (err == -ENOMEM)
-		return DAX_FALLBACK_ENTRY_NOMEM;
-	return err == -EEXIST ? DAX_FALLBACK_ENTRY_EXISTS : DAX_FALLBACK_ENTRY_EIO;
+	return err == -ENOMEM ? DAX_FALLBACK_ENTRY_NOMEM : DAX_FALLBACK_ENTRY_EIO;
 }
 
 /* F9a to F9e: the 512 frames behind an extent, or why not. */
@@ -444,7 +490,7 @@ static dax_vm_fault_t pmd_insert_mapping(struct dax_vm_fault *vmf,
 
 	if (!reason || iomap->flags & DAX_IOMAP_F_NEW)
 		settled(slot, pfn, DAX_PMD_ORDER, vmf->write, 0);
-	if (!reason && vmf->write && prepare_store(iomap, pos, DAX_PMD_SIZE))
+	if (!reason && vmf->write && prepare_store(vmf, iomap, pos, DAX_PMD_SIZE))
 		reason = DAX_FALLBACK_INSERT_MAPPING;
 	if (reason) {
 		fallback(vmf, reason);
@@ -455,6 +501,8 @@ static dax_vm_fault_t pmd_insert_mapping(struct dax_vm_fault *vmf,
 		percpu_inc(vmf->area, DAX_STAT_MAJOR_FAULT);
 		major = DAX_VM_FAULT_MAJOR;
 	}
+	if (fault_is_synchronous(vmf, iomap))
+		return major | need_sync(vmf, slot, pfn, DAX_PMD);
 	insert_mapping_entry(vmf, slot, pfn, DAX_PMD);
 	percpu_inc(vmf->area, DAX_STAT_PMD_INSERT_MAPPING);
 	trace_dax_pmd_insert_mapping(vmf, pfn, slot->iter.entry);
@@ -537,6 +585,24 @@ static dax_vm_fault_t pmd_fault_locked(struct dax_vm_fault *vmf,
 	return fault;
 }
 
+/*
+ * Entries of 4 KiB are in the way.  A load of a hole is worth their removal,
+ * which takes the file alone, unless the vma shows the range by 4 KiB already.
+ */
+static dax_vm_fault_t pmd_fault_conflict(struct dax_vm_fault *vmf,
+					 dax_pgoff_t base)
+{
+	bool again = vmf->promoted && vmf->promote == base + 1;
+
+	if (vmf->write || again || !huge_zero_page_present() ||
+	    vmf->vma->vm_ops->pmd_state(vmf->vma, vmf->pgoff) != VMA_PMD_NONE ||
+	    !can_promote(vmf->vma->mapping, base))
+		return fallback(vmf, DAX_FALLBACK_ENTRY_EXISTS);
+	vmf->promote = base + 1;
+	vmf->promoted = false;
+	return DAX_VM_FAULT_RETRY;
+}
+
 static dax_vm_fault_t iomap_pmd_fault(struct dax_vm_fault *vmf)
 {
 	struct dax_mapping *mapping = vmf->vma->mapping;
@@ -549,9 +615,13 @@ static dax_vm_fault_t iomap_pmd_fault(struct dax_vm_fault *vmf)
 		return fault;
 	dax_slot_init(&slot, mapping, vmf->area, base);
 	ret = grab_mapping_entry(&slot, DAX_PMD_ORDER);
+	if (ret == -EEXIST)
+		return pmd_fault_conflict(vmf, base);
 	if (ret)
 		return fallback(vmf, grab_reason(ret));
 	fault = pmd_fault_locked(vmf, &slot);
+	if (fault & DAX_VM_FAULT_ERROR)
+		note_empty_entry(&slot);
 	put_locked_mapping_entry(&slot);
 	return fault;
 }
@@ -574,7 +644,7 @@ static dax_vm_fault_t pmd_fault(struct dax_vm_fault *vmf)
 	return fault;
 }
 
-static __cold void count_error(struct dax_vm_fault *vmf, dax_vm_fault_t fault)
+__cold void count_fault_error(struct dax_vm_fault *vmf, dax_vm_fault_t fault)
 {
 	if (fault & DAX_VM_FAULT_SIGBUS)
 		percpu_inc(vmf->area, DAX_STAT_FAULT_SIGBUS);
@@ -586,7 +656,7 @@ static inline dax_vm_fault_t counted(struct dax_vm_fault *vmf,
 				     dax_vm_fault_t fault)
 {
 	if (unlikely(fault & (DAX_VM_FAULT_SIGBUS | DAX_VM_FAULT_OOM)))
-		count_error(vmf, fault);
+		count_fault_error(vmf, fault);
 	return fault;
 }
 
@@ -599,6 +669,13 @@ dax_vm_fault_t iomap_fault(struct dax_vm_fault *vmf, unsigned int order)
 	return fallback(vmf, DAX_FALLBACK_SIZE);
 }
 
+/* A store to a frozen file: the caller waits, without a lock.  Private copies
+ * are nobody's concern. */
+static bool must_wait(const struct dax_vm_fault *vmf)
+{
+	return vmf->write && unlikely(mapping_is_frozen(vmf->vma->mapping));
+}
+
 /*
  * No table is there yet: a 2 MiB fault first where the vma takes those.
  * Return: its result, or FALLBACK: go on with 4 KiB.
@@ -608,6 +685,8 @@ static dax_vm_fault_t fault_without_table(struct dax_vm_fault *vmf)
 	struct dax_vma *vma = vmf->vma;
 	dax_vm_fault_t fault = DAX_VM_FAULT_FALLBACK;
 
+	if (must_wait(vmf))
+		return DAX_VM_FAULT_RETRY;
 	if (vma->pages != DAX_PAGES_PTE) {
 		if (vma->vm_ops->pmd_alloc(vmf))
 			return counted(vmf, vmf_error(vmf, -ENOMEM));
@@ -620,12 +699,16 @@ static dax_vm_fault_t fault_without_table(struct dax_vm_fault *vmf)
 	return fault;
 }
 
-/* A store to a page that is mapped already, read-only. */
-static dax_vm_fault_t wp_fault(struct dax_vm_fault *vmf)
+/* A store; if the page is mapped already, read-only, the policy may have a
+ * second step. */
+static __attribute__((noinline)) dax_vm_fault_t
+store_fault(struct dax_vm_fault *vmf)
 {
 	const struct dax_policy *policy = vmf->vma->mapping->policy;
 
-	if (policy->pfn_mkwrite)
+	if (must_wait(vmf))
+		return DAX_VM_FAULT_RETRY;
+	if (policy->pfn_mkwrite && vmf->pte && READ_ONCE(*vmf->pte))
 		return policy->pfn_mkwrite(vmf);
 	return iomap_fault(vmf, 0);
 }
@@ -642,7 +725,7 @@ dax_vm_fault_t handle_mm_fault(struct dax_vm_fault *vmf)
 	} else if (unlikely(vmf->vma->pages == DAX_PAGES_PMD)) {
 		return fallback(vmf, DAX_FALLBACK_PMD_OCCUPIED);
 	}
-	if (unlikely(vmf->write) && vmf->pte && READ_ONCE(*vmf->pte))
-		return wp_fault(vmf);
+	if (unlikely(vmf->write))
+		return store_fault(vmf);
 	return counted(vmf, iomap_pte_fault(vmf));
 }

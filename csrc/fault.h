@@ -3,6 +3,8 @@
 #ifndef DAXCORE_FAULT_H
 #define DAXCORE_FAULT_H
 
+#include <errno.h>
+
 #include "entry_lock.h"
 #include "policy.h"
 #include "vma.h"
@@ -11,6 +13,7 @@
  * One fault of a given order (0 or DAX_PMD_ORDER; others fall back).
  * Returns DAX_VM_FAULT_* bits; vmf->error and vmf->reason say why when it
  * failed.  0 means: somebody else was quicker, the access is to be repeated.
+ * NEEDDSYNC: it is to be finished with fault_outside().
  *
  * Context: vmf->area is the thread's; invalidate_lock held shared; may sleep.
  * Kernel: dax_iomap_fault().
@@ -21,7 +24,8 @@ dax_vm_fault_t iomap_fault(struct dax_vm_fault *vmf, unsigned int order);
  * What the memory manager does with an access to a page: a 2 MiB fault where
  * the vma takes those and none but a huge leaf stands there, else or on
  * fallback a 4 KiB one; a store to a page mapped read-only goes to the
- * policy's second step if it has one.
+ * policy's second step if it has one.  RETRY: the file is frozen, or 4 KiB
+ * entries are to make room for 2 MiB; fault_outside() goes on with it.
  *
  * Context: as iomap_fault().  Kernel: __handle_mm_fault(), wp_pfn_shared().
  */
@@ -33,9 +37,21 @@ int block_lost(const struct dax_vm_fault *vmf);
 /* errno to fault bits: the one place. */
 dax_vm_fault_t vmf_error(struct dax_vm_fault *vmf, int err);
 
+/* Leaf insertion: "already there" is success, the CPU looks again. */
+static inline dax_vm_fault_t vmf_inserted(struct dax_vm_fault *vmf, int err)
+{
+	if (likely(!err || err == -EBUSY))
+		return DAX_VM_FAULT_NOPAGE;
+	return vmf_error(vmf, err);
+}
+
+/* Count what ended in SIGBUS or OOM. */
+void count_fault_error(struct dax_vm_fault *vmf, dax_vm_fault_t fault);
+
 /*
  * Put the word for @pfn and @flags in place of the locked entry, old leaves
- * first; tag it DIRTY for a store.  Kernel: dax_insert_mapping_entry().
+ * first; tag it DIRTY for a store that is not synchronous (vmf->pfn).  Kernel:
+ * dax_insert_mapping_entry().
  */
 void insert_mapping_entry(struct dax_vm_fault *vmf, struct dax_slot *slot,
 			  dax_pfn_t pfn, unsigned int flags);

@@ -19,6 +19,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "collect.h"
 #include "copy_mc.h"
 #include "entry_lock.h"
 #include "errormsg.h"
@@ -321,6 +322,12 @@ static int verify_and_lock(const struct layout_range *range)
 	int ret = mapping->hooks ? mapping->hooks->verify(mapping) : 0;
 
 	return ret ? ret : break_layouts(range, NULL, false);
+}
+
+static void unlock_both(struct dax_mapping *mapping)
+{
+	collect_some(mapping);
+	mapping_unlock_both(mapping);
 }
 
 struct removal {
@@ -665,7 +672,7 @@ int mapping_truncate(struct dax_mapping *mapping, dax_loff_t size)
 	if (ret)
 		return ret;
 	ret = set_size(mapping, size);
-	mapping_unlock_both(mapping);
+	unlock_both(mapping);
 	return ret;
 }
 
@@ -745,7 +752,7 @@ int mapping_punch_hole(struct dax_mapping *mapping, dax_loff_t pos,
 	if (ret)
 		return ret;
 	ret = punch(mapping, pos, len);
-	mapping_unlock_both(mapping);
+	unlock_both(mapping);
 	return ret;
 }
 
@@ -780,6 +787,6 @@ int mapping_fallocate(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 	if (ret)
 		return ret;
 	ret = set_aside(mapping, pos, len);
-	mapping_unlock_both(mapping);
+	unlock_both(mapping);
 	return ret;
 }

@@ -17,6 +17,7 @@
 #include "blocks.h"
 #include "errormsg.h"
 #include "frames.h"
+#include "freeze.h"
 #include "iomap.h"
 
 /* Index of the first pinned block in [block, block + nr), or @nr. */
@@ -79,7 +80,8 @@ int layout_busy_page_range(const struct layout_range *range,
 
 /* ---- waiting ---------------------------------------------------------------- */
 
-static int lock_ranges(const struct layout_range *a, const struct layout_range *b)
+static int lock_mappings(const struct layout_range *a,
+			 const struct layout_range *b)
 {
 	return b ? mapping_lock_two(a->mapping, b->mapping)
 		 : mapping_lock_both(a->mapping);
@@ -92,6 +94,30 @@ static void unlock_ranges(const struct layout_range *a,
 		mapping_unlock_two(a->mapping, b->mapping);
 	else
 		mapping_unlock_both(a->mapping);
+}
+
+/* The file that is frozen, or NULL.  Locks held. */
+static struct dax_mapping *frozen_of(const struct layout_range *a,
+				     const struct layout_range *b)
+{
+	if (mapping_is_frozen(a->mapping))
+		return a->mapping;
+	return b && mapping_is_frozen(b->mapping) ? b->mapping : NULL;
+}
+
+/* What takes blocks away changes the file: it waits for a thaw, with no lock. */
+static int lock_ranges(const struct layout_range *a, const struct layout_range *b)
+{
+	struct dax_mapping *frozen;
+	int ret = lock_mappings(a, b);
+
+	while (!ret && (frozen = frozen_of(a, b))) {
+		unlock_ranges(a, b);
+		ret = freeze_wait(frozen);
+		if (!ret)
+			ret = lock_mappings(a, b);
+	}
+	return ret;
 }
 
 static int busy(const struct layout_range *a, const struct layout_range *b,

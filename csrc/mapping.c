@@ -57,14 +57,9 @@ __attribute__((constructor)) static void mapping_init(void)
 	sys_at_fork(fork_prepare, fork_parent, fork_child);
 }
 
-static bool is_stale(const struct dax_mapping *mapping)
-{
-	return READ_ONCE(mapping->invalidate_lock.state) == PERCPU_RWSEM_STALE;
-}
-
 bool mapping_is_stale(const struct dax_mapping *mapping)
 {
-	return is_stale(mapping);
+	return READ_ONCE(mapping->invalidate_lock.state) == PERCPU_RWSEM_STALE;
 }
 
 static int stale_error(void)
@@ -75,7 +70,7 @@ static int stale_error(void)
 
 int mapping_check_alive(struct dax_mapping *mapping)
 {
-	return is_stale(mapping) ? stale_error() : 0;
+	return mapping_is_stale(mapping) ? stale_error() : 0;
 }
 
 /* ---- lists ----------------------------------------------------------------- */
@@ -239,7 +234,7 @@ void mapping_put(struct dax_mapping *mapping)
 {
 	if (atomic_fetch_sub_explicit(&mapping->refs, 1,
 				      memory_order_acq_rel) == 1 &&
-	    !is_stale(mapping))
+	    !mapping_is_stale(mapping))
 		mapping_free(mapping);
 }
 
@@ -258,7 +253,8 @@ __cold int mapping_lock_error(int err)
 	if (err == -ESTALE)
 		return stale_error();
 	if (err == -EDEADLK)
-		return dax_error(err, "a block map called back into its own file");
+		return dax_error(err, "a block map called back into its own file, or the "
+				 "thread holds an entry lock of it");
 	return dax_error(err, "no memory for the thread's counters");
 }
 
@@ -316,7 +312,7 @@ static int i_rwsem_lock(struct dax_mapping *mapping,
 
 	if (!area)
 		return mapping_lock_error(-ENOMEM);
-	if (is_stale(mapping))
+	if (mapping_is_stale(mapping))
 		return stale_error();
 	if (area->i_rwsem_held || READ_ONCE(area->reading))
 		return mapping_lock_error(-EDEADLK);
@@ -340,7 +336,7 @@ int i_rwsem_lock_exclusive(struct dax_mapping *mapping)
 void i_rwsem_unlock(struct dax_mapping *mapping)
 {
 	this_percpu(&mapping->percpu)->i_rwsem_held = 0;
-	if (!is_stale(mapping))	/* a child's lock is not the one we took */
+	if (!mapping_is_stale(mapping))	/* a child's lock is not the one we took */
 		pthread_rwlock_unlock(&mapping->i_rwsem);
 }
 
@@ -353,6 +349,8 @@ int mapping_lock_both(struct dax_mapping *mapping)
 	ret = mapping_lock_exclusive_nested(mapping);
 	if (ret)
 		i_rwsem_unlock(mapping);
+	else
+		mapping->layout_seq++;
 	return ret;
 }
 
@@ -375,8 +373,11 @@ static int lock_in_order(struct dax_mapping *first, struct dax_mapping *second)
 	if (ret)
 		goto err_second;
 	ret = mapping_lock_exclusive_nested(second);
-	if (!ret)
+	if (!ret) {
+		first->layout_seq++;
+		second->layout_seq++;
 		return 0;
+	}
 	mapping_unlock_exclusive(first);
 err_second:
 	i_rwsem_unlock(second);
@@ -413,7 +414,7 @@ int wb_lock(struct dax_mapping *mapping)
 {
 	if (!this_percpu(&mapping->percpu))
 		return mapping_lock_error(-ENOMEM);
-	if (is_stale(mapping))
+	if (mapping_is_stale(mapping))
 		return stale_error();
 	if (inside(mapping))
 		return mapping_lock_error(-EDEADLK);
@@ -423,7 +424,7 @@ int wb_lock(struct dax_mapping *mapping)
 
 void wb_unlock(struct dax_mapping *mapping)
 {
-	if (!is_stale(mapping))	/* a child's lock is not the one we took */
+	if (!mapping_is_stale(mapping))	/* a child's lock is not the one we took */
 		mutex_unlock(&mapping->wb_lock);
 }
 
@@ -504,8 +505,12 @@ bool mkclean_mapping_entries(struct dax_mapping *mapping,
 /* Wait until every call in progress on @mapping has left. */
 static int drain(struct dax_mapping *mapping)
 {
-	int ret = i_rwsem_lock_exclusive(mapping);
+	int ret;
 
+	/* Who waits for a thaw looks at the device again. */
+	atomic_fetch_add(&mapping->frozen, FREEZE_SEQUENCE);
+	futex_wake(&mapping->frozen, INT32_MAX);
+	ret = i_rwsem_lock_exclusive(mapping);
 	if (ret)
 		return ret;
 	ret = mapping_lock_exclusive_nested(mapping);

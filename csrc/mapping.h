@@ -52,6 +52,14 @@ struct mapping_hooks {
 /* Largest size of a file: the last page must have a page offset after it. */
 #define DAX_MAX_SIZE	(INT64_MAX - (DAX_PAGE_SIZE - 1))
 
+/* mapping->frozen: a state, and a count of what its sleepers are woken for. */
+enum freeze_state {
+	FREEZE_FREEZING = 1,	/* nobody may change the file any more */
+	FREEZE_FROZEN = 2,	/* and it is clean */
+	FREEZE_STATE = 3,
+	FREEZE_SEQUENCE = 4
+};
+
 struct dax_mapping {
 	/* set once */
 	struct dax_device *dax_dev;	/* a reference */
@@ -68,6 +76,11 @@ struct dax_mapping {
 	_Atomic uint32_t nr_waiters;	/* threads asleep for its entries */
 	struct radix_tree_root i_pages;
 	struct dax_vma *i_mmap;		/* changed under invalidate_lock excl. */
+	_Atomic uint32_t frozen;	/* freeze.c; set under both locks exclusive */
+	uint64_t empty_seen;		/* EMPTY_LEFT at the last collection; changed
+					 * under invalidate_lock excl. */
+	uint64_t layout_seq;		/* goes up under invalidate_lock excl., when
+					 * blocks may come or go */
 	struct percpu_rwsem invalidate_lock;
 	struct percpu percpu;
 
@@ -79,6 +92,7 @@ struct dax_mapping {
 	_Atomic unsigned int refs;
 	_Atomic uint64_t page_table_bytes;
 	_Atomic uint64_t cow_bytes;
+	_Atomic(struct dax_vma *) unfreed;	/* vma_reap(), by next_unfreed */
 	struct dax_mapping *next_registered;	/* guarded by the registry */
 	uint64_t drain_round;			/* the same */
 };
@@ -156,6 +170,12 @@ void wb_unlock(struct dax_mapping *mapping);
 static inline dax_loff_t i_size_read(struct dax_mapping *mapping)
 {
 	return smp_load_acquire(&mapping->i_size);
+}
+
+/* Must a change wait?  Exact under i_rwsem or invalidate_lock. */
+static inline bool mapping_is_frozen(const struct dax_mapping *mapping)
+{
+	return READ_ONCE(mapping->frozen) & FREEZE_STATE;
 }
 
 /* Pages up to and including the one that holds the last byte. */

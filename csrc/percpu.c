@@ -106,7 +106,8 @@ void percpu_fini(struct percpu *percpu)
 	}
 }
 
-/* percpu->lock held: the thread's own area, or one whose thread has gone. */
+/* percpu->lock held: the thread's own area, or one whose thread has gone and
+ * which holds no lock. */
 static struct percpu_area *find_area(struct percpu *percpu, const void *thread)
 {
 	struct percpu_area *area;
@@ -115,7 +116,8 @@ static struct percpu_area *find_area(struct percpu *percpu, const void *thread)
 		if (READ_ONCE(area->owner) == thread)
 			return area;
 	for (area = READ_ONCE(percpu->areas); area; area = area->next)
-		if (!smp_load_acquire(&area->owner))
+		if (!smp_load_acquire(&area->owner) &&
+		    !smp_load_acquire(&area->reading))
 			return area;
 	return NULL;
 }

@@ -109,6 +109,7 @@ const struct persist_ops persist_pmem = {
 	.fence = pmem_fence,
 	.sync = pmem_sync,
 	.durable_at_fence = true,
+	.map_sync = true,
 };
 
 /* ---- a file behind the page cache -------------------------------------------------- */

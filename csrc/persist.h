@@ -48,6 +48,9 @@ struct persist_ops {
 	/* Is a flushed line durable at the fence?  If not, only sync says so,
 	 * it takes long, and an error may come of it. */
 	bool durable_at_fence;
+	/* Do the bytes outlive the process once their line is flushed?  Only
+	 * then can a mapping be synchronous (DAX_VM_SYNC). */
+	bool map_sync;
 };
 
 /* The table of a device whose bytes do not outlive it, of one whose cache

@@ -19,6 +19,7 @@
 #include "blocks.h"
 #include "copy_mc.h"
 #include "errormsg.h"
+#include "freeze.h"
 #include "invalidate.h"
 #include "iomap.h"
 
@@ -369,7 +370,7 @@ ssize_t mapping_pwrite(struct dax_mapping *mapping, const void *buf,
 		return 0;
 	ret = mapping_verify(mapping);
 	if (!ret)
-		ret = i_rwsem_lock_exclusive(mapping);
+		ret = i_rwsem_lock_write(mapping);
 	if (ret)
 		return ret;
 	ret = write_locked(mapping, buf, len, pos);
@@ -432,7 +433,7 @@ int mapping_zero_range(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len
 				 "2^63-4096", pos, len);
 	ret = mapping_verify(mapping);
 	if (!ret)
-		ret = i_rwsem_lock_exclusive(mapping);
+		ret = i_rwsem_lock_write(mapping);
 	if (ret)
 		return ret;
 	ret = zero_locked(mapping, pos, len);

@@ -21,11 +21,16 @@ enum dax_stat {
 	DAX_STAT_PMD_LOAD_HOLE,		/* 2 MiB zero pages inserted */
 	DAX_STAT_PMD_INSERT_MAPPING,	/* 2 MiB frames inserted */
 	DAX_STAT_PFN_MKWRITE,		/* second step of a two-step write */
+	DAX_STAT_INSERT_PFN_MKWRITE,	/* synchronous faults finished */
+	DAX_STAT_INSERT_PFN_MKWRITE_NO_ENTRY,	/* ... that must be repeated */
 	DAX_STAT_COW_FAULT,		/* private copies made */
 	DAX_STAT_MAJOR_FAULT,		/* faults that allocated blocks */
 	DAX_STAT_FAULT_SIGBUS,
 	DAX_STAT_FAULT_OOM,
 	DAX_STAT_DOWNGRADE,		/* PMD entries given up for a PTE */
+	DAX_STAT_PROMOTION,		/* 2 MiB cleared of zero or empty entries */
+	DAX_STAT_EMPTY_LEFT,		/* faults that left an empty entry */
+	DAX_STAT_EMPTY_COLLECTED,	/* empty entries removed */
 	DAX_STAT_ENTRY_WAIT,		/* times a thread slept for an entry */
 	DAX_STAT_ENTRY_INSERT,		/* entries that came into the tree */
 	DAX_STAT_ENTRY_DELETE,		/* entries that left it */

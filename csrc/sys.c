@@ -600,9 +600,10 @@ void futex_wait(_Atomic uint32_t *word, uint32_t val)
 
 int futex_wait_interruptible(_Atomic uint32_t *word, uint32_t val)
 {
-	if (syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, val, NULL, NULL, 0) == 0)
-		return 0;
-	return errno == EINTR ? -EINTR : 0;
+	if (syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, val, NULL, NULL, 0) &&
+	    errno == EINTR)
+		return -EINTR;
+	return 0;
 }
 
 void futex_wake(_Atomic uint32_t *word, int nr)

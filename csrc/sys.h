@@ -118,10 +118,9 @@ int sys_set_signal(int sig, const struct sigaction *action,
 /* Sleep while *@word == @val; returns at once if it differs, and may return
  * early: callers look again. */
 void futex_wait(_Atomic uint32_t *word, uint32_t val);
-void futex_wake(_Atomic uint32_t *word, int nr);
-
-/* The same; -EINTR when a signal handler ran, else 0. */
+/* The same; -EINTR: a signal handler has run. */
 int futex_wait_interruptible(_Atomic uint32_t *word, uint32_t val);
+void futex_wake(_Atomic uint32_t *word, int nr);
 
 /* A three-state futex mutex: zeroed memory is an unlocked one. */
 struct mutex {

@@ -39,6 +39,10 @@ enum dax_test_point {
 	DAX_TEST_FRAME_SEEN,		/* a frame was found, it is not pinned yet */
 	DAX_TEST_FRAME_PINNED,		/* pinned, not looked at again */
 	DAX_TEST_BEFORE_PIN_WAIT,	/* about to sleep until a pin is dropped */
+	DAX_TEST_FREEZING,		/* no writer is inside, nothing written back */
+	DAX_TEST_FROZEN,		/* about to sleep for a thaw */
+	DAX_TEST_PROMOTE,		/* lock dropped, to be taken exclusive */
+	DAX_TEST_SYNC_FAULT,		/* block map synced, leaf not inserted */
 	DAX_TEST_NR_POINTS
 };
 

@@ -84,6 +84,7 @@ struct dax_vma {
 	unsigned int flags;		/* DAX_VM_* */
 	unsigned int pages;		/* enum dax_vma_pages */
 	_Atomic unsigned int refs;
+	struct dax_vma *next_unfreed;	/* refs 0, but it could not be freed yet */
 };
 
 static inline bool vma_is_shared(const struct dax_vma *vma)
@@ -106,6 +107,14 @@ struct dax_vm_fault {
 	int error;	/* out: -errno behind SIGBUS or OOM */
 	int reason;	/* out: enum dax_fallback_reason */
 	struct percpu_area *area;	/* the thread's, of the file */
+	/* With RETRY of a load: the 2 MiB to be promoted, its first page + 1.
+	 * Kept, so that none is promoted twice in a row. */
+	dax_pgoff_t promote;
+	bool promoted;
+	/* out, with NEEDDSYNC; else 0: fault_outside.h */
+	dax_pfn_t pfn;		/* frame that is to be inserted */
+	unsigned int order;	/* of its leaf */
+	uint64_t layout_seq;	/* of the file then */
 };
 
 #endif

@@ -16,9 +16,11 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "collect.h"
 #include "copy_mc.h"
 #include "errormsg.h"
 #include "fault.h"
+#include "fault_outside.h"
 #include "frames.h"
 
 enum {
@@ -493,17 +495,40 @@ static const struct dax_vm_ops vma_soft_ops = {
 static int check_flags(struct dax_mapping *mapping,
 		       const struct dax_vma_attr *attr)
 {
-	const unsigned int known = DAX_VM_READ | DAX_VM_WRITE | DAX_VM_SHARED;
+	const unsigned int known = DAX_VM_READ | DAX_VM_WRITE | DAX_VM_SHARED |
+				   DAX_VM_SYNC;
 
 	if (attr->flags & ~known || !(attr->flags & DAX_VM_READ))
-		return dax_error(-EINVAL, "flags %#x: DAX_VM_READ is needed, WRITE and "
-				 "SHARED may be added", attr->flags);
+		return dax_error(-EINVAL, "flags %#x: DAX_VM_READ is needed, WRITE, "
+				 "SHARED and SYNC may be added", attr->flags);
 	if (attr->pages > DAX_PAGES_PMD)
 		return dax_error(-EINVAL, "pages %u is unknown", attr->pages);
 	if (mapping->dax_dev->readonly && attr->flags & DAX_VM_WRITE &&
 	    attr->flags & DAX_VM_SHARED)
 		return dax_error(-EROFS, "%s: the device is read-only; a shared mapping "
 				 "of it cannot be writable", mapping->dax_dev->path);
+	return 0;
+}
+
+/* What a mapping with DAX_VM_SYNC needs; kernel: daxdev_mapping_supported(). */
+static int check_sync(struct dax_mapping *mapping,
+		      const struct dax_vma_attr *attr)
+{
+	const unsigned int needed = DAX_VM_WRITE | DAX_VM_SHARED;
+	const struct dax_device *dev = mapping->dax_dev;
+
+	if (!(attr->flags & DAX_VM_SYNC))
+		return 0;
+	if ((attr->flags & needed) != needed)
+		return dax_error(-EINVAL, "flags %#x: a mapping with DAX_VM_SYNC must be "
+				 "shared and writable", attr->flags);
+	if (!dev->persist->map_sync)
+		return dax_error(-EOPNOTSUPP, "%s: a mapping with sync needs persistent "
+				 "memory, this device has not (%s)", dev->path,
+				 dev->durability);
+	if (mapping->policy->pfn_mkwrite)
+		return dax_error(-EOPNOTSUPP, "the file's policy writes in two steps, a "
+				 "mapping with sync needs one");
 	return 0;
 }
 
@@ -587,6 +612,8 @@ int vma_soft_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
 
 	if (!ret)
 		ret = check_flags(mapping, attr);
+	if (!ret)
+		ret = check_sync(mapping, attr);
 	if (ret)
 		return ret;
 	soft = soft_alloc(mapping, attr);
@@ -601,6 +628,7 @@ int vma_soft_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
 	account_table(&soft->vma, (int64_t)soft_bytes(soft));
 	mapping_get(mapping);
 	link_vma(&soft->vma);
+	collect_some(mapping);
 	mapping_unlock_exclusive(mapping);
 	*ret_vma = &soft->vma;
 	return 0;
@@ -611,22 +639,54 @@ void vma_get(struct dax_vma *vma)
 	atomic_fetch_add_explicit(&vma->refs, 1, memory_order_relaxed);
 }
 
-/* In a forked child, and for a block map that drops its own file's vma, the
- * lock is refused: then the vma is left as it is rather than freed under
- * somebody. */
-void vma_put(struct dax_vma *vma)
+static void leave_to_reap(struct dax_vma *vma)
 {
 	struct dax_mapping *mapping = vma->mapping;
 
-	if (atomic_fetch_sub_explicit(&vma->refs, 1, memory_order_acq_rel) != 1)
-		return;
-	if (mapping_lock_exclusive_nested(mapping))
+	vma->next_unfreed = READ_ONCE(mapping->unfreed);
+	while (!atomic_compare_exchange_weak(&mapping->unfreed, &vma->next_unfreed,
+					     vma))
+		;
+}
+
+/* In a forked child the lock is refused, and the vma is left as it is.  So it
+ * is to a block map that drops its own file's vma, and to a thread that holds
+ * an entry lock: then it is freed later. */
+static void vma_release(struct dax_vma *vma)
+{
+	struct dax_mapping *mapping = vma->mapping;
+	int ret = mapping_lock_exclusive_nested(mapping);
+
+	if (ret == -EDEADLK)
+		leave_to_reap(vma);
+	if (ret)
 		return;
 	unlink_vma(vma);
 	vma->vm_ops->zap(vma, vma->vm_pgoff, vma->vm_pgoff + vma->nr_pages - 1, true);
 	vma->vm_ops->free(vma);
+	collect_some(mapping);
 	mapping_unlock_exclusive(mapping);
 	mapping_put(mapping);
+}
+
+void vma_put(struct dax_vma *vma)
+{
+	if (atomic_fetch_sub_explicit(&vma->refs, 1, memory_order_acq_rel) == 1)
+		vma_release(vma);
+}
+
+void vma_reap(struct dax_mapping *mapping)
+{
+	struct dax_vma *vma = NULL;
+
+	if (READ_ONCE(mapping->unfreed))
+		vma = atomic_exchange(&mapping->unfreed, NULL);
+	while (vma) {
+		struct dax_vma *next = vma->next_unfreed;
+
+		vma_release(vma);
+		vma = next;
+	}
 }
 
 /* ---- faults from outside ----------------------------------------------------------- */
@@ -679,8 +739,15 @@ int vma_fault(struct dax_vma *vma, dax_pgoff_t pgoff, bool write,
 		ret = mapping_lock_shared(vma->mapping, &vmf.area);
 	if (ret)
 		return ret;
-	vmf.pte = pte_slot(to_soft(vma), pgoff);
-	fault = handle_mm_fault(&vmf);
+	do {
+		vmf.pte = pte_slot(to_soft(vma), pgoff);
+		fault = handle_mm_fault(&vmf);
+		if (likely(!(fault & FAULT_OUTSIDE)))
+			break;
+		ret = fault_outside(&vmf, &fault);
+		if (ret)
+			return ret;
+	} while (!fault);
 	mapping_unlock_shared(vma->mapping, vmf.area);
 	fill_info(info, &vmf, fault);
 	return (int)fault;
@@ -743,9 +810,10 @@ static __always_inline_fn uint64_t current_leaf(struct access *access)
 	return smp_load_acquire(access->vmf.pte);
 }
 
-/* Fault bits that end an access, as -errno. */
+/* Fault bits that end an access, as -errno; the lock is dropped. */
 static __cold int access_error(struct access *access, dax_vm_fault_t fault)
 {
+	mapping_unlock_shared(access->vmf.vma->mapping, access->vmf.area);
 	fill_info(access->info, &access->vmf, fault);
 	if (fault & DAX_VM_FAULT_FALLBACK)
 		return dax_error(-EAGAIN, "page %" PRIu64 ": the 2 MiB fault fell back",
@@ -762,6 +830,25 @@ static __cold dax_vm_fault_t timed_fault(struct access *access)
 	return fault;
 }
 
+/* The file was frozen: nothing against the block map, see touch_page(). */
+enum { WAITED = 1 };
+
+/* Not an ordinary end of a fault: it goes on with the lock dropped for a while,
+ * or it failed. */
+static __cold int access_outside(struct access *access, dax_vm_fault_t fault)
+{
+	int waited = fault & DAX_VM_FAULT_RETRY ? WAITED : 0;
+
+	if (fault & FAULT_OUTSIDE) {
+		int ret = fault_outside(&access->vmf, &fault);
+
+		if (ret)
+			return ret;
+	}
+	return fault & DAX_VM_FAULT_ERROR ? access_error(access, fault) : waited;
+}
+
+/* 0 or WAITED with the lock held, or -errno without. */
 static int access_fault(struct access *access)
 {
 	dax_vm_fault_t fault;
@@ -771,11 +858,14 @@ static int access_fault(struct access *access)
 	else
 		fault = handle_mm_fault(&access->vmf);
 	access->nr_faults++;
-	return likely(!(fault & DAX_VM_FAULT_ERROR)) ? 0 : access_error(access, fault);
+	if (likely(!(fault & (DAX_VM_FAULT_ERROR | FAULT_OUTSIDE))))
+		return 0;
+	return access_outside(access, fault);
 }
 
 static __cold int no_progress(struct access *access)
 {
+	mapping_unlock_shared(access->vmf.vma->mapping, access->vmf.area);
 	return dax_error(-EIO, "page %" PRIu64 " got no usable leaf after %d faults",
 			 access->vmf.pgoff, MAX_FAULTS_PER_ACCESS);
 }
@@ -789,8 +879,9 @@ static __always_inline_fn uint64_t leaf_after_fault(struct access *access)
 }
 
 /*
- * Fault until the page has the leaf the access needs.  invalidate_lock shared.
- * Return: 0 and the leaf, or -errno.
+ * Fault until the page has the leaf the access needs.  invalidate_lock shared,
+ * which is dropped at times.
+ * Return: 0 and the leaf, or -errno and the lock is not held.
  */
 static __always_inline_fn int touch_page(struct access *access,
 					 uint64_t *ret_leaf)
@@ -801,8 +892,11 @@ static __always_inline_fn int touch_page(struct access *access,
 	while (!leaf_allows(leaf, access->write)) {
 		int ret = access_fault(access);
 
-		if (unlikely(ret))
-			return ret;
+		if (unlikely(ret)) {
+			if (ret < 0)
+				return ret;
+			tries = 0;
+		}
 		leaf = leaf_after_fault(access);
 		if (unlikely(++tries == MAX_FAULTS_PER_ACCESS))
 			return no_progress(access);
@@ -841,9 +935,9 @@ static __always_inline_fn int touch_one(struct access *access,
 	if (ahead != NO_PAGE)
 		prefetch_page(access, ahead);
 	ret = touch_page(access, &leaf);
-	mapping_unlock_shared(vma->mapping, access->vmf.area);
 	if (unlikely(ret))
 		return ret;
+	mapping_unlock_shared(vma->mapping, access->vmf.area);
 	*ret_next = access->vmf.pgoff + 1;
 	if (unlikely(leaf & LEAF_HUGE))
 		*ret_next = range_end(vma, access->vmf.pgoff, DAX_PMD_ORDER,
@@ -969,8 +1063,9 @@ static int copy_one(struct access *access, char *buf, size_t within, size_t n)
 		return ret;
 	do {
 		ret = touch_page(access, &leaf);
-		if (likely(!ret))
-			ret = copy_inside(access, buf, within, n);
+		if (unlikely(ret))
+			return ret;
+		ret = copy_inside(access, buf, within, n);
 	} while (unlikely(ret > 0));
 	mapping_unlock_shared(mapping, access->vmf.area);
 	return ret;

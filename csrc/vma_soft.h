@@ -32,6 +32,10 @@ int vma_soft_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
 void vma_get(struct dax_vma *vma);
 void vma_put(struct dax_vma *vma);
 
+/* Free what vma_put() could not free while the thread was inside the file.  The
+ * caller holds a reference to the file.  Context: no lock of the file held. */
+void vma_reap(struct dax_mapping *mapping);
+
 /* The calls of daxcore.h of the same names. */
 int vma_fault(struct dax_vma *vma, dax_pgoff_t pgoff, bool write,
 	      struct dax_fault_info *info);

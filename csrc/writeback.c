@@ -73,7 +73,7 @@ static bool is_dirty_data(const struct radix_tree_iter *iter)
 static void unlock_entry(struct writeback *wb, const struct radix_tree_iter *iter)
 {
 	dax_test_yield(DAX_TEST_BEFORE_UNLOCK);
-	unlock_mapping_entry(wb->mapping, iter);
+	unlock_slot(wb->mapping, iter);
 }
 
 static bool lock_trying(struct radix_tree_iter *iter)
@@ -451,7 +451,7 @@ int64_t mapping_writeback(struct dax_mapping *mapping, dax_loff_t pos,
 }
 
 /* The block map's own metadata, after the bytes it speaks of. */
-static int sync_block_map(struct dax_mapping *mapping)
+int sync_block_map(struct dax_mapping *mapping)
 {
 	int ret;
 

@@ -26,6 +26,12 @@ int writeback_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
 int writeback_exclusive(struct dax_mapping *mapping, dax_pgoff_t first,
 			dax_pgoff_t last);
 
+/*
+ * Let the block map save what it has answered so far: ops->sync.  A failure is
+ * remembered for fsync.  Context: no lock of the file held.  0, or -errno.
+ */
+int sync_block_map(struct dax_mapping *mapping);
+
 /* The calls of daxcore.h. */
 int64_t mapping_writeback(struct dax_mapping *mapping, dax_loff_t pos,
 			  uint64_t len);

@@ -8,6 +8,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from daxcore.libdaxcore cimport (
     dax_device,
+    dax_entry_cookie,
     dax_fault_info,
     dax_loff_t,
     dax_mapping,
@@ -39,6 +40,7 @@ cdef class File:
     cdef dax_mapping *_mapping
     cdef int _pid
     cdef object _iomap
+    cdef bint _frozen  # by this object
     cdef uint32_t _wb_err  # failures of writeback this object has reported
     cdef readonly Device device
     cdef readonly str policy
@@ -66,6 +68,17 @@ cdef class Pin:
     cdef int _unpin(self, bint dirty) except? -1
 
 
+cdef class EntryLock:
+    cdef object __weakref__
+    cdef dax_entry_cookie *_cookie  # NULL: not locked
+    cdef uint64_t _pgoff
+    cdef unsigned int _order
+    cdef int _pid
+    cdef readonly File file
+
+    cdef int _unlock(self) except -1
+
+
 cdef class Mmap:
     cdef object __weakref__
     cdef dax_vma *_vma
@@ -79,6 +92,7 @@ cdef class Mmap:
     cdef readonly bint shared
     cdef readonly str backend
     cdef readonly str pages
+    cdef readonly bint sync
 
     cdef int _ensure_open(self) except -1
     cdef dax_vma *_hold(self) except NULL

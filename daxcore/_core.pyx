@@ -11,6 +11,7 @@ Loops over pages are the library's.
 """
 
 import _thread
+import contextlib
 import enum
 import errno
 import io
@@ -34,6 +35,7 @@ from cpython.pycapsule cimport (
     PyCapsule_GetPointer,
     PyCapsule_IsValid,
 )
+from libc.errno cimport EINTR
 from libc.stdint cimport (
     INT64_MAX,
     UINT64_MAX,
@@ -297,6 +299,14 @@ cdef object _fault_result(int bits):
     if result is None:
         result = _fault_results[bits] = FaultResult(bits)
     return result
+
+
+cdef bint _interrupted(int64_t ret) except -1:
+    """Look at signals if a call on a frozen file ended for one: PEP 475."""
+    if ret != -EINTR:
+        return False
+    PyErr_CheckSignals()
+    return True
 
 
 cdef object _unpicklable(object obj, str recipe):
@@ -842,11 +852,13 @@ cdef class File:
         if mapping is not NULL:
             self.device._leave()
             with nogil:
+                if self._frozen:  # nobody else could
+                    dax_mapping_thaw(mapping)
                 dax_mapping_put(mapping)
         return 0
 
     def mmap(self, offset=0, length=None, access="rw", shared=True, backend="soft",
-             pages="auto"):
+             pages="auto", sync=False):
         """Map a range of the file.
 
         Parameters
@@ -864,6 +876,10 @@ cdef class File:
         pages : {"auto", "pte", "pmd"}
             Faults taken: 2 MiB first and 4 KiB on fallback, 4 KiB only, or
             2 MiB only.
+        sync : bool
+            Let no store through before the block map has saved where its
+            block is: what is stored is then durable when its cache lines are
+            flushed, without :meth:`fsync`.  Shared and writable only.
 
         Returns
         -------
@@ -873,15 +889,20 @@ cdef class File:
         ------
         ValueError
             `offset` negative or not aligned, `length` 0 or negative, no
-            `length` given and nothing of the file after `offset`.
+            `length` given and nothing of the file after `offset`; `sync` with
+            ``access="r"`` or ``shared=False``.
         NotSupportedError
-            ``backend="real"``: not available in this version.
+            ``backend="real"``: not available in this version.  `sync`: the
+            device is not persistent memory (:attr:`Device.durability` says
+            what it is), or the policy is "page-cache".
         OSError
             EROFS: shared and writable on a read-only device; EOVERFLOW.
 
         Notes
         -----
         GIL released.
+        Source: ``MAP_SYNC`` of mmap(2), ``dax_finish_sync_fault`` in fs/dax.c
+        (v4.15).
         """
         self._ensure_open()
         if _choice(backend, _BACKENDS, "backend"):
@@ -889,7 +910,7 @@ cdef class File:
                 errno.EOPNOTSUPP,
                 "backend 'real' is not available in this version; use backend='soft'",
             )
-        return _map_file(self, offset, length, access, shared, pages)
+        return _map_file(self, offset, length, access, shared, pages, sync)
 
     def pread(self, nbytes, offset):
         """Read bytes through the block map, without faults.
@@ -971,8 +992,11 @@ cdef class File:
         try:
             mapping = self._hold()
             try:
-                with nogil:
-                    ret = dax_mapping_pwrite(mapping, view.buf, view.len, pos)
+                while True:
+                    with nogil:
+                        ret = dax_mapping_pwrite(mapping, view.buf, view.len, pos)
+                    if not _interrupted(ret):
+                        break
                 return check(ret, self.device.path)
             finally:
                 with nogil:
@@ -1018,11 +1042,11 @@ cdef class File:
         mapping = self._hold()
         try:
             _check_own_pins(mapping, -(-c_size // DAX_PAGE_SIZE), UINT64_MAX)
-            ret = -errno_EINTR
-            while ret == -errno_EINTR:
-                PyErr_CheckSignals()
+            while True:
                 with nogil:
                     ret = dax_mapping_truncate(mapping, c_size)
+                if not _interrupted(ret):
+                    break
             check(ret, self.device.path)
         finally:
             with nogil:
@@ -1185,6 +1209,98 @@ cdef class File:
             with nogil:
                 dax_mapping_put(mapping)
 
+    def collect(self):
+        """Remove the empty entries that faults left behind.
+
+        A fault that fails or makes a private copy leaves an entry that stands
+        for nothing.  mmap, Mmap.close, truncate, punch_hole and fallocate
+        remove them when there are many; this removes all.
+
+        Returns
+        -------
+        int
+            Entries removed.
+
+        Notes
+        -----
+        GIL released; waits for faults in progress.
+        """
+        cdef dax_mapping *mapping = self._hold()
+        cdef int64_t ret
+
+        try:
+            with nogil:
+                ret = dax_mapping_collect(mapping)
+            return check(ret, self.device.path)
+        finally:
+            with nogil:
+                dax_mapping_put(mapping)
+
+    def freeze(self):
+        """Keep the file as it is: write it back and let nobody change it.
+
+        Waits for changes in progress and returns with the file durable and
+        clean.  Until :meth:`thaw` stores through shared mappings, pwrite,
+        truncate, fallocate, punch_hole and zero_range wait; loads, reads,
+        private copies, mmap and close go on.
+
+        Raises
+        ------
+        OSError
+            EBUSY: frozen already; what :meth:`fsync` raises, and then the
+            file is not frozen.
+
+        Notes
+        -----
+        GIL released.  Ctrl-C ends a wait for the thaw.  Any thread may thaw;
+        closing the File does.
+        Source: ``freeze_super`` in fs/super.c (v4.14).
+        """
+        cdef dax_mapping *mapping = self._hold()
+        cdef int ret
+
+        try:
+            with nogil:
+                ret = dax_mapping_freeze(mapping)
+            check(ret, self.device.path)
+            self._frozen = True
+        finally:
+            with nogil:
+                dax_mapping_put(mapping)
+
+    def thaw(self):
+        """Let a frozen file be changed again.
+
+        Raises
+        ------
+        OSError
+            EINVAL: the file is not frozen.
+
+        Notes
+        -----
+        Source: ``thaw_super`` in fs/super.c (v4.14).
+        """
+        cdef int ret
+
+        self._ensure_open()
+        ret = dax_mapping_thaw(self._mapping)
+        check(ret, self.device.path)
+        self._frozen = False
+
+    def frozen(self):
+        """Return a context manager: :meth:`freeze`, and :meth:`thaw` at the end.
+
+        Examples
+        --------
+        >>> import daxcore
+        >>> with daxcore.Device.memory(1 << 20) as dev:
+        ...     with dev.create_file(4096) as file, file.frozen():
+        ...         file.entries().size
+        0
+        """
+        self._ensure_open()
+        return _frozen(self)
+
     cdef object _change_blocks(self, range_fn change, object offset, object nbytes):
         cdef int64_t pos
         cdef uint64_t length
@@ -1202,11 +1318,11 @@ cdef class File:
             if change is dax_mapping_punch_hole:
                 _check_own_pins(mapping, -(-pos // DAX_PAGE_SIZE),
                                 (<uint64_t>pos + length) // DAX_PAGE_SIZE)
-            ret = -errno_EINTR
-            while ret == -errno_EINTR:
-                PyErr_CheckSignals()
+            while True:
                 with nogil:
                     ret = change(mapping, pos, length)
+                if not _interrupted(ret):
+                    break
             check(ret, self.device.path)
         finally:
             with nogil:
@@ -1425,6 +1541,53 @@ cdef class File:
                 dax_mapping_put(mapping)
         return _table(chunks, _ENTRY_COLUMNS)
 
+    def lock_entry(self, pgoff, pmd=False):
+        """Hold the entry lock of a page, for tests and teaching.
+
+        Parameters
+        ----------
+        pgoff : int
+            Page of the file.
+        pmd : bool
+            The entry of the 2 MiB around `pgoff` instead of its 4 KiB.
+
+        Returns
+        -------
+        EntryLock
+            A context manager: the entry is locked by ``with`` and unlocked at
+            its end; ``as`` gives the locked entry, a row of :meth:`entries`.
+
+        Raises
+        ------
+        ValueError
+            `pgoff` negative.  The rest is raised by ``with``.
+
+        Notes
+        -----
+        Where there is no entry an empty one is made.  While it is held,
+        faults of other threads on the page wait, and so do truncate,
+        punch_hole, fallocate, mmap, Mmap.close and Device.kill of other
+        threads; every other call of the holding thread on the file raises
+        OSError(EDEADLK).  A mapping it closes goes away with the lock.
+
+        Examples
+        --------
+        >>> import daxcore
+        >>> with daxcore.Device.memory(1 << 20) as dev:
+        ...     with dev.create_file(4096) as file, file.lock_entry(0) as row:
+        ...         print(row["empty"], row["locked"])
+        True True
+
+        Source: ``dax_lock_mapping_entry`` in fs/dax.c (v6.0).
+        """
+        cdef EntryLock lock = EntryLock.__new__(EntryLock)
+
+        self._ensure_open()
+        lock._pgoff = _unsigned(pgoff, "pgoff")
+        lock._order = DAX_PMD_ORDER if pmd else 0
+        lock.file = self
+        return lock
+
     def extents(self):
         """Return what the block map says of the file, holes included.
 
@@ -1530,7 +1693,7 @@ cdef class File:
         """Close the file; closing twice is closing once.
 
         Mappings of it go on working, as in POSIX: the file goes away with
-        the last of them.
+        the last of them.  A frozen file is thawed.
         """
         self._drop()
 
@@ -1855,6 +2018,124 @@ cdef class Pin:
                 self._unpin(False)
 
 
+@contextlib.contextmanager
+def _frozen(file):
+    file.freeze()
+    try:
+        yield file
+    finally:
+        if not file.closed:
+            file.thaw()
+
+
+@cython.no_gc_clear  # the file is needed until the end
+cdef class EntryLock:
+    """An entry lock as a context manager; made by :meth:`File.lock_entry`.
+
+    Attributes
+    ----------
+    file : File
+    """
+
+    def __init__(self):
+        raise TypeError("use File.lock_entry()")
+
+    def __enter__(self):
+        """Wait for the entry and lock it.
+
+        Returns
+        -------
+        numpy.void
+            The row of :meth:`File.entries` that says what is locked.
+
+        Raises
+        ------
+        RuntimeError
+            This object holds it already.
+        OSError
+            EINVAL: past the end of the file; EEXIST: entries of 4 KiB stand in
+            the 2 MiB; EDEADLK: the thread holds an entry of the file.
+
+        Notes
+        -----
+        GIL released.  Ctrl-C does not end the wait: it is seen when the
+        entry is locked.
+        """
+        cdef dax_mapping *mapping
+        cdef dax_entry_info row
+        cdef int ret
+
+        if self._cookie is not NULL:
+            raise RuntimeError("the entry is locked by this object already")
+        mapping = self.file._hold()
+        try:
+            with nogil:
+                ret = dax_lock_mapping_entry(
+                    mapping, self._pgoff, self._order, &row, &self._cookie)
+            check(ret, self.file.device.path)
+        finally:
+            with nogil:
+                dax_mapping_put(mapping)
+        self._pid = getpid()
+        self.file.device._nr_open += 1
+        try:
+            return _table([bytearray((<char *>&row)[:sizeof(row)])], _ENTRY_COLUMNS)[0]
+        except:
+            self._unlock()
+            raise
+
+    cdef int _unlock(self) except -1:
+        cdef int ret
+
+        with nogil:
+            ret = dax_unlock_mapping_entry(self._cookie)
+        if ret == -errno.EPERM:
+            raise RuntimeError(errormsg())
+        check(ret, self.file.device.path)
+        self._cookie = NULL
+        self.file.device._nr_open -= 1
+        return 0
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        """Unlock the entry, in the thread that locked it.
+
+        Raises
+        ------
+        RuntimeError
+            Another thread locked it, or nobody did.
+        ForkError
+            In a child of the process that locked it.
+        """
+        if self._cookie is NULL:
+            raise RuntimeError("the entry is not locked by this object")
+        self._unlock()
+
+    @property
+    def locked(self):
+        """True while this object holds the entry."""
+        return self._cookie is not NULL
+
+    def __repr__(self):
+        state = "locked" if self._cookie is not NULL else "unlocked"
+        size = " pmd" if self._order else ""
+        return f"<daxcore.EntryLock page={self._pgoff}{size} {state}>"
+
+    def __reduce__(self):
+        raise _unpicklable(self, "lock an entry")
+
+    def __dealloc__(self):
+        if self._cookie is NULL or self._pid != getpid():
+            return
+        try:
+            _warn_unclosed(repr(self))
+        finally:
+            # Whatever thread locked it, and whether it has ended.
+            with nogil:
+                dax_drop_mapping_entry(self._cookie)
+            self._cookie = NULL
+            self.file.device._nr_open -= 1
+
+
 cdef object _table(list chunks, object columns):
     import numpy as np
 
@@ -1885,7 +2166,7 @@ cdef object _pread(dax_mapping *mapping, uint64_t wanted, int64_t pos, object pa
 
 
 cdef Mmap _map_file(File file, object offset, object length, object access,
-                    object shared, object pages):
+                    object shared, object pages, object sync):
     cdef Mmap self = Mmap.__new__(Mmap)
     cdef dax_vma_attr attr
     cdef dax_mapping *mapping
@@ -1897,6 +2178,10 @@ cdef Mmap _map_file(File file, object offset, object length, object access,
     attr.length = _map_length(file, attr.offset, length)
     attr.flags = _choice(access, _ACCESS, "access")
     attr.flags |= DAX_VM_SHARED if shared else 0
+    if sync:
+        if access != "rw" or not shared:
+            raise ValueError("sync=True needs access='rw' and shared=True")
+        attr.flags |= DAX_VM_SYNC
     attr.pages = _choice(pages, _PAGES, "pages")
     if attr.flags & DAX_VM_SHARED and attr.flags & DAX_VM_WRITE:
         file._ensure_writable()
@@ -1919,6 +2204,7 @@ cdef Mmap _map_file(File file, object offset, object length, object access,
     self.shared = shared
     self.backend = "soft"
     self.pages = pages
+    self.sync = bool(sync)
     return self
 
 
@@ -1952,7 +2238,7 @@ cdef class Mmap:
     file : File
     offset, length : int
         The range, in bytes of the file.
-    access, shared, backend, pages
+    access, shared, backend, pages, sync
         As given to :meth:`File.mmap`.
     """
 
@@ -2100,6 +2386,8 @@ cdef class Mmap:
                                         min(<uint64_t>view.len - done,
                                             <uint64_t>CHUNK_BYTES),
                                         start + done, &info)
+                if _interrupted(ret):
+                    continue
                 self._check_fault(ret, &info, done)
                 done += ret
             return done
@@ -2164,8 +2452,11 @@ cdef class Mmap:
         self._check_pages(index, 1)
         vma = self._hold()
         try:
-            with nogil:
-                ret = dax_vma_fault(vma, index, c_write, NULL)
+            while True:
+                with nogil:
+                    ret = dax_vma_fault(vma, index, c_write, NULL)
+                if not _interrupted(ret):
+                    break
             return _fault_result(check(ret, self.file.device.path))
         finally:
             with nogil:
@@ -2202,7 +2493,8 @@ cdef class Mmap:
 
         Notes
         -----
-        GIL released; Ctrl-C is seen every 2**20 pages.
+        GIL released; Ctrl-C is seen every 2**20 pages, and while a store waits
+        for a thaw.  Faults before a signal in such a wait are not counted.
         """
         cdef uint64_t first, count
 
@@ -2238,7 +2530,8 @@ cdef class Mmap:
 
         Notes
         -----
-        GIL released; Ctrl-C is seen every 2**20 pages.
+        GIL released; Ctrl-C is seen every 2**20 pages, and while a store waits
+        for a thaw.  Faults before a signal in such a wait are not counted.
         """
         cdef Py_buffer view
 
@@ -2296,6 +2589,8 @@ cdef class Mmap:
                         ret = dax_vma_fault_many(
                             vma, pgoffs + done, chunk, write,
                             latencies + used if room else NULL, room - used, &info)
+                if _interrupted(ret):
+                    continue
                 self._check_fault(ret, &info, done)
                 faults += ret
                 done += chunk

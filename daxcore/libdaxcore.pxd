@@ -15,6 +15,7 @@ cdef extern from "daxcore/types.h" nogil:
     struct dax_device
     struct dax_mapping
     struct dax_vma
+    struct dax_entry_cookie
     struct dax_iomap
     struct dax_iomap_ops
     struct dax_trace
@@ -113,6 +114,7 @@ cdef extern from "daxcore/types.h" nogil:
         DAX_VM_READ
         DAX_VM_WRITE
         DAX_VM_SHARED
+        DAX_VM_SYNC
 
     enum dax_vma_pages:
         DAX_PAGES_AUTO
@@ -309,6 +311,14 @@ cdef extern from "daxcore.h" nogil:
     int64_t dax_mapping_entries(
             dax_mapping *mapping, dax_pgoff_t *index, dax_entry_info *buf,
             size_t nr)
+    int64_t dax_mapping_collect(dax_mapping *mapping)
+    int dax_mapping_freeze(dax_mapping *mapping)
+    int dax_mapping_thaw(dax_mapping *mapping)
+    int dax_lock_mapping_entry(
+            dax_mapping *mapping, dax_pgoff_t index, unsigned int order,
+            dax_entry_info *row, dax_entry_cookie **ret_cookie)
+    int dax_unlock_mapping_entry(dax_entry_cookie *cookie)
+    int dax_drop_mapping_entry(dax_entry_cookie *cookie)
     int64_t dax_mapping_extents(
             dax_mapping *mapping, dax_loff_t *pos, dax_extent *buf, size_t nr)
     size_t dax_mapping_stats(dax_mapping *mapping, uint64_t *values, size_t nr)

@@ -13,6 +13,8 @@
  *   object after the caller's last reference to it is gone.
  * - Calls sleep for entry locks and for each other (docs/locking.md).  None
  *   of them may be made from a signal handler, and none needs the GIL.
+ * - Calls that change a frozen file sleep for the thaw and return -EINTR when a
+ *   signal comes: nothing has been done, repeat them.
  * - After fork() the child must not use objects made before it: calls return
  *   -ESTALE there.
  * - Offsets and lengths are bytes unless the type is dax_pgoff_t or the name
@@ -518,6 +520,80 @@ DAX_API int64_t dax_mapping_entries(struct dax_mapping *mapping,
 				    struct dax_entry_info *buf, size_t nr);
 
 /**
+ * dax_mapping_collect() - remove the empty entries that faults left behind
+ * @mapping: file
+ *
+ * A fault that fails or makes a private copy leaves an entry that stands for
+ * nothing.  Calls that have the file to themselves (mmap, munmap, truncate,
+ * punch, fallocate) remove them when there are many; this removes all.
+ *
+ * Context: invalidate_lock exclusive; may sleep; GIL: no.
+ * Return: entries removed; -EDEADLK, -ESTALE, -ENOMEM.
+ * Since: 0.2
+ */
+DAX_API int64_t dax_mapping_collect(struct dax_mapping *mapping);
+
+/**
+ * dax_mapping_freeze() - keep the file as it is: write back and let nobody write
+ * dax_mapping_thaw() - let them
+ * @mapping: file
+ *
+ * Waits for changes in progress, writes back everything (dax_mapping_fsync())
+ * and returns with the file clean and no page of it writable.  Until it is
+ * thawed, stores through shared mappings, pwrite, truncate, fallocate, punch_hole
+ * and zero_range sleep, holding no lock; a signal ends the sleep with -EINTR
+ * and nothing done, and the call is to be repeated.  Loads, reads, writeback,
+ * private copies, mmap and munmap go on.  Freezes do not nest.
+ *
+ * Context: may sleep; any thread may thaw; GIL: no.
+ * Return: 0; freeze: -EBUSY (frozen already), and as dax_mapping_fsync(), then
+ * it is not frozen; thaw: -EINVAL (not frozen), -ESTALE.
+ * Since: 0.2
+ */
+DAX_API int dax_mapping_freeze(struct dax_mapping *mapping);
+DAX_API int dax_mapping_thaw(struct dax_mapping *mapping);
+
+/**
+ * dax_lock_mapping_entry() - lock one entry of the tree and keep it
+ * @mapping: file
+ * @index: page of the file
+ * @order: 0, or DAX_PMD_ORDER for the 2 MiB around @index
+ * @row: receives what is locked, or NULL
+ * @ret_cookie: receives what dax_unlock_mapping_entry() wants
+ *
+ * Makes an empty entry where there is none.  A 4 KiB request gets a 2 MiB entry
+ * that has storage as it is, and turns one that has none into 4 KiB.  Until it
+ * is unlocked faults on the page wait, and so does what needs the file alone:
+ * truncate, punch, fallocate, mmap, munmap, dontneed, dax_device_kill(); every
+ * other call of this thread on the file gets -EDEADLK.  A vma that this thread
+ * drops meanwhile is unmapped by the unlock.  The cookie holds the file.
+ *
+ * Context: sleeps for the entry, signals do not end that; entries of two files
+ * must be locked in one order by all; GIL: no.
+ * Return: 0; -EINVAL (order, or past the end of file), -EEXIST (4 KiB entries
+ * stand in the 2 MiB), -EIO (a foreign word in the tree), -ENOMEM, -EDEADLK
+ * (the thread holds one of this file, or is in its block map), -ESTALE.
+ * Since: 0.2
+ */
+DAX_API int dax_lock_mapping_entry(struct dax_mapping *mapping,
+				   dax_pgoff_t index, unsigned int order,
+				   struct dax_entry_info *row,
+				   struct dax_entry_cookie **ret_cookie);
+
+/**
+ * dax_unlock_mapping_entry() - unlock it, in the thread that locked it
+ * dax_drop_mapping_entry() - unlock it for a thread that has ended or forgotten
+ * it; that thread must not be unlocking it itself
+ *
+ * Context: may sleep; GIL: no.
+ * Return: 0, and the cookie is gone; -EPERM (unlock: another thread locked it),
+ * -ESTALE (after fork).
+ * Since: 0.2
+ */
+DAX_API int dax_unlock_mapping_entry(struct dax_entry_cookie *cookie);
+DAX_API int dax_drop_mapping_entry(struct dax_entry_cookie *cookie);
+
+/**
  * dax_mapping_extents() - what the block map says of the file, merged
  * @mapping: file
  * @pos: in: first byte to look at; out: where to go on
@@ -563,8 +639,16 @@ DAX_API const char *dax_fallback_reason_name(int reason);
  * Loads and stores are the calls dax_vma_read() and dax_vma_write().  The
  * range may reach beyond the end of file, as with mmap(2).
  *
+ * With DAX_VM_SYNC (since 0.2; kernel: MAP_SYNC) no store is let through before
+ * the block map has saved where its block is: a store to an extent that is
+ * F_NEW or F_DIRTY calls the block map's sync first, and a failure of that is
+ * the fault's.  What was stored is then durable when its cache lines are
+ * flushed, without fsync.
+ *
  * Context: invalidate_lock exclusive for a moment; may sleep; GIL: no.
- * Return: 0; -EINVAL (offset not a multiple of 4096, length 0, unknown flags),
+ * Return: 0; -EINVAL (offset not a multiple of 4096, length 0, unknown flags,
+ * SYNC without SHARED and WRITE), -EOPNOTSUPP (SYNC: the device is not
+ * persistent memory, or the policy is page-cache),
  * -EOVERFLOW (offset + length beyond 2^63-4096, or longer than 128 TiB),
  * -ENOMEM, -EROFS (shared and writable on a read-only device), -EDEADLK,
  * -ESTALE.

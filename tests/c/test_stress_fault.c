@@ -222,6 +222,61 @@ static void look_at_all(struct thread *t)
 		wrong(t, "snapshot");
 }
 
+/* The other one may be quicker; its stores wait. */
+static void freeze(struct thread *t)
+{
+	int ret = dax_mapping_freeze(fx.file);
+
+	if (ret == -EBUSY)
+		return;
+	if (ret)
+		wrong(t, "freeze");
+	load(t);
+	look_at_all(t);
+	if (dax_mapping_thaw(fx.file))
+		wrong(t, "thaw");
+}
+
+static void hold_entry(struct thread *t)
+{
+	struct dax_entry_cookie *cookie;
+	struct dax_entry_info row;
+	unsigned int order = rnd(t, 2) * DAX_PMD_ORDER;
+	int ret = dax_lock_mapping_entry(fx.file, own_page(t, STABLE), order, &row,
+					 &cookie);
+
+	if (ret == -EEXIST && order)
+		return;
+	if (ret || !(row.locked || row.page))
+		wrong(t, "lock of an entry");
+	else if (dax_unlock_mapping_entry(cookie))
+		wrong(t, "unlock of an entry");
+}
+
+static void collect(struct thread *t)
+{
+	if (dax_mapping_collect(fx.file) < 0)
+		wrong(t, "collect");
+}
+
+/* A hole by 4 KiB, then by 2 MiB through a mapping that has none of it. */
+static void read_hole_twice(struct thread *t)
+{
+	dax_pgoff_t first = STABLE + rnd(t, 4) * PMD_PAGES;
+	struct dax_vma *vma;
+	int64_t ret;
+
+	punch_end(t);
+	ret = dax_vma_fault_range(small, first, PMD_PAGES, 0, NULL, 0, NULL);
+	if (ret < 0 && ret != -EFAULT)
+		wrong(t, "loads near the end");
+	vma = fx_vma(0, MOST, RW_SHARED, DAX_PAGES_AUTO);
+	ret = dax_vma_fault_range(vma, first, 1, 0, NULL, 0, NULL);
+	if (ret < 0 && ret != -EFAULT)
+		wrong(t, "load of 2 MiB near the end");
+	dax_vma_put(vma);
+}
+
 static void step(struct thread *t)
 {
 	static void (*const usual[])(struct thread *t) = {
@@ -230,13 +285,13 @@ static void step(struct thread *t)
 	};
 	static void (*const alone[])(struct thread *t) = {
 		punch, punch_end, truncate_or_grow, drop_leaf, map_and_unmap,
-		look_at_all,
+		look_at_all, freeze, hold_entry, collect, read_hole_twice,
 	};
 
 	if (rnd(t, 64))
 		usual[rnd(t, 10)](t);
 	else
-		alone[rnd(t, 6)](t);
+		alone[rnd(t, 10)](t);
 }
 
 /* ---- the run ---------------------------------------------------------------------------- */
@@ -279,6 +334,8 @@ static void check_ways(unsigned int policy)
 	CHECK(count(DAX_STAT_COW_FAULT) > 0);
 	CHECK(count(DAX_STAT_DOWNGRADE) > 0);
 	CHECK(count(DAX_STAT_FALLBACK + DAX_FALLBACK_ENTRY_EXISTS) > 0);
+	CHECK(count(DAX_STAT_EMPTY_COLLECTED) > 0);
+	CHECK(policy == DAX_POLICY_PAGE_CACHE || count(DAX_STAT_PROMOTION) > 0);
 	CHECK(policy == DAX_POLICY_ZERO_PAGE || count(DAX_STAT_PFN_MKWRITE) > 0);
 }
 

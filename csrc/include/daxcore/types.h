@@ -26,6 +26,7 @@ typedef unsigned int dax_vm_fault_t;	/* DAX_VM_FAULT_* bits */
 struct dax_device;
 struct dax_mapping;
 struct dax_vma;
+struct dax_entry_cookie;
 struct dax_iomap;
 struct dax_iomap_ops;
 struct dax_trace;
@@ -149,7 +150,8 @@ enum dax_mapping_open_flags {
 enum dax_vma_flags {
 	DAX_VM_READ = 0x01,
 	DAX_VM_WRITE = 0x02,
-	DAX_VM_SHARED = 0x08
+	DAX_VM_SHARED = 0x08,
+	DAX_VM_SYNC = 0x00800000	/* MAP_SYNC: a flushed store is durable */
 };
 
 /* Size of the faults a vma takes (struct dax_vma_attr.pages). */
@@ -208,6 +210,9 @@ struct dax_iomap {
  * fallocate: allocate blocks for [pos, pos+len).  punch: free the whole pages
  *   of the range.  truncate: free all from the page of @size rounded up.
  *   These are called with no fault in progress in the file.
+ * sync: make what begin has answered so far durable.  Called with no lock of
+ *   the file held, by fsync and by a store through a mapping with DAX_VM_SYNC
+ *   that met an extent with F_NEW or F_DIRTY.
  * remap: the bytes [pos, pos+len) are from now on those of [src_pos,
  *   src_pos+len) of @src, whose table has the same remap; it may be the same
  *   file.  Both positions are multiples of 4096, the end may lie in a page.
