@@ -40,6 +40,7 @@ struct dax_device {
 	_Atomic uint64_t prepared;	/* backing of [0, prepared) is allocated */
 	const struct persist_ops *persist;
 	char durability[160];		/* what persist does, and why */
+	struct record_log *record;	/* persist_record alone: its log */
 
 	/* persist_file alone: a bit per page, */
 	_Atomic uint64_t *unsynced;	/* stored since the last sync began */
@@ -53,6 +54,7 @@ int device_open(struct dax_device **ret_dev, const char *path, uint64_t size,
 		unsigned int flags);
 int device_memory(struct dax_device **ret_dev, uint64_t size);
 int device_emulate_pmem(struct dax_device **ret_dev, uint64_t size);
+int device_record(struct dax_device **ret_dev, uint64_t size);
 void device_get(struct dax_device *dev);
 void device_put(struct dax_device *dev);
 
@@ -65,6 +67,14 @@ int64_t direct_access(struct dax_device *dev, dax_pgoff_t pgoff,
  * 0, -EROFS, -ENXIO, -ENOSPC, -EIO (the backing file shrank).
  */
 int device_prepare_store(struct dax_device *dev, uint64_t offset, uint64_t len);
+
+/* The calls of daxcore.h, for what lies on a device beside files. */
+int device_load(struct dax_device *dev, uint64_t offset, void *buf, size_t len);
+int device_store(struct dax_device *dev, uint64_t offset, const void *buf,
+		 size_t len);
+int device_flush(struct dax_device *dev, uint64_t offset, uint64_t len);
+int device_fence(struct dax_device *dev);
+int device_sync(struct dax_device *dev);
 
 /* Before touching the window at all: -EIO if the backing file shrank. */
 int device_verify(struct dax_device *dev);

@@ -114,21 +114,30 @@ static __always_inline_fn void look_up(struct extent_map *map, dax_pgoff_t page,
 
 /* ---- allocating (map->lock held) ------------------------------------------------ */
 
-/* Blocks as they come from the allocator hold somebody's bytes or zeroes. */
+/*
+ * Blocks as they come from the allocator hold somebody's bytes or zeroes.  The
+ * fence is before the map names them: whoever finds them in it, fsync in
+ * another thread included, finds zeroes on the medium too.
+ */
 static int zero_blocks(struct extent_map *map, uint64_t block, uint64_t nr)
 {
 	struct block_allocator *blocks = &map->dev->blocks;
+	bool zeroed = false;
 	int ret = 0;
 
 	for (uint64_t i = block; !ret && i < block + nr; i++) {
-		if (!blocks_is_stained(blocks, i))
+		if (!blocks_is_stained(blocks, i) ||
+		    dax_test_mutated(DAX_MUTATE_BLOCKS_NOT_ZEROED))
 			continue;
 		ret = map->dev->persist->zero_nt(map->dev,
 						 map->dev->window + (i << DAX_PAGE_SHIFT),
 						 DAX_PAGE_SIZE);
 		if (!ret)
 			blocks_set_clean(blocks, i);
+		zeroed = true;
 	}
+	if (zeroed)
+		map->dev->persist->fence(map->dev);
 	return ret;
 }
 

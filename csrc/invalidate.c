@@ -291,7 +291,7 @@ static int add_straddler(struct dax_mapping *mapping, struct straddlers *all,
 	if (all->nr && all->s[0].iter.index == s->iter.index)
 		return 0;
 	s->split = NULL;
-	if (entry_is_dirty(&s->iter)) {
+	if (entry_is_dirty(&s->iter) && !dax_test_mutated(DAX_MUTATE_DROP_TAGS)) {
 		s->split = radix_tree_split_range_prepare(&mapping->i_pages, &s->iter,
 							  first, last, page_word);
 		if (!s->split)

@@ -163,6 +163,7 @@ static void wait_for_access(struct percpu_area *area)
 	unsigned int rounds = 0;
 
 	while (seen & 1 && smp_load_acquire(&area->accessing) == seen) {
+		dax_test_yield(DAX_TEST_GRACE);
 		if (++rounds % 1024)
 			cpu_relax();
 		else

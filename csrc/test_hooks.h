@@ -31,6 +31,7 @@ enum dax_test_point {
 	DAX_TEST_WRITEBACK_PROTECTED,	/* leaves protected, nothing flushed */
 	DAX_TEST_WRITEBACK_FLUSHED,	/* flushed, tags not cleared */
 	DAX_TEST_WRITEBACK_SYNC,	/* all flushed, medium not synced */
+	DAX_TEST_GRACE,			/* waits for an access inside a frame */
 	DAX_TEST_NR_POINTS
 };
 
@@ -41,7 +42,15 @@ enum dax_test_mutation {
 	DAX_MUTATE_NO_PASS_ON,
 	DAX_MUTATE_WAKE_ONE_ON_DOWNGRADE,
 	DAX_MUTATE_KEY_NOT_ROUNDED,
-	DAX_MUTATE_NO_RECHECK
+	DAX_MUTATE_NO_RECHECK,
+
+	/* tests/c/test_powerloss.c */
+	DAX_MUTATE_NO_MKCLEAN,		/* leaves stay writable in a writeback */
+	DAX_MUTATE_MKCLEAN_ONE_PAGE,	/* but those of one page of a PMD entry */
+	DAX_MUTATE_NO_GRACE,		/* stores under way are not waited for */
+	DAX_MUTATE_CLEAN_FIRST,		/* tags fall before the flush */
+	DAX_MUTATE_DROP_TAGS,		/* of a PMD entry of which a part goes */
+	DAX_MUTATE_BLOCKS_NOT_ZEROED	/* a block keeps somebody's bytes */
 };
 
 struct dax_test_hooks {

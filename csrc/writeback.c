@@ -127,6 +127,16 @@ static void batch_fill(struct writeback *wb)
 	}
 }
 
+static bool protect_entry(struct dax_mapping *mapping,
+			  const struct radix_tree_iter *iter)
+{
+	if (dax_test_mutated(DAX_MUTATE_NO_MKCLEAN))
+		return false;
+	if (dax_test_mutated(DAX_MUTATE_MKCLEAN_ONE_PAGE))
+		return mkclean_mapping_pages(mapping, iter->index, iter->index);
+	return mkclean_mapping_pages(mapping, iter->index, entry_last(iter));
+}
+
 /* From here on the next store to any page of the batch is a fault, which waits
  * for the entry; stores that were under way have come to their end. */
 static void batch_protect(struct writeback *wb)
@@ -135,9 +145,8 @@ static void batch_protect(struct writeback *wb)
 
 	dax_test_yield(DAX_TEST_WRITEBACK_LOCKED);
 	for (unsigned int i = 0; i < wb->batch.nr; i++)
-		changed |= mkclean_mapping_pages(wb->mapping, wb->batch.iter[i].index,
-						 entry_last(&wb->batch.iter[i]));
-	if (changed)
+		changed |= protect_entry(wb->mapping, &wb->batch.iter[i]);
+	if (changed && !dax_test_mutated(DAX_MUTATE_NO_GRACE))
 		percpu_synchronize(&wb->mapping->percpu);
 	dax_test_yield(DAX_TEST_WRITEBACK_PROTECTED);
 }
@@ -156,6 +165,12 @@ static int flush_entry(struct dax_device *dev, const struct radix_tree_iter *ite
 	return 0;
 }
 
+static void tag_clean(struct radix_tree_iter *iter)
+{
+	radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_TOWRITE);
+	radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_DIRTY);
+}
+
 /* Flush, and one fence for a run of entries of one device. */
 static int batch_flush(struct writeback *wb)
 {
@@ -165,6 +180,8 @@ static int batch_flush(struct writeback *wb)
 	for (unsigned int i = 0; !ret && i < wb->batch.nr; i++) {
 		struct radix_tree_iter *iter = &wb->batch.iter[i];
 
+		if (dax_test_mutated(DAX_MUTATE_CLEAN_FIRST))
+			tag_clean(iter);
 		if (dev && dev != entry_device(iter))
 			dev->persist->fence(dev);
 		dev = entry_device(iter);
@@ -174,12 +191,6 @@ static int batch_flush(struct writeback *wb)
 		dev->persist->fence(dev);
 	dax_test_yield(DAX_TEST_WRITEBACK_FLUSHED);
 	return ret;
-}
-
-static void tag_clean(struct radix_tree_iter *iter)
-{
-	radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_TOWRITE);
-	radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_DIRTY);
 }
 
 /* Flushed: clean at once, or when the device has been synced. */
