@@ -21,6 +21,7 @@
 #include "lock_entry.h"
 #include "page_cache.h"
 #include "pin.h"
+#include "persist_record.h"
 #include "rw.h"
 #include "sparse_file.h"
 #include "trace.h"
@@ -51,6 +52,12 @@ int dax_device_emulate_pmem(struct dax_device **ret_dev, uint64_t size)
 {
 	clear_errormsg();
 	return device_emulate_pmem(ret_dev, size);
+}
+
+int dax_device_record(struct dax_device **ret_dev, uint64_t size)
+{
+	clear_errormsg();
+	return device_record(ret_dev, size);
 }
 
 void dax_device_get(struct dax_device *dev)
@@ -115,6 +122,64 @@ int64_t dax_direct_access(struct dax_device *dev, dax_pgoff_t pgoff,
 {
 	clear_errormsg();
 	return direct_access(dev, pgoff, nr_pages, ret_kaddr, ret_pfn);
+}
+
+int dax_device_load(struct dax_device *dev, uint64_t offset, void *buf,
+		    size_t len)
+{
+	clear_errormsg();
+	return device_load(dev, offset, buf, len);
+}
+
+int dax_device_store(struct dax_device *dev, uint64_t offset, const void *buf,
+		     size_t len)
+{
+	clear_errormsg();
+	return device_store(dev, offset, buf, len);
+}
+
+int dax_device_flush(struct dax_device *dev, uint64_t offset, uint64_t len)
+{
+	clear_errormsg();
+	return device_flush(dev, offset, len);
+}
+
+int dax_device_fence(struct dax_device *dev)
+{
+	clear_errormsg();
+	return device_fence(dev);
+}
+
+int dax_device_sync(struct dax_device *dev)
+{
+	clear_errormsg();
+	return device_sync(dev);
+}
+
+int64_t dax_device_log_length(struct dax_device *dev)
+{
+	clear_errormsg();
+	return record_log_length(dev);
+}
+
+int64_t dax_device_log(struct dax_device *dev, uint64_t first,
+		       struct dax_record *buf, size_t nr)
+{
+	clear_errormsg();
+	return record_log_read(dev, first, buf, nr);
+}
+
+int64_t dax_device_log_data(struct dax_device *dev, uint64_t data, void *buf,
+			    size_t len)
+{
+	clear_errormsg();
+	return record_log_data(dev, data, buf, len);
+}
+
+int dax_device_log_reset(struct dax_device *dev)
+{
+	clear_errormsg();
+	return record_log_reset(dev);
 }
 
 /* ---- mappings ------------------------------------------------------------------- */

@@ -22,6 +22,7 @@
 #include "errormsg.h"
 #include "flush.h"
 #include "frames.h"
+#include "persist_record.h"
 
 enum { PREPARE_CHUNK = 8 << 20 };
 
@@ -60,6 +61,7 @@ static void device_free(struct dax_device *dev)
 		sys_close(dev->fd);
 	sys_unreserve(dev->unsynced, unsynced_bytes(dev));
 	sys_unreserve(dev->syncing, unsynced_bytes(dev));
+	record_log_free(dev->record);
 	dax_free(dev->path);
 	dax_free(dev);
 }
@@ -296,6 +298,26 @@ int device_make_writable(struct dax_device *dev, int fd)
 		return dax_error(ret, "%s: cannot map it for writing: %s", dev->path,
 				 strerror(-ret));
 	dev->readonly = false;
+	return 0;
+}
+
+/* ---- recorded memory ------------------------------------------------------- */
+
+int device_record(struct dax_device **ret_dev, uint64_t size)
+{
+	struct record_log *log = NULL;
+	int ret = record_log_new(&log);
+
+	if (ret)
+		return ret;
+	ret = memory_open(ret_dev, size);
+	if (ret) {
+		record_log_free(log);
+		return ret;
+	}
+	(*ret_dev)->record = log;
+	set_persist(*ret_dev, &persist_record, "recorded: memory treated as persistent, "
+		    "gone with the process all the same");
 	return 0;
 }
 
@@ -598,4 +620,67 @@ void pfn_unpin(dax_pfn_t pfn, uint64_t nr)
 	struct dax_device *dev = pfn_device(pfn);
 
 	blocks_unpin(&dev->blocks, pfn - dev->pfn_base, nr);
+}
+
+/* ---- beside files --------------------------------------------------------- */
+
+/* May bytes [offset, offset + len) be touched? */
+static int check_touch(struct dax_device *dev, uint64_t offset, uint64_t len)
+{
+	if (dev->fork_generation != sys_fork_generation)
+		return dax_error(-ESTALE, "%s: the device was opened before fork()",
+				 dev->path);
+	if (!smp_load_acquire(&dev->alive))
+		return dax_error(-ENXIO, "%s: the device is dead", dev->path);
+	if (offset > dev->size || len > dev->size - offset)
+		return dax_error(-ERANGE, "%s: %" PRIu64 " bytes at %" PRIu64 " are not "
+				 "all on the device, which has %" PRIu64, dev->path, len,
+				 offset, dev->size);
+	return device_verify(dev);
+}
+
+int device_load(struct dax_device *dev, uint64_t offset, void *buf, size_t len)
+{
+	int ret = check_touch(dev, offset, len);
+
+	if (ret || !len)
+		return ret;
+	return copy_mc(buf, dev->window + offset, len);
+}
+
+int device_store(struct dax_device *dev, uint64_t offset, const void *buf,
+		 size_t len)
+{
+	int ret = check_touch(dev, offset, len);
+
+	if (!ret)
+		ret = device_prepare_store(dev, offset, len);
+	if (ret || !len)
+		return ret;
+	return dev->persist->store(dev, dev->window + offset, buf, len);
+}
+
+int device_flush(struct dax_device *dev, uint64_t offset, uint64_t len)
+{
+	int ret = check_touch(dev, offset, len);
+
+	if (!ret && len)
+		dev->persist->flush(dev, dev->window + offset, len);
+	return ret;
+}
+
+int device_fence(struct dax_device *dev)
+{
+	int ret = check_touch(dev, 0, 0);
+
+	if (!ret)
+		dev->persist->fence(dev);
+	return ret;
+}
+
+int device_sync(struct dax_device *dev)
+{
+	int ret = check_touch(dev, 0, 0);
+
+	return ret ? ret : dev->persist->sync(dev);
 }

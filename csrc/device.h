@@ -42,6 +42,7 @@ struct dax_device {
 	_Atomic uint64_t prepared;	/* backing of [0, prepared) is allocated */
 	const struct persist_ops *persist;
 	char durability[160];		/* what persist does, and why */
+	struct record_log *record;	/* persist_record alone: its log */
 
 	/* persist_file alone: a bit per page, */
 	_Atomic uint64_t *unsynced;	/* stored since the last sync began */
@@ -67,6 +68,7 @@ int device_window(struct dax_device **ret_dev, const char *path, int fd,
 /* Make a read-only window writable; @fd is the same file, opened for writing,
  * and stays the caller's.  No access to the window is in progress.  0 or -errno. */
 int device_make_writable(struct dax_device *dev, int fd);
+int device_record(struct dax_device **ret_dev, uint64_t size);
 void device_get(struct dax_device *dev);
 void device_put(struct dax_device *dev);
 
@@ -88,6 +90,14 @@ bool pfn_is_shared(dax_pfn_t pfn);
 bool pfn_may_move(dax_pfn_t pfn);
 void pfn_pin(dax_pfn_t pfn, uint64_t nr);
 void pfn_unpin(dax_pfn_t pfn, uint64_t nr);
+
+/* The calls of daxcore.h, for what lies on a device beside files. */
+int device_load(struct dax_device *dev, uint64_t offset, void *buf, size_t len);
+int device_store(struct dax_device *dev, uint64_t offset, const void *buf,
+		 size_t len);
+int device_flush(struct dax_device *dev, uint64_t offset, uint64_t len);
+int device_fence(struct dax_device *dev);
+int device_sync(struct dax_device *dev);
 
 /* Before touching the window at all: -EIO if the backing file shrank. */
 int device_verify(struct dax_device *dev);

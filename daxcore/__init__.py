@@ -63,7 +63,7 @@ __all__ = [
 
 __version__ = version()
 
-_SUBMODULES = frozenset({"bench", "capi", "cli"})
+_SUBMODULES = frozenset({"bench", "capi", "cli", "testing"})
 
 
 def get_include():

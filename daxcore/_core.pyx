@@ -444,6 +444,18 @@ cdef class Device:
         self._pid = getpid()
         return self
 
+    def _record(self, size):
+        """Become a recorded device: for daxcore.testing."""
+        cdef uint64_t c_size = _device_size(size)
+        cdef int ret
+
+        if self._dev is not NULL:
+            raise ValueError("Device is open already")
+        with nogil:
+            ret = dax_device_record(&self._dev, c_size)
+        check(ret)
+        self._pid = getpid()
+
     cdef int _ensure_open(self) except -1:
         if self._dev is NULL:
             raise ValueError("Device is closed")
@@ -513,6 +525,185 @@ cdef class Device:
         """
         self._ensure_open()
         return _create_file(self, size, policy, page_pool, iomap)
+
+    def load(self, offset, nbytes):
+        """Read bytes of the device, whatever file they belong to.
+
+        Parameters
+        ----------
+        offset : int
+            Bytes on the device.
+        nbytes : int
+            Bytes.
+
+        Returns
+        -------
+        bytes
+            Of length `nbytes`.
+
+        Raises
+        ------
+        OSError
+            ERANGE: the bytes are not all on the device; EIO, ENXIO.
+
+        Notes
+        -----
+        GIL released.
+        Source: ``dax_direct_access`` in drivers/dax/super.c (v4.14).
+        """
+        cdef uint64_t start, length
+        cdef dax_device *dev
+        cdef bytes data
+        cdef char *buf
+        cdef int ret
+
+        self._ensure_open()
+        start = _unsigned(offset, "offset")
+        length = _position(nbytes, "nbytes")
+        dev = self._hold()
+        try:
+            # The library says why; no memory is asked for in vain.
+            fits = length <= dax_device_size(dev)
+            data = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>length if fits else 0)
+            buf = PyBytes_AsString(data)
+            with nogil:
+                ret = dax_device_load(dev, start, buf, length)
+            check(ret, self.path)
+        finally:
+            with nogil:
+                dax_device_put(dev)
+        return data
+
+    def store(self, offset, data):
+        """Store bytes on the device, beside files: for metadata of one's own.
+
+        They are durable after :meth:`flush` and :meth:`sync` (on persistent
+        memory after :meth:`fence` already), and may be so earlier.
+
+        Parameters
+        ----------
+        offset : int
+            Bytes on the device.  Nothing keeps you from storing into the
+            blocks of a file.
+        data : bytes-like
+            C-contiguous.
+
+        Raises
+        ------
+        OSError
+            ERANGE: the bytes are not all on the device; EROFS, ENOSPC, EIO,
+            ENXIO.
+
+        Notes
+        -----
+        GIL released.
+        Source: ``dax_direct_access`` in drivers/dax/super.c (v4.14).
+        """
+        cdef uint64_t start
+        cdef Py_buffer view
+        cdef dax_device *dev
+        cdef int ret
+
+        self._ensure_open()
+        start = _unsigned(offset, "offset")
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            dev = self._hold()
+            try:
+                with nogil:
+                    ret = dax_device_store(dev, start, view.buf, <size_t>view.len)
+                check(ret, self.path)
+            finally:
+                with nogil:
+                    dax_device_put(dev)
+        finally:
+            PyBuffer_Release(&view)
+
+    def flush(self, offset, nbytes):
+        """Begin to write back the cache lines of a range.
+
+        Parameters
+        ----------
+        offset : int
+            Bytes on the device.
+        nbytes : int
+            Bytes; whole lines of 64 bytes are written back.
+
+        Raises
+        ------
+        OSError
+            ERANGE: the bytes are not all on the device; ENXIO.
+
+        Notes
+        -----
+        GIL released.
+        Source: ``dax_flush`` in drivers/dax/super.c (v4.14).
+        """
+        cdef uint64_t start, length
+        cdef dax_device *dev
+        cdef int ret
+
+        self._ensure_open()
+        start = _unsigned(offset, "offset")
+        length = _unsigned(nbytes, "nbytes")
+        dev = self._hold()
+        try:
+            with nogil:
+                ret = dax_device_flush(dev, start, length)
+            check(ret, self.path)
+        finally:
+            with nogil:
+                dax_device_put(dev)
+
+    def fence(self):
+        """Order what this thread has flushed before what it stores from now on.
+
+        On persistent memory what was flushed is durable.
+
+        Raises
+        ------
+        OSError
+            ENXIO: the device was killed.
+
+        Notes
+        -----
+        GIL released.
+        Source: ``wmb_pmem`` of Linux 4.4, an ``sfence``.
+        """
+        cdef dax_device *dev = self._hold()
+        cdef int ret
+
+        try:
+            with nogil:
+                ret = dax_device_fence(dev)
+            check(ret, self.path)
+        finally:
+            with nogil:
+                dax_device_put(dev)
+
+    def sync(self):
+        """Make durable what this thread has flushed, whatever the medium.
+
+        Raises
+        ------
+        OSError
+            EIO, ENOSPC: the medium refused; ENXIO: the device was killed.
+
+        Notes
+        -----
+        GIL released; waits for the medium.
+        Source: ``nvdimm_flush`` in drivers/nvdimm/region_devs.c (v4.14).
+        """
+        cdef dax_device *dev = self._hold()
+        cdef int ret
+
+        try:
+            with nogil:
+                ret = dax_device_sync(dev)
+            check(ret, self.path)
+        finally:
+            with nogil:
+                dax_device_put(dev)
 
     def kill(self):
         """Declare the device dead and wait for the calls in progress.

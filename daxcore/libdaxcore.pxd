@@ -110,6 +110,13 @@ cdef extern from "daxcore/types.h" nogil:
         DAX_OPEN_WRITE
         DAX_OPEN_TRUNCATE
 
+    enum dax_record_kind:
+        DAX_RECORD_STORE
+        DAX_RECORD_STORE_NT
+        DAX_RECORD_ZERO_NT
+        DAX_RECORD_FLUSH
+        DAX_RECORD_FENCE
+
     enum dax_vma_flags:
         DAX_VM_READ
         DAX_VM_WRITE
@@ -214,6 +221,13 @@ cdef extern from "daxcore/types.h" nogil:
         uint8_t page
         uint8_t reserved
 
+    struct dax_record:
+        uint64_t offset
+        uint64_t length
+        uint64_t data
+        uint32_t kind
+        uint32_t thread
+
     struct dax_extent:
         dax_loff_t offset
         uint64_t length
@@ -250,6 +264,7 @@ cdef extern from "daxcore.h" nogil:
             unsigned int flags)
     int dax_device_memory(dax_device **ret_dev, uint64_t size)
     int dax_device_emulate_pmem(dax_device **ret_dev, uint64_t size)
+    int dax_device_record(dax_device **ret_dev, uint64_t size)
     void dax_device_get(dax_device *dev)
     void dax_device_put(dax_device *dev)
     int dax_device_kill(dax_device *dev)
@@ -264,6 +279,19 @@ cdef extern from "daxcore.h" nogil:
     int64_t dax_direct_access(
             dax_device *dev, dax_pgoff_t pgoff, uint64_t nr_pages,
             void **ret_kaddr, dax_pfn_t *ret_pfn)
+    int dax_device_load(
+            dax_device *dev, uint64_t offset, void *buf, size_t len)
+    int dax_device_store(
+            dax_device *dev, uint64_t offset, const void *buf, size_t len)
+    int dax_device_flush(dax_device *dev, uint64_t offset, uint64_t len)
+    int dax_device_fence(dax_device *dev)
+    int dax_device_sync(dax_device *dev)
+    int64_t dax_device_log_length(dax_device *dev)
+    int64_t dax_device_log(
+            dax_device *dev, uint64_t first, dax_record *buf, size_t nr)
+    int64_t dax_device_log_data(
+            dax_device *dev, uint64_t data, void *buf, size_t len)
+    int dax_device_log_reset(dax_device *dev)
     int dax_mapping_new(
             dax_mapping **ret_mapping, dax_device *dev,
             const dax_mapping_attr *attr)

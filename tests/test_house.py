@@ -13,7 +13,8 @@ FLOORS = {
     0: "types compiler libc test_hooks usdt",
     1: "sys page stats trace histogram errormsg",
     2: "radix_tree waitqueue entry percpu copy_mc page_set",
-    3: "device frames blocks persist flush flush_x86 flush_generic zero_page vma",
+    3: "device frames blocks persist persist_record flush flush_x86 flush_generic "
+    "zero_page vma",
     4: "mapping entry_lock policy iomap fs_dax",
     5: "clone collect fault fault_outside freeze invalidate layout lock_entry "
     "page_cache pin rw writeback",
@@ -21,11 +22,12 @@ FLOORS = {
     7: "version api",
 }
 INSIDE = {
-    "device": {"blocks", "flush", "frames", "persist"},
+    "device": {"blocks", "flush", "frames", "persist", "persist_record"},
     "blocks": {"frames"},
     "flush_generic": {"flush"},
     "flush_x86": {"flush"},
     "persist": {"device", "flush"},
+    "persist_record": {"device", "persist"},
     "frames": {"zero_page"},
     "entry_lock": {"mapping", "policy"},
     "fs_dax": {"mapping"},

@@ -107,6 +107,22 @@ DAX_API int dax_device_memory(struct dax_device **ret_dev, uint64_t size);
 DAX_API int dax_device_emulate_pmem(struct dax_device **ret_dev, uint64_t size);
 
 /**
+ * dax_device_record() - the same, writing down what happens to the medium
+ * @ret_dev: receives the device
+ * @size: bytes, multiple of 4096, > 0
+ *
+ * The memory is treated as persistent, and each store, flush and fence is
+ * appended to a log (dax_device_log()): what a medium may hold after a power
+ * loss follows from it.  It starts as zeroes.  Stores made through the address
+ * of dax_direct_access() are not seen: use dax_device_store().
+ *
+ * Context: may sleep; GIL: no.
+ * Return: 0; as dax_device_memory().
+ * Since: 0.2
+ */
+DAX_API int dax_device_record(struct dax_device **ret_dev, uint64_t size);
+
+/**
  * dax_device_get() - take a reference
  * dax_device_put() - drop a reference; the last one unmaps and unlocks
  * Context: put may sleep; GIL: no.  Since: 0.1
@@ -156,6 +172,108 @@ DAX_API unsigned int dax_device_nr_files(const struct dax_device *dev);
 DAX_API int64_t dax_direct_access(struct dax_device *dev, dax_pgoff_t pgoff,
 				  uint64_t nr_pages, void **ret_kaddr,
 				  dax_pfn_t *ret_pfn);
+
+/**
+ * dax_device_load() - read bytes of the device
+ * dax_device_store() - write bytes: durable after a flush and a sync
+ * @dev: device
+ * @offset: bytes on the device
+ * @buf: the caller's memory
+ * @len: bytes
+ *
+ * For what an embedder keeps on a device beside files: its own metadata.  The
+ * blocks of files without a block map of the embedder's are not protected.
+ *
+ * Context: any; may sleep for the growth of the backing; GIL: no.
+ * Return: 0; -ERANGE (the bytes are not all on the device), -ENXIO (dead),
+ * -EIO (the medium refused: an unknown part was copied), -EFAULT (@buf maps a
+ * file that was truncated), and for a store -EROFS, -ENOSPC.  -ESTALE.
+ * Since: 0.2
+ */
+DAX_API int dax_device_load(struct dax_device *dev, uint64_t offset, void *buf,
+			    size_t len);
+DAX_API int dax_device_store(struct dax_device *dev, uint64_t offset,
+			     const void *buf, size_t len);
+
+/**
+ * dax_device_flush() - begin to write back the cache lines of a range
+ * dax_device_fence() - order what this thread flushed before what follows
+ * dax_device_sync() - make durable what this thread flushed
+ * @dev: device
+ * @offset: bytes on the device
+ * @len: bytes
+ *
+ * The medium may take a line without being asked, at any time: a flush and a
+ * fence say that it has, and a store that is to come after another one on the
+ * medium is made after the fence.  On persistent memory a fence is enough to
+ * be durable, on a file behind the page cache only sync is
+ * (dax_device_durability()).  Also for stores through dax_direct_access().
+ *
+ * Context: any; sync may sleep for the medium; GIL: no.
+ * Return: 0; -ERANGE (the bytes are not all on the device), -ENXIO (dead),
+ * -EIO, and for sync what fdatasync(2) says.  -ESTALE.
+ * Since: 0.2
+ */
+DAX_API int dax_device_flush(struct dax_device *dev, uint64_t offset,
+			     uint64_t len);
+DAX_API int dax_device_fence(struct dax_device *dev);
+DAX_API int dax_device_sync(struct dax_device *dev);
+
+/**
+ * dax_device_log_length() - events of a recorded device so far
+ * @dev: device of dax_device_record()
+ *
+ * The number names the present moment: the events before it have happened.
+ *
+ * Context: any.
+ * Return: events; -EOPNOTSUPP (another device), -ENOMEM (events are missing
+ * from the log since there was no memory for it; reset it), -ESTALE.
+ * Since: 0.2
+ */
+DAX_API int64_t dax_device_log_length(struct dax_device *dev);
+
+/**
+ * dax_device_log() - copy events of a recorded device
+ * @dev: device of dax_device_record()
+ * @first: the first event wanted, from 0
+ * @buf: receives rows, in the order in which they took effect
+ * @nr: rows @buf can take
+ *
+ * A store of more than 8 bytes is one row; it comes to the medium in pieces,
+ * from the lowest address up, cut where an address is a multiple of 8.
+ *
+ * Context: any.
+ * Return: rows filled, 0 when there are no more; as dax_device_log_length().
+ * Since: 0.2
+ */
+DAX_API int64_t dax_device_log(struct dax_device *dev, uint64_t first,
+			       struct dax_record *buf, size_t nr);
+
+/**
+ * dax_device_log_data() - copy the bytes of stores
+ * @dev: device of dax_device_record()
+ * @data: where to begin, as in struct dax_record
+ * @buf: receives bytes
+ * @len: bytes @buf can take
+ *
+ * The bytes of one store follow those of the one before.
+ *
+ * Context: any.
+ * Return: bytes filled, 0 when there are no more; as dax_device_log_length().
+ * Since: 0.2
+ */
+DAX_API int64_t dax_device_log_data(struct dax_device *dev, uint64_t data,
+				    void *buf, size_t len);
+
+/**
+ * dax_device_log_reset() - forget the log: what is stored now is on the medium
+ * @dev: device of dax_device_record()
+ *
+ * Context: any.
+ * Return: 0; -EOPNOTSUPP, -ESTALE.
+ * Since: 0.2
+ */
+DAX_API int dax_device_log_reset(struct dax_device *dev);
 
 /* ---- mappings (files) ------------------------------------------------- */
 

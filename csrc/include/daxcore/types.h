@@ -146,6 +146,15 @@ enum dax_mapping_open_flags {
 	DAX_OPEN_TRUNCATE = 0x02	/* the same, made or emptied first */
 };
 
+/* What happened to a recorded device (struct dax_record.kind). */
+enum dax_record_kind {
+	DAX_RECORD_STORE = 1,	/* bytes came into the cache */
+	DAX_RECORD_STORE_NT = 2,	/* past it: as STORE and FLUSH */
+	DAX_RECORD_ZERO_NT = 3,	/* the same with zeroes: no bytes in the log */
+	DAX_RECORD_FLUSH = 4,	/* the cache lines are being written back */
+	DAX_RECORD_FENCE = 5	/* what the thread flushed before is durable */
+};
+
 /* Flags of a mapping of memory (struct dax_vma_attr.flags). */
 enum dax_vma_flags {
 	DAX_VM_READ = 0x01,
@@ -297,6 +306,15 @@ struct dax_pin {
 	dax_loff_t pos;		/* bytes in the file */
 	size_t len;		/* bytes from there; 0: nothing is pinned */
 	int write;		/* 1: may be stored to */
+};
+
+/* One row of dax_device_log(). */
+struct dax_record {
+	uint64_t offset;	/* bytes on the device; 0 for a fence */
+	uint64_t length;	/* bytes; 0 for a fence */
+	uint64_t data;		/* where the bytes of a store begin in the log's */
+	uint32_t kind;		/* enum dax_record_kind */
+	uint32_t thread;	/* number of the thread, from 1 */
 };
 
 /* One row of dax_mapping_extents().  Holes are rows too. */
