@@ -106,6 +106,17 @@ def test_a_write_is_durable_when_it_returns():
             check_durable(device, file)
 
 
+@pytest.mark.parametrize("name", ["punch", "cut"])
+def test_zeroes_at_the_edges_are_durable_when_the_call_returns(name):
+    with PowerLossDevice(16 * PAGE) as device:
+        file, mapping = start(device)
+        with file, mapping:
+            file.fsync()
+            OPERATIONS[name](file, mapping)
+            file.truncate(3 * PAGE)  # so that what lies past the end is shown
+            check_durable(device, file)
+
+
 @pytest.mark.parametrize("cut", [None, 5 * PAGE + 9])
 def test_a_2_mib_entry_is_flushed_whole(cut):
     """B7, B22, B23, W4: every page, for every mapping, also of what is cut."""
@@ -143,7 +154,26 @@ def test_a_block_that_is_used_again_shows_nothing_of_the_old_file():
 
             new.fsync()
             assert shown > begun
+            device.check(is_mine, shown, sample=100)
             device.check(is_mine, sample=100)
+
+
+def test_a_store_to_a_shared_block_loses_nothing_that_was_durable():
+    """Not fsynced: the copy is the old page, with the store or without."""
+    with PowerLossDevice(32 * PAGE) as device:
+        file, mapping = start(device)
+        with file, mapping, file.clone():
+            mapping.write(64, b"new")
+            rows = expected(file)
+            at, data = next(row for row in rows if row[1][64:67].tobytes() == b"new")
+
+            def old_or_new(image):
+                found = image[at : at + data.size].copy()
+                assert found[64:67].tobytes() in (b"new", b"sss")
+                found[64:67] = data[64:67]
+                return (found == data).all()
+
+            device.check(old_or_new, sample=100)
 
 
 def test_a_clone_keeps_its_bytes_when_the_other_is_written():
