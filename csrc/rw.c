@@ -160,7 +160,7 @@ static __cold ssize_t read_shared(struct dax_mapping *mapping,
 				  size_t len, dax_loff_t pos)
 {
 	size_t n = iomap_left(iomap, pos, len < READ_PIN_BYTES ? len : READ_PIN_BYTES);
-	struct read_pin pin;
+	struct read_pin pin = { NULL, 0, 0 };
 	ssize_t done = 0;
 	int ret = pin_read(mapping, iomap, pos, n, &pin);
 
@@ -272,7 +272,7 @@ static ssize_t write_extent(struct dax_mapping *mapping,
 {
 	size_t n = iomap_left(iomap, pos, len);
 	ssize_t ret;
-	char *kaddr;
+	char *kaddr = NULL;
 
 	if (!iomap_type_known(iomap))
 		return iomap_bad_answer(iomap, pos);
