@@ -129,7 +129,7 @@ int invalidate_pages_range(struct dax_mapping *mapping,
 	int ret = 0;
 
 	while (radix_tree_next(&mapping->i_pages, first, last, &iter)) {
-		dax_pgoff_t end = iter.index + ((dax_pgoff_t)1 << iter.order) - 1;
+		dax_pgoff_t end = radix_tree_iter_last(&iter);
 
 		dax_slot_init(&slot, mapping, area, iter.index);
 		if (!settled_data(&stale, &iter) && invalidate_entry(&slot, &stale))
@@ -378,11 +378,6 @@ struct straddlers {
 	struct straddler s[2];	/* at the first and at the last page */
 };
 
-static dax_pgoff_t entry_last(const struct radix_tree_iter *iter)
-{
-	return iter->index + (((dax_pgoff_t)1 << iter->order) - 1);
-}
-
 static void *page_word(const struct radix_tree_iter *old, dax_pgoff_t index)
 {
 	dax_pfn_t pfn = dax_radix_pfn(old->entry) + (index - old->index);
@@ -396,7 +391,7 @@ static int add_straddler(struct dax_mapping *mapping, struct straddlers *all,
 	struct straddler *s = &all->s[all->nr];
 
 	if (!radix_tree_next(&mapping->i_pages, at, at, &s->iter) ||
-	    (s->iter.index >= first && entry_last(&s->iter) <= last))
+	    (s->iter.index >= first && radix_tree_iter_last(&s->iter) <= last))
 		return 0;
 	if (all->nr && all->s[0].iter.index == s->iter.index)
 		return 0;
@@ -443,7 +438,7 @@ static void unmap_pages(struct dax_mapping *mapping,
 {
 	for (unsigned int i = 0; i < all->nr; i++)
 		unmap_mapping_pages(mapping, all->s[i].iter.index,
-				    entry_last(&all->s[i].iter), false);
+				    radix_tree_iter_last(&all->s[i].iter), false);
 	unmap_mapping_pages(mapping, first, last, false);
 }
 
@@ -451,7 +446,7 @@ static uint64_t pages_kept(const struct radix_tree_iter *iter,
 			   dax_pgoff_t first, dax_pgoff_t last)
 {
 	dax_pgoff_t from = iter->index > first ? iter->index : first;
-	dax_pgoff_t to = entry_last(iter) < last ? entry_last(iter) : last;
+	dax_pgoff_t to = radix_tree_iter_last(iter) < last ? radix_tree_iter_last(iter) : last;
 
 	return ((uint64_t)1 << iter->order) - (to - from + 1);
 }

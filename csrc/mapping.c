@@ -474,7 +474,7 @@ static bool mkclean_vma(struct dax_vma *vma, const struct radix_tree_iter *iter,
 
 	for (unsigned int i = 0; i < nr; i++) {
 		dax_pgoff_t from = iter[i].index;
-		dax_pgoff_t to = from + (((dax_pgoff_t)1 << iter[i].order) - 1);
+		dax_pgoff_t to = radix_tree_iter_last(&iter[i]);
 
 		if (clip_to_vma(vma, &from, &to))
 			changed |= vma->vm_ops->mkclean(vma, from, to);

@@ -117,6 +117,12 @@ static inline dax_pgoff_t radix_tree_canonical(dax_pgoff_t index,
 	return index >> order << order;
 }
 
+/* Last page of the entry at @iter. */
+static inline dax_pgoff_t radix_tree_iter_last(const struct radix_tree_iter *iter)
+{
+	return iter->index + (((dax_pgoff_t)1 << iter->order) - 1);
+}
+
 static inline struct radix_tree_node *rnode_node(uintptr_t rnode)
 {
 	return (struct radix_tree_node *)(rnode & ~(uintptr_t)63);

@@ -162,7 +162,7 @@ static void keep_shown(struct scan *scan, dax_pgoff_t first, dax_pgoff_t last)
 	struct radix_tree_iter iter;
 
 	while (radix_tree_next(&scan->mapping->i_pages, first, last, &iter)) {
-		dax_pgoff_t end = iter.index + ((dax_pgoff_t)1 << iter.order) - 1;
+		dax_pgoff_t end = radix_tree_iter_last(&iter);
 
 		page_set_assign(&scan->sf->data, iter.index > first ? iter.index : first,
 				end < last ? end : last, true);

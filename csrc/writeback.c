@@ -55,11 +55,6 @@ struct writeback {
 	struct radix_tree_iter buf[2][WRITEBACK_BATCH];
 };
 
-static dax_pgoff_t entry_last(const struct radix_tree_iter *iter)
-{
-	return iter->index + (((dax_pgoff_t)1 << iter->order) - 1);
-}
-
 /* ---- a batch of locked entries ---------------------------------------------------- */
 
 /* Is the locked entry one to write back? */
@@ -119,7 +114,7 @@ static bool batch_add(struct writeback *wb, struct radix_tree_iter *found)
 		return false;
 	if (!mine)
 		mine = lock_waiting(wb, found);
-	wb->next = entry_last(found) + 1;
+	wb->next = radix_tree_iter_last(found) + 1;
 	if (mine && likely(is_dirty_data(found)))
 		batch_take(wb, found);
 	else if (mine)	/* another writeback flushed it, and we waited for that */
@@ -131,7 +126,7 @@ static bool batch_add(struct writeback *wb, struct radix_tree_iter *found)
 static void look_ahead(struct writeback *wb, unsigned int nr)
 {
 	struct radix_tree_iter *iter = &wb->ahead[wb->nr_ahead];
-	dax_pgoff_t from = wb->nr_ahead ? entry_last(iter - 1) + 1 : wb->next;
+	dax_pgoff_t from = wb->nr_ahead ? radix_tree_iter_last(iter - 1) + 1 : wb->next;
 	unsigned int found;
 
 	if (nr > WRITEBACK_BATCH - wb->nr_ahead)
@@ -298,7 +293,7 @@ static void finish_entries(struct writeback *wb, dax_pgoff_t first, bool synced)
 	while (first <= wb->last &&
 	       radix_tree_next_tagged(&wb->mapping->i_pages, first, wb->last,
 				      DAX_PAGECACHE_TAG_TOWRITE, &found)) {
-		first = entry_last(&found) + 1;
+		first = radix_tree_iter_last(&found) + 1;
 		finish_entry(wb, &found, synced);
 	}
 }
