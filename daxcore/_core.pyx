@@ -64,7 +64,6 @@ cdef enum:
     MAX_ROWS = 1 << 16
     MAX_TRACE_EVENTS = 1 << 24
 
-cdef int errno_EINTR = errno.EINTR
 cdef int errno_EBADE = errno.EBADE
 
 cdef uint64_t MAX_FILE_SIZE = INT64_MAX - DAX_PAGE_SIZE + 1
@@ -302,7 +301,7 @@ cdef object _fault_result(int bits):
 
 
 cdef bint _interrupted(int64_t ret) except -1:
-    """Look at signals if a call on a frozen file ended for one: PEP 475."""
+    """Look at signals if a call that waits (a thaw, a pin) ended for one: PEP 475."""
     if ret != -EINTR:
         return False
     PyErr_CheckSignals()
@@ -1954,14 +1953,15 @@ cdef class File:
 cdef File _clone_file(File src):
     cdef File self = File.__new__(File)
     cdef dax_mapping *mapping = src._hold()
-    cdef int ret = -errno_EINTR
+    cdef int ret
 
     try:
         _check_own_pins(mapping, 0, UINT64_MAX)
-        while ret == -errno_EINTR:
-            PyErr_CheckSignals()
+        while True:
             with nogil:
                 ret = dax_mapping_clone(&self._mapping, mapping)
+            if not _interrupted(ret):
+                break
         check(ret, src.device.path)
     finally:
         with nogil:
@@ -1977,7 +1977,7 @@ cdef File _clone_file(File src):
 cdef int64_t _remap(File dst, object offset, object other, object other_offset,
                     uint64_t length, bint dedupe) except -1:
     """Clone or dedupe; length 0: up to the end of the source."""
-    cdef int64_t dst_pos, src_pos, ret = -errno_EINTR
+    cdef int64_t dst_pos, src_pos, ret
     cdef dax_mapping *to
     cdef dax_mapping *src
     cdef File file
@@ -1994,8 +1994,7 @@ cdef int64_t _remap(File dst, object offset, object other, object other_offset,
         try:
             _check_own_range(to, dst_pos, length)
             _check_own_range(src, src_pos, length)
-            while ret == -errno_EINTR:
-                PyErr_CheckSignals()
+            while True:
                 with nogil:
                     if dedupe:
                         ret = dax_mapping_dedupe_range(
@@ -2003,6 +2002,8 @@ cdef int64_t _remap(File dst, object offset, object other, object other_offset,
                     else:
                         ret = dax_mapping_clone_range(
                             to, dst_pos, src, src_pos, length)
+                if not _interrupted(ret):
+                    break
             if dedupe and ret == -errno_EBADE:
                 return 0
             return check(ret, dst.device.path)
