@@ -169,7 +169,6 @@ def rws():
     library = ctypes.CDLL(build() / "libbench_rw.so")
     new = POINTER(c_void_p)
     _function(library, "rw_bench_new", c_int, new, c_void_p, c_uint64, c_int)
-    _function(library, "rw_bench_over", c_int, new, c_void_p, c_uint64)
     _function(library, "rw_bench_free", None, c_void_p)
     _function(library, "rw_round", c_int64, c_void_p, c_int, c_uint64, c_uint64)
     return library

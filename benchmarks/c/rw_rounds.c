@@ -18,7 +18,7 @@ struct rw_bench {
 	struct dax_mapping *mapping;
 	uint64_t window;
 	dax_loff_t hole;	/* where bytes without blocks begin */
-	char *kaddr;		/* of the window; NULL: only holes are read */
+	char *kaddr;		/* of the window */
 	char *buf;
 	int fd;
 };
@@ -85,21 +85,6 @@ int rw_bench_new(struct rw_bench **ret_bench, struct dax_device *dev,
 	else
 		*ret_bench = bench;
 	return ret;
-}
-
-int rw_bench_over(struct rw_bench **ret_bench, struct dax_mapping *mapping,
-		  uint64_t window)
-{
-	struct rw_bench *bench = bench_alloc(window, -1);
-
-	if (!bench || !bench->buf) {
-		free(bench);
-		return -ENOMEM;
-	}
-	dax_mapping_get(mapping);
-	bench->mapping = mapping;
-	*ret_bench = bench;
-	return 0;
 }
 
 void rw_bench_free(struct rw_bench *bench)

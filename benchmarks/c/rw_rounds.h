@@ -29,10 +29,6 @@ enum rw_work {
  * 0 or -errno. */
 DAX_API int rw_bench_new(struct rw_bench **ret_bench, struct dax_device *dev,
 			 uint64_t window, int fd);
-/* The same over a file that is there; its first @window bytes are what the
- * holes are read from. */
-DAX_API int rw_bench_over(struct rw_bench **ret_bench,
-			  struct dax_mapping *mapping, uint64_t window);
 DAX_API void rw_bench_free(struct rw_bench *bench);
 
 /* ns of @passes over the window in pieces of @piece bytes, or -errno. */
