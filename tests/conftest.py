@@ -8,6 +8,7 @@ A test that cannot run here skips with a reason that begins ``needs NAME:``.
 import os
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,11 @@ PAGE = daxcore.PAGE_SIZE
 ROOT = Path(__file__).resolve().parent.parent
 
 REQUIRED = set(filter(None, os.environ.get("DAXCORE_REQUIRE", "").split(",")))
+
+# A shell starts what runs in its background with SIGINT ignored, and processes
+# started here would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _BACKINGS = ["memory", "file"]
 if os.environ.get("DAXCORE_TEST_DEVDAX"):

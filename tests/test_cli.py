@@ -181,13 +181,7 @@ def test_info_json(tmp_path):
 
 
 def daxcore_process(cwd, *args, **options):
-    # A shell starts what runs in its background with SIGINT ignored.
-    code = (
-        "import signal, sys\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from daxcore.cli import main\n"
-        "main(sys.argv[1:])"
-    )
+    code = "import sys; from daxcore.cli import main; main(sys.argv[1:])"
     return subprocess.Popen(
         [sys.executable, "-c", code, *args], cwd=cwd, text=True, **options
     )
