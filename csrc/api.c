@@ -25,6 +25,7 @@
 #include "rw.h"
 #include "sparse_file.h"
 #include "trace.h"
+#include "vma_real.h"
 #include "vma_soft.h"
 #include "writeback.h"
 
@@ -595,6 +596,8 @@ int dax_vma_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
 		const struct dax_vma_attr *attr)
 {
 	clear_errormsg();
+	if (attr->struct_size == sizeof(*attr) && attr->backend == DAX_BACKEND_REAL)
+		return vma_real_new(ret_vma, mapping, attr);
 	return vma_soft_new(ret_vma, mapping, attr);
 }
 
@@ -623,6 +626,11 @@ dax_loff_t dax_vma_offset(const struct dax_vma *vma)
 	return (dax_loff_t)(vma->vm_pgoff << DAX_PAGE_SHIFT);
 }
 
+void *dax_vma_address(const struct dax_vma *vma)
+{
+	return vma_real_address(vma);
+}
+
 int dax_vma_fault(struct dax_vma *vma, dax_pgoff_t pgoff, int write,
 		  struct dax_fault_info *info)
 {
@@ -635,8 +643,8 @@ int64_t dax_vma_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
 			    size_t nr_latencies, struct dax_fault_info *info)
 {
 	clear_errormsg();
-	return vma_fault_range(vma, pgoff, nr_pages, write, latencies,
-			       nr_latencies, info);
+	return vma_real_fault_range(vma, pgoff, nr_pages, write, latencies,
+				    nr_latencies, info);
 }
 
 int64_t dax_vma_fault_many(struct dax_vma *vma, const dax_pgoff_t *pgoffs,
@@ -652,14 +660,14 @@ ssize_t dax_vma_read(struct dax_vma *vma, void *buf, size_t len,
 		     uint64_t offset, struct dax_fault_info *info)
 {
 	clear_errormsg();
-	return vma_read(vma, buf, len, offset, info);
+	return vma_real_read(vma, buf, len, offset, info);
 }
 
 ssize_t dax_vma_write(struct dax_vma *vma, const void *buf, size_t len,
 		      uint64_t offset, struct dax_fault_info *info)
 {
 	clear_errormsg();
-	return vma_write(vma, buf, len, offset, info);
+	return vma_real_write(vma, buf, len, offset, info);
 }
 
 int dax_vma_dontneed(struct dax_vma *vma, uint64_t offset, uint64_t len)

@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -22,6 +21,7 @@
 static struct mutex arm_lock;
 static _Atomic bool armed;
 static struct sigaction before;
+static _Atomic(sigbus_fn) ask_first;
 
 /* A copy in progress: where to go on, and what of it is the caller's memory. */
 struct guard {
@@ -48,8 +48,11 @@ static void pass_to_previous(int sig, siginfo_t *info, void *context)
 
 static void on_sigbus(int sig, siginfo_t *info, void *context)
 {
+	sigbus_fn fn = smp_load_acquire(&ask_first);
 	struct guard *g = guard;
 
+	if (fn && fn(info, context))
+		return;
 	if (!g) {
 		pass_to_previous(sig, info, context);
 		return;
@@ -76,6 +79,11 @@ int copy_mc_arm(void)
 	}
 	mutex_unlock(&arm_lock);
 	return ret;
+}
+
+void copy_mc_ask_first(sigbus_fn fn)
+{
+	smp_store_release(&ask_first, fn);
 }
 
 static __cold int refused(const struct guard *g)

@@ -90,6 +90,7 @@ struct dax_mapping {
 	_Atomic(struct met_device *) met_devices;
 	pthread_rwlock_t i_rwsem __aligned(FALSE_SHARING);
 	_Atomic unsigned int refs;
+	unsigned int nr_real;		/* of its vmas; under invalidate_lock excl. */
 	_Atomic uint64_t page_table_bytes;
 	_Atomic uint64_t cow_bytes;
 	_Atomic(struct dax_vma *) unfreed;	/* vma_reap(), by next_unfreed */
@@ -218,6 +219,23 @@ void unmap_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
  * exclusive. */
 void unmap_private_copies(struct dax_mapping *mapping, dax_pgoff_t first,
 			  dax_pgoff_t last);
+
+/*
+ * The 2 MiB zero entry around @pgoff, locked, becomes 512 of 4 KiB: its leaves
+ * go, or become as many.  Context: invalidate_lock held, shared or exclusive.
+ */
+void split_zero_leaves(struct dax_mapping *mapping, dax_pgoff_t pgoff);
+
+/* Drop the leaves of a range in every real mapping of the file: stores that no
+ * call makes wait at the next fault, those made are in the tags.  Context:
+ * invalidate_lock exclusive. */
+void unmap_real_pages(struct dax_mapping *mapping, dax_pgoff_t first,
+		      dax_pgoff_t last);
+
+/* Tag DIRTY what was stored to in a range through real mappings.  Context:
+ * invalidate_lock shared, no entry lock held. */
+void collect_dirty_pages(struct dax_mapping *mapping, struct percpu_area *area,
+			 dax_pgoff_t first, dax_pgoff_t last);
 
 /*
  * Write-protect and clean the leaves of all pages of entries in every shared

@@ -652,3 +652,20 @@ bool sys_at_fork(void (*prepare)(void), void (*parent)(void),
 {
 	return pthread_atfork(prepare, parent, child) == 0;
 }
+
+/* ---- the environment ----------------------------------------------------- */
+
+bool sys_feature_disabled(const char *name)
+{
+	const char *list = getenv("DAXCORE_DISABLE");
+	size_t len = strlen(name);
+
+	while (list && *list) {
+		size_t n = strcspn(list, ",");
+
+		if (n == len && !memcmp(list, name, n))
+			return true;
+		list += n + (list[n] == ',');
+	}
+	return false;
+}

@@ -169,6 +169,10 @@ static inline void asym_barrier_light(void)
 
 void asym_barrier_heavy(void);
 
+/* Is a feature of the kernel switched off in DAXCORE_DISABLE, names with commas
+ * between them? */
+bool sys_feature_disabled(const char *name);
+
 /* How many fork() lie between this process and the one that loaded the
  * library: an object remembers it and is stale in a child. */
 extern unsigned int sys_fork_generation;

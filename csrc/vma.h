@@ -28,6 +28,7 @@ enum vma_pmd_state {
 };
 
 struct dax_vm_fault;
+struct percpu_area;
 
 struct dax_vm_ops {
 	/*
@@ -69,8 +70,19 @@ struct dax_vm_ops {
 			dax_pgoff_t last);
 	/* The leaf of a page is looked at soon.  May be NULL. */
 	void (*prefetch)(struct dax_vma *vma, dax_pgoff_t pgoff);
+	/* The entry of the 2 MiB zero leaf around @pgoff becomes 512 of 4 KiB:
+	 * the leaf goes, or becomes as many.  NULL: zap() it. */
+	void (*split_zero_pmd)(struct dax_vma *vma, dax_pgoff_t pgoff);
+	/* Tag DIRTY what may have been stored to without a call of ours.
+	 * invalidate_lock shared, no entry lock held.  May be NULL. */
+	void (*collect_dirty)(struct dax_vma *vma, struct percpu_area *area,
+			      dax_pgoff_t first, dax_pgoff_t last);
+	/* No lock held: from now on no fault comes but by calls.  May be NULL. */
+	void (*detach)(struct dax_vma *vma);
 	void (*free)(struct dax_vma *vma);
 };
+
+struct vma_real;
 
 struct dax_vma {
 	const struct dax_vm_ops *vm_ops;
@@ -85,6 +97,7 @@ struct dax_vma {
 	unsigned int pages;		/* enum dax_vma_pages */
 	_Atomic unsigned int refs;
 	struct dax_vma *next_unfreed;	/* refs 0, but it could not be freed yet */
+	struct vma_real *real;		/* its addresses; NULL: soft alone */
 };
 
 static inline bool vma_is_shared(const struct dax_vma *vma)

@@ -307,7 +307,8 @@ static dax_pfn_t leaf_page_pfn(const struct vma_soft *soft, uint64_t leaf,
 /* Only under invalidate_lock exclusive: no access is inside. */
 static __cold void free_private_copy(struct dax_vma *vma, uint64_t leaf)
 {
-	dax_free(pfn_to_kaddr(leaf_pfn(leaf)));
+	if (!vma->real)
+		dax_free(pfn_to_kaddr(leaf_pfn(leaf)));
 	account_cow(vma, -(int64_t)DAX_PAGE_SIZE);
 }
 
@@ -446,6 +447,55 @@ static void soft_split_huge_pmd(struct dax_vma *vma, dax_pgoff_t pgoff)
 		;
 }
 
+/* ---- for what stands behind the table ---------------------------------------------- */
+
+bool vma_soft_next_leaf(struct dax_vma *vma, dax_pgoff_t *pgoff, dax_pgoff_t last,
+			uint64_t *ret_leaf, dax_pgoff_t *ret_nr)
+{
+	struct vma_soft *soft = to_soft(vma);
+
+	while (*pgoff <= last) {
+		leaf_t *pmd = pmd_slot(soft, *pgoff);
+		uint64_t word = pmd ? smp_load_acquire(pmd) : 0;
+		dax_pgoff_t end = range_end(vma, *pgoff,
+					    pmd ? DAX_PMD_ORDER : PUD_PAGES_SHIFT, last);
+
+		*ret_nr = end - *pgoff + 1;
+		if (word & LEAF_TABLE) {
+			word = smp_load_acquire(pte_of(soft, word, *pgoff));
+			*ret_nr = 1;
+		}
+		*ret_leaf = word;
+		if (word)
+			return true;
+		*pgoff += *ret_nr;
+	}
+	return false;
+}
+
+/* No memory for the table: the leaf goes, and what stands behind it may stay
+ * until the pages' own leaves go. */
+bool vma_soft_split_zero(struct dax_vma *vma, dax_pgoff_t pgoff)
+{
+	leaf_t *pmd = pmd_slot(to_soft(vma), pgoff);
+	uint64_t huge = pmd ? smp_load_acquire(pmd) : 0;
+	struct pte_table *table;
+
+	if (!(huge & LEAF_HUGE) || leaf_pfn(huge) != DAX_HUGE_ZERO_PFN)
+		return true;
+	table = dax_zalloc(sizeof(*table));
+	if (!table)
+		return false;
+	for (unsigned int i = 0; i < PTRS_PER_TABLE; i++)
+		atomic_init(&table->slot[i], leaf_word(DAX_ZERO_PFN, 0));
+	if (atomic_compare_exchange_strong(pmd, &huge,
+					   (uint64_t)(uintptr_t)table | LEAF_TABLE))
+		account_table(vma, sizeof(*table));
+	else
+		dax_free(table);
+	return true;
+}
+
 /* ---- life ------------------------------------------------------------------------ */
 
 static void free_tables(struct vma_soft *soft, struct pmd_table *pmd)
@@ -478,7 +528,7 @@ static void soft_free(struct dax_vma *vma)
 	dax_free(soft);
 }
 
-static const struct dax_vm_ops vma_soft_ops = {
+const struct dax_vm_ops vma_soft_ops = {
 	.insert_mixed = soft_insert_mixed,
 	.insert_pfn_pmd = soft_insert_pfn_pmd,
 	.finish_cow = soft_finish_cow,
@@ -599,24 +649,36 @@ static void link_vma(struct dax_vma *vma)
 
 static void unlink_vma(struct dax_vma *vma)
 {
+	vma->mapping->nr_real -= vma->real != NULL;
 	*vma->i_mmap_link = vma->i_mmap_next;
 	if (vma->i_mmap_next)
 		vma->i_mmap_next->i_mmap_link = vma->i_mmap_link;
 }
 
-int vma_soft_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
-		 const struct dax_vma_attr *attr)
+int vma_check(struct dax_mapping *mapping, const struct dax_vma_attr *attr)
 {
-	struct vma_soft *soft;
 	int ret = check_range(attr);
 
 	if (!ret)
 		ret = check_flags(mapping, attr);
-	if (!ret)
-		ret = check_sync(mapping, attr);
-	if (ret)
-		return ret;
-	soft = soft_alloc(mapping, attr);
+	return ret ? ret : check_sync(mapping, attr);
+}
+
+int vma_soft_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
+		 const struct dax_vma_attr *attr)
+{
+	int ret = vma_check(mapping, attr);
+
+	return ret ? ret : vma_soft_link(ret_vma, mapping, attr, &vma_soft_ops, NULL);
+}
+
+int vma_soft_link(struct dax_vma **ret_vma, struct dax_mapping *mapping,
+		  const struct dax_vma_attr *attr, const struct dax_vm_ops *vm_ops,
+		  struct vma_real *real)
+{
+	struct vma_soft *soft = soft_alloc(mapping, attr);
+	int ret;
+
 	if (!soft)
 		return dax_error(-ENOMEM, "no memory for the page table of %" PRIu64
 				 " bytes", attr->length);
@@ -625,9 +687,12 @@ int vma_soft_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
 		dax_free(soft);
 		return ret;
 	}
+	soft->vma.vm_ops = vm_ops;
+	soft->vma.real = real;
 	account_table(&soft->vma, (int64_t)soft_bytes(soft));
 	mapping_get(mapping);
 	link_vma(&soft->vma);
+	mapping->nr_real += real != NULL;
 	collect_some(mapping);
 	mapping_unlock_exclusive(mapping);
 	*ret_vma = &soft->vma;
@@ -671,8 +736,11 @@ static void vma_release(struct dax_vma *vma)
 
 void vma_put(struct dax_vma *vma)
 {
-	if (atomic_fetch_sub_explicit(&vma->refs, 1, memory_order_acq_rel) == 1)
-		vma_release(vma);
+	if (atomic_fetch_sub_explicit(&vma->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	if (vma->vm_ops->detach)
+		vma->vm_ops->detach(vma);
+	vma_release(vma);
 }
 
 void vma_reap(struct dax_mapping *mapping)

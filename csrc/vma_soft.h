@@ -29,6 +29,23 @@ enum leaf_bits {
 
 int vma_soft_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
 		 const struct dax_vma_attr *attr);
+
+/* Its checks of the arguments, and its calls: what a table behind which
+ * something else stands is made with. */
+int vma_check(struct dax_mapping *mapping, const struct dax_vma_attr *attr);
+int vma_soft_link(struct dax_vma **ret_vma, struct dax_mapping *mapping,
+		  const struct dax_vma_attr *attr, const struct dax_vm_ops *vm_ops,
+		  struct vma_real *real);
+extern const struct dax_vm_ops vma_soft_ops;
+
+/* The first leaf at or after *pgoff: true; its word, and for how many pages
+ * from *pgoff on, up to @last, it stands. */
+bool vma_soft_next_leaf(struct dax_vma *vma, dax_pgoff_t *pgoff, dax_pgoff_t last,
+			uint64_t *ret_leaf, dax_pgoff_t *ret_nr);
+
+/* A 2 MiB zero leaf around @pgoff becomes 512 of 4 KiB.  false: no memory. */
+bool vma_soft_split_zero(struct dax_vma *vma, dax_pgoff_t pgoff);
+
 void vma_get(struct dax_vma *vma);
 void vma_put(struct dax_vma *vma);
 

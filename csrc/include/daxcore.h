@@ -783,6 +783,10 @@ DAX_API struct dax_mapping *dax_vma_mapping(const struct dax_vma *vma);
 DAX_API uint64_t dax_vma_length(const struct dax_vma *vma);	/* bytes */
 DAX_API dax_loff_t dax_vma_offset(const struct dax_vma *vma);	/* bytes */
 
+/* Where its first byte is, for loads and stores of the CPU; NULL: it is soft.
+ * Good until the last reference is put.  Since: 0.3 */
+DAX_API void *dax_vma_address(const struct dax_vma *vma);
+
 /**
  * dax_vma_fault() - one page fault: one pass through dax_iomap_fault()
  * @vma: mapping of memory

@@ -170,6 +170,21 @@ enum dax_vma_pages {
 	DAX_PAGES_PMD = 2	/* 2 MiB only: a fallback is an error */
 };
 
+/* What a mapping of memory is made of (struct dax_vma_attr.backend). */
+enum dax_vma_backend {
+	DAX_BACKEND_SOFT = 0,	/* a page table in memory: loads and stores are calls */
+	DAX_BACKEND_REAL = 1	/* addresses: loads and stores are the CPU's */
+};
+
+/* Who serves the faults of a real mapping (struct dax_vma_attr.delivery). */
+enum dax_vma_delivery {
+	DAX_DELIVERY_THREAD = 0,	/* a thread of the library */
+	DAX_DELIVERY_SIGNAL = 1		/* the faulting thread, in a signal handler */
+};
+
+/* struct dax_vma_attr.fault_around: what the library thinks best. */
+#define DAX_FAULT_AROUND_DEFAULT	UINT64_MAX
+
 /* Trace events, under the kernel's names (dax_trace_event_name()). */
 enum dax_trace_event_id {
 	DAX_TRACE_PTE_FAULT,
@@ -274,6 +289,11 @@ struct dax_vma_attr {
 	uint64_t address;	/* soft page table only: the address the mapping
 				 * pretends to start at, multiple of 4096;
 				 * 0: chosen congruent to offset mod 2 MiB */
+	unsigned int backend;	/* enum dax_vma_backend */
+	unsigned int delivery;	/* real only: enum dax_vma_delivery */
+	uint64_t fault_around;	/* real only: bytes that a fault of a load may
+				 * map at most; 0: its page alone, and nothing
+				 * beforehand; DAX_FAULT_AROUND_DEFAULT */
 };
 
 /* What happened in a fault that failed, or in the last one of a loop. */

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vm_area.c -- the address space that real mappings are made of
+ *
+ * Owns: a descriptor of the process's page map.  Locks: open_lock, to open it.
+ * Kernel: mm/mmap.c, mm/madvise.c; fs/proc/task_mmu.c, PAGEMAP_SCAN (6.7).
+ */
+#define _GNU_SOURCE
+#include "vm_area.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "sys.h"
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
+
+enum { PAGE = 4096, HUGE = 2 << 20 };
+
+/* ---- areas ------------------------------------------------------------------------ */
+
+int vm_area_reserve(void **ret_addr, size_t len, size_t phase)
+{
+	size_t room = len + HUGE + phase;
+	char *addr, *start;
+
+	if (room < len || dax_test_fail_alloc(room))
+		return -ENOMEM;
+	addr = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		    -1, 0);
+	if (addr == MAP_FAILED)
+		return -errno;
+	start = (char *)(((uintptr_t)addr + HUGE - 1) & ~(uintptr_t)(HUGE - 1)) + phase;
+	if (start != addr)
+		munmap(addr, (size_t)(start - addr));
+	if (start + len != addr + room)
+		munmap(start + len, (size_t)(addr + room - (start + len)));
+	*ret_addr = start;
+	return 0;
+}
+
+void vm_area_release(void *addr, size_t len)
+{
+	munmap(addr, len);
+}
+
+/* Neighbours merge only if they were advised alike. */
+int vm_area_replace(void *addr, size_t len)
+{
+	if (mmap(addr, len, PROT_NONE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+		 0) == MAP_FAILED)
+		return -errno;
+	if (vm_area_has_huge_zero())
+		madvise(addr, len, MADV_HUGEPAGE);
+	madvise(addr, len, MADV_DONTDUMP);
+	return 0;
+}
+
+static int prot_bits(bool read, bool write)
+{
+	return (read ? PROT_READ : PROT_NONE) | (write ? PROT_WRITE : 0);
+}
+
+int vm_area_protect(void *addr, size_t len, bool read, bool write)
+{
+	return mprotect(addr, len, prot_bits(read, write)) ? -errno : 0;
+}
+
+int vm_area_map_file(void *addr, size_t len, int fd, uint64_t offset, bool write,
+		     bool shared)
+{
+	void *at = mmap(addr, len, prot_bits(true, write),
+			MAP_FIXED | (shared ? MAP_SHARED : MAP_PRIVATE), fd,
+			(off_t)offset);
+
+	return at == MAP_FAILED ? -errno : 0;
+}
+
+void vm_area_discard(void *addr, size_t len)
+{
+	madvise(addr, len, MADV_DONTNEED);
+}
+
+/* ---- the huge zero page ----------------------------------------------------------- */
+
+static bool first_line_has(const char *path, const char *what)
+{
+	char line[128];
+
+	return !sys_read_line(path, line, sizeof(line)) && strstr(line, what);
+}
+
+static bool ask_huge_zero(void)
+{
+	static const char enabled[] = "/sys/kernel/mm/transparent_hugepage/enabled";
+	static const char zero[] = "/sys/kernel/mm/transparent_hugepage/use_zero_page";
+
+	return !sys_feature_disabled("thp") && !first_line_has(enabled, "[never]") &&
+	       first_line_has(zero, "1");
+}
+
+bool vm_area_has_huge_zero(void)
+{
+	static _Atomic int known;	/* 0: not yet asked, 1: no, 2: yes */
+
+	if (!READ_ONCE(known))
+		WRITE_ONCE(known, ask_huge_zero() ? 2 : 1);
+	return READ_ONCE(known) == 2;
+}
+
+int vm_area_populate_huge_zero(void *addr, size_t len)
+{
+	if (!vm_area_has_huge_zero())
+		return -EOPNOTSUPP;
+	return madvise(addr, len, MADV_POPULATE_READ) ? -errno : 0;
+}
+
+/* ---- the page map ------------------------------------------------------------------- */
+
+struct page_region {
+	uint64_t start, end, categories;
+};
+
+struct pm_scan_arg {
+	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+
+#define DAX_PAGEMAP_SCAN	_IOWR('f', 16, struct pm_scan_arg)
+
+enum {
+	PAGE_IS_FILE = 1 << 2,
+	PAGE_IS_PRESENT = 1 << 3,
+	PAGE_IS_SWAPPED = 1 << 4,
+	PAGE_IS_PFNZERO = 1 << 5,
+	REGIONS = 64
+};
+
+/* Bits of a word of the page map. */
+#define PM_EXCLUSIVE	(UINT64_C(1) << 56)
+#define PM_FILE		(UINT64_C(1) << 61)
+#define PM_SWAPPED	(UINT64_C(1) << 62)
+#define PM_PRESENT	(UINT64_C(1) << 63)
+
+/* It shows the memory of whoever opened it: a child opens its own. */
+static int pagemap_fd(void)
+{
+	static struct mutex open_lock;
+	static unsigned int generation;
+	static int fd = -1;
+	int ret;
+
+	mutex_lock(&open_lock);
+	if (fd < 0 || generation != sys_fork_generation) {
+		if (fd >= 0)
+			close(fd);
+		fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+		generation = sys_fork_generation;
+	}
+	ret = fd < 0 ? -errno : fd;
+	mutex_unlock(&open_lock);
+	return ret;
+}
+
+/* What is asked of the pages of a range: not this, though it is there. */
+struct page_query {
+	uint64_t not_category;	/* for the scan */
+	bool (*match)(uint64_t word);	/* for kernels without it */
+};
+
+static int64_t scan(int fd, const char *addr, size_t len, uint64_t not_category,
+		    uint64_t *ret_pages, size_t nr)
+{
+	struct page_region region[REGIONS];
+	uint64_t start = (uintptr_t)addr, end = start + len;
+	size_t filled = 0;
+
+	while (start < end && filled < nr) {
+		struct pm_scan_arg arg = {
+			.size = sizeof(arg), .start = start, .end = end,
+			.vec = (uintptr_t)region, .vec_len = REGIONS,
+			.category_inverted = not_category,
+			.category_mask = not_category,
+			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+			.return_mask = PAGE_IS_PRESENT,
+		};
+		int found = ioctl(fd, DAX_PAGEMAP_SCAN, &arg);
+
+		if (found < 0)
+			return -errno;
+		for (int i = 0; i < found; i++)
+			for (uint64_t at = region[i].start;
+			     at < region[i].end && filled < nr; at += PAGE)
+				ret_pages[filled++] = (at - (uintptr_t)addr) / PAGE;
+		start = arg.walk_end;
+	}
+	return (int64_t)filled;
+}
+
+static int64_t read_words(int fd, const char *addr, size_t len,
+			  bool (*match)(uint64_t word), uint64_t *ret_pages, size_t nr)
+{
+	uint64_t word[512];
+	size_t filled = 0;
+
+	for (size_t done = 0; done < len && filled < nr;) {
+		size_t want = (len - done) / PAGE;
+		ssize_t n;
+
+		want = want < 512 ? want : 512;
+		n = pread(fd, word, want * sizeof(word[0]),
+			  (off_t)(((uintptr_t)addr + done) / PAGE * sizeof(word[0])));
+		if (n <= 0)
+			return n ? -errno : -EIO;
+		for (size_t i = 0; i < (size_t)n / sizeof(word[0]) && filled < nr; i++)
+			if (match(word[i]))
+				ret_pages[filled++] = done / PAGE + i;
+		done += (size_t)n / sizeof(word[0]) * PAGE;
+	}
+	return (int64_t)filled;
+}
+
+static int64_t find_pages(const void *addr, size_t len, const struct page_query *query,
+			  uint64_t *ret_pages, size_t nr)
+{
+	int fd = pagemap_fd();
+	int64_t ret = -ENOTTY;
+
+	if (fd < 0)
+		return fd;
+	if (!sys_feature_disabled("pagemap_scan"))
+		ret = scan(fd, addr, len, query->not_category, ret_pages, nr);
+	if (ret == -ENOTTY || ret == -EINVAL)
+		ret = read_words(fd, addr, len, query->match, ret_pages, nr);
+	return ret;
+}
+
+static bool is_private(uint64_t word)
+{
+	return word & PM_SWAPPED || (word & PM_PRESENT && word & PM_EXCLUSIVE);
+}
+
+static bool is_copied(uint64_t word)
+{
+	return word & (PM_SWAPPED | PM_PRESENT) && !(word & PM_FILE);
+}
+
+int64_t vm_area_private_pages(const void *addr, size_t len, uint64_t *ret_pages,
+			      size_t nr)
+{
+	static const struct page_query query = { PAGE_IS_PFNZERO, is_private };
+
+	return find_pages(addr, len, &query, ret_pages, nr);
+}
+
+int64_t vm_area_copied_pages(const void *addr, size_t len, uint64_t *ret_pages,
+			     size_t nr)
+{
+	static const struct page_query query = { PAGE_IS_FILE, is_copied };
+
+	return find_pages(addr, len, &query, ret_pages, nr);
+}

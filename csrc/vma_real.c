@@ -1,0 +1,1037 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vma_real.c -- real addresses: loads and stores are the CPU's
+ *
+ * Owns: the addresses, what stands behind them, the descriptor that tells of
+ *       touches.
+ * Locks: as vma_soft.c, whose leaves this follows: what stands behind a page
+ *        changes under its entry lock or under invalidate_lock exclusive, before
+ *        its leaf is inserted and after it is dropped.  `lock` guards the lists
+ *        of strays and of poisoned pages.
+ * Kernel: mm/memory.c, insert_pfn(), zap_pte_range() (v4.14).
+ * Differs: a leaf of a device frame is writable from the start, since no other
+ *          kind of memory than a shared piece of the file can follow it; what
+ *          was stored to is found out when it is asked for, and is all that
+ *          could have been.
+ */
+#include "vma_real.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "copy_mc.h"
+#include "device.h"
+#include "entry_lock.h"
+#include "errormsg.h"
+#include "fault_delivery.h"
+#include "frames.h"
+#include "iomap.h"
+#include "rw.h"
+#include "uffd.h"
+#include "vm_area.h"
+#include "vma_soft.h"
+
+enum {
+	POISONED_MAX = 64,
+	EXTENT_ROWS = 64,
+	STUCK = 3,	/* touches of a page that has its leaf, in a row */
+	STREAK_GROWTH = 8
+};
+
+/* Page tables of zeroes that nobody has asked for yet: 32 MiB at most. */
+static const uint64_t prefault_max = UINT64_C(16) << 30;
+static const uint64_t fault_around_default = UINT64_C(32) << 20;
+
+/*
+ * A store that came between the insertion of zeroes and their protection: it
+ * went to a private copy of the zero page, which nobody else sees.  Its bytes
+ * are kept until the page has a block.
+ */
+struct stray {
+	struct stray *next;
+	dax_pgoff_t pgoff;
+	char bytes[DAX_PAGE_SIZE];
+};
+
+struct vma_real {
+	struct fault_area area;
+	struct dax_vma *vma;
+	unsigned int features;		/* enum uffd_feature */
+	uint64_t fault_around;		/* pages */
+	bool prefaulting;		/* the zeroes are there already */
+	_Atomic bool broken;		/* there was no memory to drop a page */
+	/* Loads in a row: where the next one would be, how far to go then. */
+	_Atomic dax_pgoff_t streak_next;
+	_Atomic uint64_t streak_pages;
+
+	struct mutex lock;
+	struct stray *strays;
+	_Atomic unsigned int nr_strays;
+	_Atomic unsigned int nr_poisoned;
+	dax_pgoff_t poisoned[POISONED_MAX];
+};
+
+static char *address_of(const struct vma_real *real, dax_pgoff_t pgoff)
+{
+	return real->area.start + ((pgoff - real->vma->vm_pgoff) << DAX_PAGE_SHIFT);
+}
+
+static size_t bytes_of(dax_pgoff_t nr)
+{
+	return (size_t)nr << DAX_PAGE_SHIFT;
+}
+
+static bool leaf_is_device(uint64_t leaf)
+{
+	return pfn_is_device(leaf >> DAX_PAGE_SHIFT);
+}
+
+static int map_error(int err, dax_pgoff_t pgoff)
+{
+	if (err == -ENOMEM)
+		return dax_error(err, "page %" PRIu64 " cannot be mapped: the process has "
+				 "no more memory areas (vm.max_map_count) or address "
+				 "space (RLIMIT_AS)", pgoff);
+	return dax_error(err, "page %" PRIu64 " cannot be mapped", pgoff);
+}
+
+/* ---- pages that answer with SIGBUS ------------------------------------------------- */
+
+static void poison(struct vma_real *real, dax_pgoff_t pgoff)
+{
+	char *addr = address_of(real, pgoff);
+
+	mutex_lock(&real->lock);
+	if (real->nr_poisoned == POISONED_MAX) {
+		vm_area_discard(address_of(real, real->poisoned[0]), DAX_PAGE_SIZE);
+		real->poisoned[0] = real->poisoned[--real->nr_poisoned];
+	}
+	vm_area_discard(addr, DAX_PAGE_SIZE);
+	if (!uffd_poison(real->area.uffd, addr, DAX_PAGE_SIZE))
+		real->poisoned[real->nr_poisoned++] = pgoff;
+	mutex_unlock(&real->lock);
+}
+
+/* Before something is put there.  The entry locks of the pages are held. */
+static void unpoison(struct vma_real *real, dax_pgoff_t pgoff, dax_pgoff_t nr)
+{
+	if (likely(!READ_ONCE(real->nr_poisoned)))
+		return;
+	mutex_lock(&real->lock);
+	for (unsigned int i = 0; i < real->nr_poisoned;) {
+		if (real->poisoned[i] - pgoff >= nr) {
+			i++;
+			continue;
+		}
+		vm_area_discard(address_of(real, real->poisoned[i]), DAX_PAGE_SIZE);
+		real->poisoned[i] = real->poisoned[--real->nr_poisoned];
+	}
+	mutex_unlock(&real->lock);
+}
+
+/* ---- stores that came too early ------------------------------------------------------ */
+
+static int note_stray(struct vma_real *real, dax_pgoff_t pgoff)
+{
+	struct stray *stray = dax_zalloc(sizeof(*stray));
+
+	if (!stray)
+		return dax_error(-ENOMEM, "no memory for a page that was stored to");
+	stray->pgoff = pgoff;
+	/* It is there, and protected. */
+	memcpy(stray->bytes, address_of(real, pgoff), DAX_PAGE_SIZE);
+	mutex_lock(&real->lock);
+	stray->next = real->strays;
+	real->strays = stray;
+	atomic_fetch_add(&real->nr_strays, 1);
+	mutex_unlock(&real->lock);
+	return 0;
+}
+
+/* Zeroes were inserted, then protected: who stored in between? */
+static int note_strays(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr)
+{
+	uint64_t pages[DAX_PMD_NR_PAGES];
+	int64_t found = vm_area_private_pages(address_of(real, first), bytes_of(nr),
+					      pages, DAX_PMD_NR_PAGES);
+	int ret = found < 0 ? (int)found : 0;
+
+	for (int64_t i = 0; !ret && i < found; i++)
+		ret = note_stray(real, first + pages[i]);
+	return ret;
+}
+
+static struct stray *take_stray(struct vma_real *real, dax_pgoff_t first,
+				dax_pgoff_t nr)
+{
+	struct stray **link, *stray;
+
+	mutex_lock(&real->lock);
+	for (link = &real->strays; (stray = *link); link = &stray->next) {
+		if (stray->pgoff - first >= nr)
+			continue;
+		*link = stray->next;
+		atomic_fetch_sub(&real->nr_strays, 1);
+		break;
+	}
+	mutex_unlock(&real->lock);
+	return stray;
+}
+
+/*
+ * What was stored goes into the block: the bytes that are not zero, since the
+ * page was a hole, and whoever has stored to the block since is not undone.
+ */
+static int merge_stray(struct dax_device *dev, char *page, const struct stray *stray)
+{
+	int ret = 0;
+
+	for (size_t from = 0; !ret && from < DAX_PAGE_SIZE;) {
+		size_t to = from;
+
+		while (to < DAX_PAGE_SIZE && stray->bytes[to])
+			to++;
+		if (to > from)
+			ret = dev->persist->store(dev, page + from, stray->bytes + from,
+						  to - from);
+		from = to + 1;
+	}
+	return ret;
+}
+
+/* The pages get blocks, from @pfn on. */
+static int merge_strays(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr,
+			dax_pfn_t pfn)
+{
+	struct stray *stray;
+	int ret = 0;
+
+	while (!ret && unlikely(READ_ONCE(real->nr_strays)) &&
+	       (stray = take_stray(real, first, nr))) {
+		ret = merge_stray(pfn_device(pfn),
+				  pfn_to_kaddr(pfn + (stray->pgoff - first)), stray);
+		dax_free(stray);
+	}
+	return ret;
+}
+
+static void forget_strays(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t last)
+{
+	struct stray *stray;
+
+	while (unlikely(READ_ONCE(real->nr_strays)) &&
+	       (stray = take_stray(real, first, last - first + 1)))
+		dax_free(stray);
+}
+
+static bool first_stray(struct vma_real *real, dax_pgoff_t *ret_pgoff)
+{
+	bool any;
+
+	mutex_lock(&real->lock);
+	any = real->strays;
+	if (any)
+		*ret_pgoff = real->strays->pgoff;
+	mutex_unlock(&real->lock);
+	return any;
+}
+
+/* They get their blocks by faults of their own.  Context: no lock of the file,
+ * or invalidate_lock shared, held. */
+static int absorb_strays(struct vma_real *real)
+{
+	dax_pgoff_t pgoff;
+	int64_t ret = 0;
+
+	while (ret >= 0 && unlikely(READ_ONCE(real->nr_strays)) &&
+	       first_stray(real, &pgoff)) {
+		ret = vma_fault_range(real->vma, pgoff, 1, true, NULL, 0, NULL);
+		if (!ret)	/* it had a block all the time */
+			forget_strays(real, pgoff, pgoff);
+	}
+	return ret < 0 ? (int)ret : 0;
+}
+
+/* ---- what stands behind a page -------------------------------------------------------- */
+
+/* Nothing that this process can see is left of a page that could not be
+ * dropped. */
+static void give_up(struct vma_real *real)
+{
+	WRITE_ONCE(real->broken, true);
+	vm_area_protect(real->area.start, real->area.length, false, false);
+}
+
+/* Anonymous memory without pages, in place of a piece of a file.  Whoever
+ * touches it before it is opened gets SIGSEGV, and tries again. */
+static int make_anonymous(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr)
+{
+	char *addr = address_of(real, first);
+	size_t len = bytes_of(nr);
+	int ret = vm_area_replace(addr, len);
+
+	if (!ret)
+		ret = uffd_register(real->area.uffd, addr, len);
+	if (!ret)
+		ret = vm_area_protect(addr, len, true, real->area.writable);
+	return ret;
+}
+
+static int carry_zero(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr)
+{
+	char *addr = address_of(real, first);
+	int fd = real->area.uffd;
+	int ret;
+
+	if (real->prefaulting)
+		return 0;
+	unpoison(real, first, nr);
+	ret = uffd_zeropage(fd, addr, bytes_of(nr));
+	if (!ret && real->area.writable) {
+		ret = uffd_writeprotect(fd, addr, bytes_of(nr), true);
+		dax_test_yield(DAX_TEST_ZEROES_PROTECTED);
+		if (!ret)
+			ret = note_strays(real, first, nr);
+	}
+	return ret ? map_error(ret, first) : 0;
+}
+
+static int carry_frames(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr,
+			dax_pfn_t pfn, bool write)
+{
+	struct dax_device *dev = pfn_device(pfn);
+	uint64_t offset = (pfn - dev->pfn_base) << DAX_PAGE_SHIFT;
+	bool shared = vma_is_shared(real->vma);
+	int ret = 0;
+
+	unpoison(real, first, nr);
+	if (shared)
+		ret = merge_strays(real, first, nr, pfn);
+	if (!ret)
+		ret = vm_area_map_file(address_of(real, first), bytes_of(nr), dev->fd,
+				       offset, write, shared);
+	return ret ? map_error(ret, first) : 0;
+}
+
+/* The bytes of frames, write-protected. */
+static int carry_copy(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr,
+		      dax_pfn_t pfn)
+{
+	int ret;
+
+	unpoison(real, first, nr);
+	ret = uffd_copy(real->area.uffd, address_of(real, first), pfn_to_kaddr(pfn),
+			bytes_of(nr), true);
+	return ret ? map_error(ret, first) : 0;
+}
+
+static bool any_shared(dax_pfn_t pfn, dax_pgoff_t nr)
+{
+	bool found = false;
+
+	for (dax_pgoff_t i = 0; !found && i < nr; i++)
+		found = pfn_may_move(pfn + i);
+	return found;
+}
+
+/* May the CPU store to the frames, when a load (@mkwrite: a store) asks? */
+static bool may_write(const struct vma_real *real, dax_pfn_t pfn, dax_pgoff_t nr,
+		      bool mkwrite)
+{
+	if (!real->area.writable || !pfn_is_device(pfn))
+		return false;
+	if (mkwrite || !vma_is_shared(real->vma))
+		return true;
+	return !mapping_is_frozen(real->vma->mapping) &&
+	       !(READ_ONCE(frames_ever_shared) && any_shared(pfn, nr));
+}
+
+/* Put @pfn and the following behind pages that have nothing. */
+static int carry(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr,
+		 dax_pfn_t pfn, bool write)
+{
+	if (pfn == DAX_ZERO_PFN || pfn == DAX_HUGE_ZERO_PFN)
+		return carry_zero(real, first, nr);
+	if (!pfn_is_device(pfn))
+		return carry_copy(real, first, nr, pfn);
+	if (!write && real->area.writable && any_shared(pfn, nr))
+		return carry_copy(real, first, nr, pfn);
+	return carry_frames(real, first, nr, pfn, write);
+}
+
+/* A run of pages whose leaves have gone. */
+static void drop(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr, bool file)
+{
+	if (!file)
+		vm_area_discard(address_of(real, first), bytes_of(nr));
+	else if (make_anonymous(real, first, nr))
+		give_up(real);
+}
+
+/* ---- leaves ------------------------------------------------------------------------------ */
+
+static int real_insert_mixed(struct dax_vm_fault *vmf, dax_pfn_t pfn, bool mkwrite)
+{
+	struct vma_real *real = vmf->vma->real;
+	uint64_t leaf = vma_soft_leaf(vmf->vma, vmf->pgoff);
+	bool write = may_write(real, pfn, 1, mkwrite);
+	bool shared = vma_is_shared(vmf->vma);
+	int ret = 0;
+
+	if (!leaf)
+		ret = carry(real, vmf->pgoff, 1, pfn, write);
+	else if (mkwrite && !(leaf & LEAF_WRITE) && leaf >> DAX_PAGE_SHIFT == pfn)
+		ret = carry_frames(real, vmf->pgoff, 1, pfn, write);
+	if (!ret)
+		ret = vma_soft_ops.insert_mixed(vmf, pfn, mkwrite || (write && shared));
+	if (ret && ret != -EBUSY && !leaf)
+		drop(real, vmf->pgoff, 1, pfn_is_device(pfn));
+	return ret;
+}
+
+static int real_insert_pfn_pmd(struct dax_vm_fault *vmf, dax_pfn_t pfn, bool write)
+{
+	struct vma_real *real = vmf->vma->real;
+	dax_pgoff_t first = radix_tree_canonical(vmf->pgoff, DAX_PMD_ORDER);
+	uint64_t leaf = vma_soft_leaf(vmf->vma, vmf->pgoff);
+	bool may = may_write(real, pfn, DAX_PMD_NR_PAGES, write);
+	bool shared = vma_is_shared(vmf->vma);
+	int ret = 0;
+
+	switch (vma_soft_ops.pmd_state(vmf->vma, vmf->pgoff)) {
+	case VMA_PMD_TABLE:
+		return -EBUSY;
+	case VMA_PMD_NONE:
+		ret = carry(real, first, DAX_PMD_NR_PAGES, pfn, may);
+		break;
+	case VMA_PMD_HUGE:
+		if (write && !(leaf & LEAF_WRITE) && leaf >> DAX_PAGE_SHIFT == pfn)
+			ret = carry_frames(real, first, DAX_PMD_NR_PAGES, pfn, may);
+		break;
+	}
+	if (!ret)
+		ret = vma_soft_ops.insert_pfn_pmd(vmf, pfn, write || (may && shared));
+	/* A table came in the way: it has no leaves as long as we hold the entry. */
+	if (ret && !leaf && !real->prefaulting)
+		drop(real, first, DAX_PMD_NR_PAGES, pfn_is_device(pfn));
+	return ret;
+}
+
+/* A private mapping's stray stores belong into the copy. */
+static void merge_into_copy(struct vma_real *real, dax_pgoff_t pgoff, char *page)
+{
+	struct stray *stray;
+
+	while (unlikely(READ_ONCE(real->nr_strays)) &&
+	       (stray = take_stray(real, pgoff, 1))) {
+		for (size_t i = 0; i < DAX_PAGE_SIZE; i++)
+			if (stray->bytes[i])
+				page[i] = stray->bytes[i];
+		dax_free(stray);
+	}
+}
+
+/* The copy is at the address, not where it was made: the leaf says so. */
+static int real_finish_cow(struct dax_vm_fault *vmf, void *page)
+{
+	struct vma_real *real = vmf->vma->real;
+	uint64_t leaf = vma_soft_leaf(vmf->vma, vmf->pgoff);
+	char *addr = address_of(real, vmf->pgoff);
+	int ret;
+
+	if (leaf & LEAF_ANON)
+		return -EBUSY;
+	unpoison(real, vmf->pgoff, 1);
+	merge_into_copy(real, vmf->pgoff, page);
+	if (leaf)
+		drop(real, vmf->pgoff, 1, leaf_is_device(leaf));
+	ret = uffd_copy(real->area.uffd, addr, page, DAX_PAGE_SIZE, false);
+	if (ret)
+		return map_error(ret, vmf->pgoff);
+	ret = vma_soft_ops.finish_cow(vmf, addr);
+	if (!ret)
+		dax_free(page);
+	return ret;
+}
+
+/* What was stored through a leaf that goes is in the tag.  The entry is the
+ * caller's. */
+static void transfer_dirty(struct dax_mapping *mapping, dax_pgoff_t pgoff)
+{
+	struct dax_slot slot = { .mapping = mapping };
+
+	if (radix_tree_walk(&mapping->i_pages, pgoff, 0, &slot.iter) &&
+	    radix_tree_exceptional_entry(slot.iter.entry) &&
+	    dax_is_data_entry(slot.iter.entry))
+		dax_tag_dirty(&slot);
+}
+
+/* Leaves of one kind that stand side by side. */
+struct run {
+	dax_pgoff_t first;
+	dax_pgoff_t nr;
+	bool file;
+};
+
+/*
+ * Of a private piece of a file the kernel's copies stay: they are taken out,
+ * while nobody can store to them, and put back.
+ */
+static int64_t save_copies(struct vma_real *real, const struct run *run,
+			   uint64_t *pages, char *buf, size_t room)
+{
+	char *addr = address_of(real, run->first);
+	int64_t found;
+
+	vm_area_protect(addr, bytes_of(run->nr), true, false);
+	found = vm_area_copied_pages(addr, bytes_of(run->nr), pages, room);
+	for (int64_t i = 0; i < found; i++)
+		memcpy(buf + bytes_of((dax_pgoff_t)i), addr + bytes_of(pages[i]),
+		       DAX_PAGE_SIZE);
+	return found;
+}
+
+enum { SAVED_PAGES = 64 };
+
+/* 0 and the pages that were saved, or -errno. */
+static int drop_private_part(struct vma_real *real, const struct run *run)
+{
+	uint64_t pages[SAVED_PAGES];
+	char *buf = dax_zalloc(bytes_of(SAVED_PAGES));
+	int64_t found = buf ? save_copies(real, run, pages, buf, SAVED_PAGES) : -ENOMEM;
+	int ret = found < 0 ? (int)found : make_anonymous(real, run->first, run->nr);
+
+	for (int64_t i = 0; !ret && i < found; i++)
+		ret = uffd_copy(real->area.uffd, address_of(real, run->first + pages[i]),
+				buf + bytes_of((dax_pgoff_t)i), DAX_PAGE_SIZE, false);
+	dax_free(buf);
+	return ret;
+}
+
+static void drop_private(struct vma_real *real, const struct run *run)
+{
+	for (dax_pgoff_t done = 0; done < run->nr; done += SAVED_PAGES) {
+		struct run part = { .first = run->first + done, .file = true,
+				    .nr = run->nr - done };
+
+		if (part.nr > SAVED_PAGES)
+			part.nr = SAVED_PAGES;
+		if (drop_private_part(real, &part))
+			give_up(real);
+	}
+}
+
+static void zap_run(struct vma_real *real, const struct run *run, bool even_cows)
+{
+	struct dax_vma *vma = real->vma;
+
+	if (!run->nr)
+		return;
+	vma_soft_ops.zap(vma, run->first, run->first + run->nr - 1, even_cows);
+	if (run->file && !vma_is_shared(vma) && !even_cows)
+		drop_private(real, run);
+	else
+		drop(real, run->first, run->nr, run->file);
+}
+
+/* A 2 MiB leaf goes whole. */
+static void widen(struct dax_vma *vma, dax_pgoff_t *first, dax_pgoff_t *last)
+{
+	if (vma_soft_leaf(vma, *first) & LEAF_HUGE)
+		*first = radix_tree_canonical(*first, DAX_PMD_ORDER);
+	if (vma_soft_leaf(vma, *last) & LEAF_HUGE)
+		*last |= DAX_PMD_NR_PAGES - 1;
+}
+
+static void real_zap(struct dax_vma *vma, dax_pgoff_t first, dax_pgoff_t last,
+		     bool even_cows)
+{
+	struct vma_real *real = vma->real;
+	struct run run = { 0 };
+	dax_pgoff_t nr;
+	uint64_t leaf;
+
+	widen(vma, &first, &last);
+	for (dax_pgoff_t at = first; vma_soft_next_leaf(vma, &at, last, &leaf, &nr);
+	     at += nr) {
+		bool file = leaf_is_device(leaf);
+
+		if (leaf & LEAF_ANON && !even_cows)
+			continue;
+		if (file && leaf & LEAF_WRITE)
+			transfer_dirty(vma->mapping, at);
+		if (run.nr && run.file == file && run.first + run.nr == at) {
+			run.nr += nr;
+			continue;
+		}
+		zap_run(real, &run, even_cows);
+		run = (struct run){ .first = at, .nr = nr, .file = file };
+	}
+	zap_run(real, &run, even_cows);
+	if (percpu_is_writer(&vma->mapping->invalidate_lock))
+		forget_strays(real, first, last);
+}
+
+static void real_split_zero_pmd(struct dax_vma *vma, dax_pgoff_t pgoff)
+{
+	if (!vma_soft_split_zero(vma, pgoff))
+		real_zap(vma, pgoff, pgoff, false);
+}
+
+static void real_split_huge_pmd(struct dax_vma *vma, dax_pgoff_t pgoff)
+{
+	uint64_t leaf = vma_soft_leaf(vma, pgoff);
+
+	if (!(leaf & LEAF_HUGE) || leaf & LEAF_WRITE)
+		return;
+	if (leaf >> DAX_PAGE_SHIFT == DAX_HUGE_ZERO_PFN)
+		real_split_zero_pmd(vma, pgoff);
+	else
+		real_zap(vma, pgoff, pgoff, false);
+}
+
+/* What the CPU may store to stays so: collect_dirty() takes it for stored to. */
+static bool real_mkclean(struct dax_vma *vma, dax_pgoff_t first, dax_pgoff_t last)
+{
+	(void)vma;
+	(void)first;
+	(void)last;
+	return false;
+}
+
+/* The entry of a page that the CPU could have stored to. */
+static void tag_page(struct dax_mapping *mapping, struct percpu_area *area,
+		     dax_pgoff_t pgoff)
+{
+	struct dax_slot slot;
+
+	dax_slot_init(&slot, mapping, area, pgoff);
+	do {
+		void *entry = get_unlocked_mapping_entry(&slot);
+
+		if (!entry || !radix_tree_exceptional_entry(entry) ||
+		    !dax_is_data_entry(entry)) {
+			put_unlocked_mapping_entry(&slot);
+			return;
+		}
+	} while (!lock_slot(&slot));
+	dax_tag_dirty(&slot);
+	put_locked_mapping_entry(&slot);
+}
+
+static void real_collect_dirty(struct dax_vma *vma, struct percpu_area *area,
+			       dax_pgoff_t first, dax_pgoff_t last)
+{
+	dax_pgoff_t nr;
+	uint64_t leaf;
+
+	if (!vma_is_shared(vma) || !vma->real->area.writable)
+		return;
+	for (dax_pgoff_t at = first; vma_soft_next_leaf(vma, &at, last, &leaf, &nr);
+	     at += nr)
+		if (leaf_is_device(leaf) && leaf & LEAF_WRITE)
+			tag_page(vma->mapping, area, at);
+}
+
+/* ---- faults -------------------------------------------------------------------------------- */
+
+/* Past the page that was touched and all that came with it. */
+static dax_pgoff_t leaf_end(struct dax_vma *vma, dax_pgoff_t pgoff)
+{
+	dax_pgoff_t nr = 1;
+	uint64_t leaf;
+
+	vma_soft_next_leaf(vma, &pgoff, vma->vm_pgoff + vma->nr_pages - 1, &leaf, &nr);
+	return pgoff + nr;
+}
+
+/* How many pages of the file and of the mapping follow. */
+static uint64_t pages_after(struct dax_vma *vma, dax_pgoff_t next, uint64_t nr)
+{
+	dax_pgoff_t end = vma->vm_pgoff + vma->nr_pages;
+	dax_pgoff_t size = mapping_max_pgoff(vma->mapping);
+
+	end = size < end ? size : end;
+	if (next >= end)
+		return 0;
+	return end - next < nr ? end - next : nr;
+}
+
+/* Loads in a row map ahead, further each time. */
+static void fault_around(struct vma_real *real, dax_pgoff_t pgoff)
+{
+	dax_pgoff_t next = leaf_end(real->vma, pgoff);
+	uint64_t pages = READ_ONCE(real->streak_pages);
+
+	if (!real->fault_around)
+		return;
+	if (pgoff != READ_ONCE(real->streak_next))
+		pages = 0;
+	else if (!pages)
+		pages = STREAK_GROWTH;
+	else
+		pages *= STREAK_GROWTH;
+	if (pages > real->fault_around)
+		pages = real->fault_around;
+	WRITE_ONCE(real->streak_pages, pages);
+	pages = pages_after(real->vma, next, pages);
+	if (pages && vma_fault_range(real->vma, next, pages, false, NULL, 0, NULL) >= 0)
+		next += pages;
+	WRITE_ONCE(real->streak_next, next);
+}
+
+/*
+ * A page that has its leaf is touched again and again: somebody took away what
+ * stands behind it (madvise(2)).  Then the leaf goes too.
+ */
+static int again(struct vma_real *real, dax_pgoff_t pgoff)
+{
+	static __thread struct {
+		const struct vma_real *real;
+		dax_pgoff_t pgoff;
+		int times;
+	} last;
+
+	if (last.real != real || last.pgoff != pgoff)
+		last.times = 0;
+	last.real = real;
+	last.pgoff = pgoff;
+	if (++last.times < STUCK)
+		return 0;
+	last.times = 0;
+	return vma_dontneed(real->vma, bytes_of(pgoff - real->vma->vm_pgoff),
+			    DAX_PAGE_SIZE);
+}
+
+static int real_serve(struct fault_area *area, size_t offset, bool write,
+		      bool may_sleep)
+{
+	struct vma_real *real = container_of(area, struct vma_real, area);
+	dax_pgoff_t pgoff = real->vma->vm_pgoff + (offset >> DAX_PAGE_SHIFT);
+	int64_t ret;
+
+	if (READ_ONCE(real->broken))
+		return -EIO;
+	if (write && !may_sleep && mapping_is_frozen(real->vma->mapping))
+		return 1;
+	ret = vma_fault_range(real->vma, pgoff, 1, write, NULL, 0, NULL);
+	if (!ret)
+		ret = again(real, pgoff);
+	if (ret == -EINTR)
+		return 0;
+	if (ret < 0)
+		return (int)ret;
+	absorb_strays(real);
+	if (!write)
+		fault_around(real, pgoff);
+	return 0;
+}
+
+static void real_fail(struct fault_area *area, size_t offset)
+{
+	struct vma_real *real = container_of(area, struct vma_real, area);
+
+	poison(real, real->vma->vm_pgoff + (offset >> DAX_PAGE_SHIFT));
+}
+
+int64_t vma_real_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
+			     uint64_t nr_pages, bool write, uint64_t *latencies,
+			     size_t nr_latencies, struct dax_fault_info *info)
+{
+	int64_t ret = vma_fault_range(vma, pgoff, nr_pages, write, latencies,
+				      nr_latencies, info);
+
+	if (ret >= 0 && vma->real) {
+		int err = absorb_strays(vma->real);
+
+		ret = err ? err : ret;
+	}
+	return ret;
+}
+
+/* ---- loads and stores by calls --------------------------------------------------------------- */
+
+/* What a private mapping shows is only at its addresses. */
+static ssize_t copy_private(struct dax_vma *vma, char *buf, size_t len,
+			    uint64_t offset, bool write, struct dax_fault_info *info)
+{
+	char *addr = vma->real->area.start + offset;
+	dax_pgoff_t first = vma->vm_pgoff + (offset >> DAX_PAGE_SHIFT);
+	dax_pgoff_t last;
+	int64_t ret;
+
+	if (len == 0)
+		return 0;
+	if (offset > vma->length || len > vma->length - offset)
+		return dax_error(-EFAULT, "%zu bytes at %" PRIu64 " are not all in the "
+				 "mapping (%" PRIu64 " bytes)", len, offset, vma->length);
+	if (write && !vma->real->area.writable)
+		return dax_error(-EACCES, "the mapping is read-only");
+	last = vma->vm_pgoff + ((offset + len - 1) >> DAX_PAGE_SHIFT);
+	ret = vma_fault_range(vma, first, last - first + 1, false, NULL, 0, info);
+	if (ret < 0)
+		return ret;
+	ret = write ? move_mc(move_bytes, addr, buf, len) : copy_mc(buf, addr, len);
+	return ret ? ret : (ssize_t)len;
+}
+
+ssize_t vma_real_read(struct dax_vma *vma, void *buf, size_t len, uint64_t offset,
+		      struct dax_fault_info *info)
+{
+	if (!vma->real || vma_is_shared(vma))
+		return vma_read(vma, buf, len, offset, info);
+	return copy_private(vma, buf, len, offset, false, info);
+}
+
+ssize_t vma_real_write(struct dax_vma *vma, const void *buf, size_t len,
+		       uint64_t offset, struct dax_fault_info *info)
+{
+	if (!vma->real || vma_is_shared(vma))
+		return vma_write(vma, buf, len, offset, info);
+	return copy_private(vma, (char *)(uintptr_t)buf, len, offset, true, info);
+}
+
+/* ---- life --------------------------------------------------------------------------------------- */
+
+/* Whoever sleeps in a touch is woken, and dies of it. */
+static void real_detach(struct dax_vma *vma)
+{
+	struct vma_real *real = vma->real;
+
+	fault_area_detach(&real->area);
+	vm_area_protect(real->area.start, real->area.length, false, false);
+	uffd_wake(real->area.uffd, real->area.start, real->area.length);
+}
+
+static void free_real(struct vma_real *real)
+{
+	if (real->area.start)
+		vm_area_release(real->area.start, real->area.length);
+	if (real->area.uffd >= 0)
+		sys_close(real->area.uffd);
+	dax_free(real);
+}
+
+static void real_free(struct dax_vma *vma)
+{
+	struct vma_real *real = vma->real;
+
+	forget_strays(real, vma->vm_pgoff, vma->vm_pgoff + vma->nr_pages - 1);
+	vma_soft_ops.free(vma);
+	free_real(real);
+}
+
+static int real_pte_alloc(struct dax_vm_fault *vmf)
+{
+	return vma_soft_ops.pte_alloc(vmf);
+}
+
+static int real_pmd_alloc(struct dax_vm_fault *vmf)
+{
+	return vma_soft_ops.pmd_alloc(vmf);
+}
+
+static enum vma_pmd_state real_pmd_state(struct dax_vma *vma, dax_pgoff_t pgoff)
+{
+	return vma_soft_ops.pmd_state(vma, pgoff);
+}
+
+static const struct dax_vm_ops vma_real_ops = {
+	.insert_mixed = real_insert_mixed,
+	.insert_pfn_pmd = real_insert_pfn_pmd,
+	.finish_cow = real_finish_cow,
+	.pte_alloc = real_pte_alloc,
+	.pmd_alloc = real_pmd_alloc,
+	.pmd_state = real_pmd_state,
+	.zap = real_zap,
+	.split_huge_pmd = real_split_huge_pmd,
+	.split_zero_pmd = real_split_zero_pmd,
+	.mkclean = real_mkclean,
+	.collect_dirty = real_collect_dirty,
+	.detach = real_detach,
+	.free = real_free,
+};
+
+static int check_real(struct dax_mapping *mapping, const struct dax_vma_attr *attr)
+{
+	const struct dax_device *dev = mapping->dax_dev;
+
+	if (attr->address)
+		return dax_error(-EINVAL, "address %" PRIu64 ": a real mapping has the one "
+				 "the kernel gives it", attr->address);
+	if (attr->delivery > DAX_DELIVERY_SIGNAL)
+		return dax_error(-EINVAL, "delivery %u is unknown", attr->delivery);
+	if (attr->flags & DAX_VM_SYNC)
+		return dax_error(-EOPNOTSUPP, "a mapping with sync cannot be real: the CPU "
+				 "stores to a block as soon as it is mapped, saved or not");
+	if (dev->alignment > DAX_PAGE_SIZE && attr->pages != DAX_PAGES_PMD)
+		return dax_error(-EOPNOTSUPP, "%s: the device is mapped by %" PRIu64
+				 " bytes, a real mapping of it needs pages of 2 MiB",
+				 dev->path, dev->alignment);
+	return copy_mc_arm();
+}
+
+/* Anonymous memory, registered; zeroes all over it if @zeroes. */
+static int real_prepare(struct vma_real *real, bool zeroes)
+{
+	struct fault_area *area = &real->area;
+	int ret = vm_area_replace(area->start, area->length);
+
+	if (!ret)
+		ret = vm_area_protect(area->start, area->length, true, area->writable);
+	if (!ret && zeroes &&
+	    !vm_area_populate_huge_zero(area->start, area->length))
+		real->prefaulting = true;
+	if (!ret)
+		ret = uffd_register(area->uffd, area->start, area->length);
+	if (!ret && real->prefaulting && area->writable)
+		ret = uffd_writeprotect(area->uffd, area->start, area->length, true);
+	return ret ? map_error(ret, 0) : 0;
+}
+
+/* Before it is known to anybody: entries and leaves of the holes of 2 MiB. */
+static void prefault_hole(struct dax_vma *vma, const struct dax_extent *row)
+{
+	dax_pgoff_t first = (dax_pgoff_t)row->offset >> DAX_PAGE_SHIFT;
+	dax_pgoff_t end = (dax_pgoff_t)(row->offset + (dax_loff_t)row->length) >>
+			  DAX_PAGE_SHIFT;
+	dax_pgoff_t vma_end = vma->vm_pgoff + vma->nr_pages;
+
+	first = first < vma->vm_pgoff ? vma->vm_pgoff : first;
+	first = (first + DAX_PMD_NR_PAGES - 1) & ~(dax_pgoff_t)(DAX_PMD_NR_PAGES - 1);
+	end = radix_tree_canonical(end < vma_end ? end : vma_end, DAX_PMD_ORDER);
+	if (first < end)
+		vma_fault_range(vma, first, end - first, false, NULL, 0, NULL);
+}
+
+static void prefault_holes(struct dax_vma *vma)
+{
+	dax_loff_t pos = (dax_loff_t)(vma->vm_pgoff << DAX_PAGE_SHIFT);
+	dax_loff_t end = pos + (dax_loff_t)vma->length;
+	struct dax_extent row[EXTENT_ROWS];
+	int64_t nr;
+
+	while (pos < end &&
+	       (nr = mapping_extents(vma->mapping, &pos, row, EXTENT_ROWS)) > 0)
+		for (int64_t i = 0; i < nr; i++)
+			if (row[i].type == DAX_IOMAP_HOLE ||
+			    row[i].type == DAX_IOMAP_UNWRITTEN)
+				prefault_hole(vma, &row[i]);
+}
+
+/* Zeroes without a leaf go. */
+static void discard_others(struct vma_real *real)
+{
+	struct dax_vma *vma = real->vma;
+	dax_pgoff_t last = vma->vm_pgoff + vma->nr_pages - 1;
+	dax_pgoff_t gap = vma->vm_pgoff, at = gap, nr;
+	uint64_t leaf;
+
+	for (; vma_soft_next_leaf(vma, &at, last, &leaf, &nr); gap = at)  {
+		if (at > gap)
+			vm_area_discard(address_of(real, gap), bytes_of(at - gap));
+		at += nr;
+	}
+	if (gap <= last)
+		vm_area_discard(address_of(real, gap), bytes_of(last - gap + 1));
+}
+
+static int real_link(struct dax_vma **ret_vma, struct dax_mapping *mapping,
+		     const struct dax_vma_attr *attr, struct vma_real *real)
+{
+	struct dax_vma_attr soft = *attr;
+	int ret;
+
+	soft.address = (uintptr_t)real->area.start;
+	ret = vma_soft_link(&real->vma, mapping, &soft, &vma_real_ops, real);
+	if (ret) {
+		free_real(real);
+		return ret;
+	}
+	if (real->prefaulting) {
+		prefault_holes(real->vma);
+		discard_others(real);
+		real->prefaulting = false;
+	}
+	ret = fault_area_attach(&real->area);
+	if (ret)
+		vma_put(real->vma);
+	else
+		*ret_vma = real->vma;
+	return ret;
+}
+
+static uint64_t around_pages(const struct dax_vma_attr *attr)
+{
+	uint64_t bytes = attr->fault_around;
+
+	if (bytes == DAX_FAULT_AROUND_DEFAULT)
+		bytes = fault_around_default;
+	return bytes >> DAX_PAGE_SHIFT;
+}
+
+static int real_alloc(struct vma_real **ret_real, const struct dax_vma_attr *attr)
+{
+	struct vma_real *real = dax_zalloc_apart(sizeof(*real));
+	void *start = NULL;
+	int ret;
+
+	if (!real)
+		return dax_error(-ENOMEM, "no memory for a real mapping");
+	real->fault_around = around_pages(attr);
+	real->area = (struct fault_area){
+		.uffd = -1, .serve = real_serve, .fail = real_fail,
+		.length = (attr->length + DAX_PAGE_SIZE - 1) & ~(DAX_PAGE_SIZE - 1),
+		.signal = attr->delivery == DAX_DELIVERY_SIGNAL,
+		.writable = attr->flags & DAX_VM_WRITE,
+	};
+	ret = vm_area_reserve(&start, real->area.length,
+			      (uint64_t)attr->offset % DAX_PMD_SIZE);
+	if (ret)
+		ret = dax_error(-ENOMEM, "no address space for %" PRIu64 " bytes "
+				"(RLIMIT_AS, or vm.overcommit_memory)", attr->length);
+	real->area.start = start;
+	if (!ret)
+		real->area.uffd = uffd_open(real->area.signal, &real->features);
+	if (real->area.uffd < 0 && !ret)
+		ret = real->area.uffd;
+	if (ret)
+		free_real(real);
+	else
+		*ret_real = real;
+	return ret;
+}
+
+int vma_real_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
+		 const struct dax_vma_attr *attr)
+{
+	struct vma_real *real;
+	bool zeroes;
+	int ret = vma_check(mapping, attr);
+
+	if (!ret)
+		ret = check_real(mapping, attr);
+	if (!ret)
+		ret = real_alloc(&real, attr);
+	if (ret)
+		return ret;
+	zeroes = real->fault_around && attr->pages != DAX_PAGES_PTE &&
+		 attr->length <= prefault_max;
+	ret = real_prepare(real, zeroes);
+	if (!ret)
+		ret = real_link(ret_vma, mapping, attr, real);
+	else
+		free_real(real);
+	return ret;
+}
+
+void *vma_real_address(const struct dax_vma *vma)
+{
+	return vma->real ? vma->real->area.start : NULL;
+}
+
+bool vma_real_overlaps(const void *addr, size_t len)
+{
+	return fault_area_overlaps(addr, len);
+}
