@@ -93,6 +93,8 @@ cdef class Mmap:
     cdef readonly str backend
     cdef readonly str pages
     cdef readonly bint sync
+    cdef readonly str delivery
+    cdef Py_ssize_t _nr_exports
 
     cdef int _ensure_open(self) except -1
     cdef dax_vma *_hold(self) except NULL

@@ -128,6 +128,16 @@ cdef extern from "daxcore/types.h" nogil:
         DAX_PAGES_PTE
         DAX_PAGES_PMD
 
+    enum dax_vma_backend:
+        DAX_BACKEND_SOFT
+        DAX_BACKEND_REAL
+
+    enum dax_vma_delivery:
+        DAX_DELIVERY_THREAD
+        DAX_DELIVERY_SIGNAL
+
+    const uint64_t DAX_FAULT_AROUND_DEFAULT
+
     enum dax_trace_event_id:
         DAX_TRACE_PTE_FAULT
         DAX_TRACE_PTE_FAULT_DONE
@@ -194,6 +204,9 @@ cdef extern from "daxcore/types.h" nogil:
         unsigned int flags
         unsigned int pages
         uint64_t address
+        unsigned int backend
+        unsigned int delivery
+        uint64_t fault_around
 
     struct dax_fault_info:
         dax_vm_fault_t fault
@@ -359,6 +372,7 @@ cdef extern from "daxcore.h" nogil:
     dax_mapping *dax_vma_mapping(const dax_vma *vma)
     uint64_t dax_vma_length(const dax_vma *vma)
     dax_loff_t dax_vma_offset(const dax_vma *vma)
+    void *dax_vma_address(const dax_vma *vma)
     int dax_vma_fault(
             dax_vma *vma, dax_pgoff_t pgoff, int write, dax_fault_info *info)
     int64_t dax_vma_fault_range(
