@@ -11,7 +11,7 @@ from conftest import ROOT
 
 FLOORS = {
     0: "types compiler libc test_hooks usdt",
-    1: "sys page stats trace histogram errormsg",
+    1: "sys page stats trace errormsg",
     2: "radix_tree waitqueue entry percpu copy_mc page_set",
     3: "device frames blocks persist persist_record flush flush_x86 flush_generic "
     "zero_page vma",
