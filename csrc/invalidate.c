@@ -92,7 +92,6 @@ static bool may_stay(const struct stale *stale, const struct radix_tree_iter *it
 static int invalidate_entry(struct dax_slot *slot, const struct stale *stale)
 {
 	bool left;	/* a block that may be used again soon */
-	dax_pgoff_t nr;
 
 	if (!lock_entry(slot))
 		return 0;
@@ -102,9 +101,8 @@ static int invalidate_entry(struct dax_slot *slot, const struct stale *stale)
 		return -EBUSY;
 	}
 	left = !shows_hole(slot->iter.entry) && wrong_frame(stale, &slot->iter);
-	nr = (dax_pgoff_t)1 << slot->iter.order;
 	unmap_mapping_pages(slot->mapping, slot->iter.index,
-			    slot->iter.index + nr - 1, false);
+			    radix_tree_iter_last(&slot->iter), false);
 	if (left)
 		percpu_synchronize(&slot->mapping->percpu);
 	dax_delete_locked_entry(slot);
@@ -179,7 +177,7 @@ static int add_piece(struct partial *part, const struct dax_iomap *iomap,
 static ssize_t find_piece(struct partial *part, const struct dax_iomap *iomap,
 			  dax_loff_t pos, size_t len)
 {
-	uint64_t addr = iomap->addr + (uint64_t)(pos - iomap->offset);
+	uint64_t addr = iomap_addr(iomap, pos);
 	int ret;
 
 	if (!iomap_type_known(iomap))

@@ -130,7 +130,7 @@ static int pin_to_read(struct dax_pin *pin, size_t len)
 /* The frame of a whole page that can be stored to. */
 static int store_frame(const struct dax_iomap *iomap, dax_loff_t pos)
 {
-	uint64_t addr = iomap->addr + (uint64_t)(pos - iomap->offset);
+	uint64_t addr = iomap_addr(iomap, pos);
 	int64_t nr;
 
 	if (!iomap_pfn(iomap, pos))

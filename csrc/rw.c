@@ -27,7 +27,7 @@
 static ssize_t iomap_access(const struct dax_iomap *iomap, dax_loff_t pos,
 			    size_t len, char **ret_kaddr)
 {
-	uint64_t addr = iomap->addr + (uint64_t)(pos - iomap->offset);
+	uint64_t addr = iomap_addr(iomap, pos);
 	size_t within = addr % DAX_PAGE_SIZE;
 	void *kaddr;
 	int64_t nr;
@@ -102,7 +102,7 @@ static int same_answer(struct dax_mapping *mapping, const struct dax_iomap *ioma
 static void set_read_pin(struct read_pin *pin, const struct dax_iomap *iomap,
 			 dax_loff_t pos, size_t n)
 {
-	uint64_t addr = iomap->addr + (uint64_t)(pos - iomap->offset);
+	uint64_t addr = iomap_addr(iomap, pos);
 
 	pin->blocks = &iomap->dax_dev->blocks;
 	pin->block = addr >> DAX_PAGE_SHIFT;
@@ -287,8 +287,7 @@ static ssize_t write_extent(struct dax_mapping *mapping,
 	if (ret < 0)
 		return ret;
 	n = (size_t)ret;
-	ret = device_prepare_store(iomap->dax_dev,
-				   iomap->addr + (uint64_t)(pos - iomap->offset), n);
+	ret = device_prepare_store(iomap->dax_dev, iomap_addr(iomap, pos), n);
 	if (ret)
 		return ret;
 	ret = store(iomap->dax_dev, kaddr, buf, n);
@@ -456,7 +455,7 @@ static bool continues(const struct dax_extent *row, const struct dax_iomap *ioma
 static bool add_extent(struct dax_extent *buf, size_t nr, size_t *filled,
 		       const struct dax_iomap *iomap, dax_loff_t pos, size_t n)
 {
-	uint64_t addr = iomap->addr + (uint64_t)(pos - iomap->offset);
+	uint64_t addr = iomap_addr(iomap, pos);
 
 	if (*filled && continues(&buf[*filled - 1], iomap, pos, addr)) {
 		buf[*filled - 1].length += n;
