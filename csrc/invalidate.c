@@ -42,19 +42,10 @@ static bool is_foreign(const struct dax_slot *slot)
 	       !slot->mapping->policy->grab_page;
 }
 
-/* Lock what stands at slot->index, NULL if nothing does. */
-static void *lock_entry(struct dax_slot *slot)
+static bool is_entry(const struct dax_slot *slot, const void *unused)
 {
-	void *entry;
-
-	do {
-		entry = get_unlocked_mapping_entry(slot);
-		if (!entry || is_foreign(slot)) {
-			put_unlocked_mapping_entry(slot);
-			return NULL;
-		}
-	} while (!lock_slot(slot));
-	return entry;
+	(void)unused;
+	return slot->iter.entry && !is_foreign(slot);
 }
 
 static bool shows_hole(const void *entry)
@@ -93,7 +84,7 @@ static int invalidate_entry(struct dax_slot *slot, const struct stale *stale)
 {
 	bool left;	/* a block that may be used again soon */
 
-	if (!lock_entry(slot))
+	if (!lock_slot_if(slot, is_entry, NULL))
 		return 0;
 	dax_test_yield(DAX_TEST_INVALIDATE_LOCKED);
 	if (may_stay(stale, &slot->iter)) {

@@ -64,14 +64,15 @@ static void grab(struct dax_slot *slot, unsigned int order, unsigned int *seed,
 		dax_delete_locked_entry(slot);
 }
 
+static bool mostly(const struct dax_slot *slot, const void *seed)
+{
+	return slot->iter.entry && rnd((unsigned int *)(uintptr_t)seed, 8);
+}
+
 static void get(struct dax_slot *slot, unsigned int *seed, unsigned int thread)
 {
-	do {
-		if (!get_unlocked_mapping_entry(slot) || !rnd(seed, 8)) {
-			put_unlocked_mapping_entry(slot);
-			return;
-		}
-	} while (!lock_slot(slot));
+	if (!lock_slot_if(slot, mostly, seed))
+		return;
 	count_page(slot->index, thread);
 	if (rnd(seed, 2))
 		put_locked_mapping_entry(slot);
