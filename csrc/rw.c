@@ -421,16 +421,10 @@ static int zero_locked(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len
 
 int mapping_zero_range(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 {
-	int ret;
+	int ret = mapping_check_range(pos, len);
 
-	if (pos < 0)
-		return dax_error(-EINVAL, "offset %" PRId64 " is negative", pos);
-	if (len == 0)
-		return dax_error(-EINVAL, "length is 0");
-	if (pos > DAX_MAX_SIZE || len > (uint64_t)(DAX_MAX_SIZE - pos))
-		return dax_error(-EFBIG, "offset %" PRId64 " + %" PRIu64 " bytes is beyond "
-				 "2^63-4096", pos, len);
-	ret = mapping_verify(mapping);
+	if (!ret)
+		ret = mapping_verify(mapping);
 	if (!ret)
 		ret = i_rwsem_lock_write(mapping);
 	if (ret)
