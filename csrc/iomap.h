@@ -103,4 +103,15 @@ static inline int iomap_begin(struct dax_mapping *mapping, dax_loff_t pos,
 	return ret;
 }
 
+/* Not an errno: the file's bytes are elsewhere by now. */
+enum { IOMAP_MOVED = 1 };
+
+/*
+ * The frames behind [pos, pos + n), MAPPED by the answer @before, have been
+ * pinned or looked at since: does the block map still put the bytes there?  0,
+ * IOMAP_MOVED, or -errno.
+ */
+int iomap_ask_again(struct dax_mapping *mapping, const struct dax_iomap *before,
+		    dax_loff_t pos, size_t n);
+
 #endif

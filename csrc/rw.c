@@ -74,29 +74,13 @@ static ssize_t read_extent(struct dax_mapping *mapping,
 /* ---- reading what may move ------------------------------------------------------- */
 
 /* Bytes of one step of a read that may have to pin. */
-enum { READ_PIN_BYTES = 1 << 18, HAVE_MOVED = 1 };
+enum { READ_PIN_BYTES = 1 << 18 };
 
 /* Blocks that a read is inside of. */
 struct read_pin {
 	struct block_allocator *blocks;	/* NULL: none */
 	uint64_t block, nr;
 };
-
-/* Does the block map still say the same of [pos, pos + n)? */
-static int same_answer(struct dax_mapping *mapping, const struct dax_iomap *iomap,
-		       dax_loff_t pos, size_t n, bool *ret_same)
-{
-	struct dax_iomap now;
-	int ret = iomap_begin(mapping, pos, n, 0, &now);
-
-	if (ret)
-		return ret;
-	*ret_same = now.type == DAX_IOMAP_MAPPED && now.dax_dev == iomap->dax_dev &&
-		    iomap_left(&now, pos, n) == n &&
-		    now.addr - (uint64_t)now.offset ==
-			    iomap->addr - (uint64_t)iomap->offset;
-	return iomap_end(mapping, pos, n, 0, 0, &now);
-}
 
 /* The blocks behind [pos, pos + n). */
 static void set_read_pin(struct read_pin *pin, const struct dax_iomap *iomap,
@@ -125,14 +109,11 @@ static bool may_move(const struct read_pin *pin)
 /*
  * Until unpin_read() the blocks behind [pos, pos + n) are not used again, even
  * if a fault gives the file others: it holds invalidate_lock, which a read
- * does not.  0; HAVE_MOVED; or what the block map returned.
+ * does not.  0; IOMAP_MOVED; or what the block map returned.
  */
 static int pin_read(struct dax_mapping *mapping, const struct dax_iomap *iomap,
 		    dax_loff_t pos, size_t n, struct read_pin *pin)
 {
-	bool same = false;
-	int ret;
-
 	pin->blocks = NULL;
 	if (iomap->type != DAX_IOMAP_MAPPED || !iomap_type_known(iomap))
 		return 0;
@@ -144,8 +125,7 @@ static int pin_read(struct dax_mapping *mapping, const struct dax_iomap *iomap,
 	dax_test_yield(DAX_TEST_FRAME_SEEN);
 	blocks_pin(pin->blocks, pin->block, pin->nr);
 	dax_test_yield(DAX_TEST_FRAME_PINNED);
-	ret = same_answer(mapping, iomap, pos, n, &same);
-	return ret || same ? ret : HAVE_MOVED;
+	return iomap_ask_again(mapping, iomap, pos, n);
 }
 
 static void unpin_read(const struct read_pin *pin)
