@@ -475,6 +475,19 @@ cdef class Device:
                 dax_device_put(dev)
         return 0
 
+    cdef int _call(self, device_fn call) except -1:
+        cdef dax_device *dev = self._hold()
+        cdef int ret
+
+        try:
+            with nogil:
+                ret = call(dev)
+            check(ret, self.path)
+            return 0
+        finally:
+            with nogil:
+                dax_device_put(dev)
+
     cdef int _leave(self) except -1:
         """Count one File or Mmap less; the device of open() goes with the last."""
         self._nr_open -= 1
@@ -669,16 +682,7 @@ cdef class Device:
         GIL released.
         Source: ``wmb_pmem`` of Linux 4.4, an ``sfence``.
         """
-        cdef dax_device *dev = self._hold()
-        cdef int ret
-
-        try:
-            with nogil:
-                ret = dax_device_fence(dev)
-            check(ret, self.path)
-        finally:
-            with nogil:
-                dax_device_put(dev)
+        self._call(dax_device_fence)
 
     def sync(self):
         """Make durable what this thread has flushed, whatever the medium.
@@ -693,16 +697,7 @@ cdef class Device:
         GIL released; waits for the medium.
         Source: ``nvdimm_flush`` in drivers/nvdimm/region_devs.c (v4.14).
         """
-        cdef dax_device *dev = self._hold()
-        cdef int ret
-
-        try:
-            with nogil:
-                ret = dax_device_sync(dev)
-            check(ret, self.path)
-        finally:
-            with nogil:
-                dax_device_put(dev)
+        self._call(dax_device_sync)
 
     def kill(self):
         """Declare the device dead and wait for the calls in progress.
@@ -716,16 +711,7 @@ cdef class Device:
         GIL released.
         Source: ``kill_dax`` in drivers/dax/super.c (v4.14).
         """
-        cdef dax_device *dev = self._hold()
-        cdef int ret
-
-        try:
-            with nogil:
-                ret = dax_device_kill(dev)
-            check(ret, self.path)
-        finally:
-            with nogil:
-                dax_device_put(dev)
+        self._call(dax_device_kill)
 
     def close(self):
         """Unmap and unlock the device; closing twice is closing once.
@@ -992,6 +978,16 @@ def open(path, mode="r+", size=None):
     self.policy = "zero-page"
     self.mode = mode
     return self
+
+
+cdef int64_t _next_entries(
+        dax_mapping *mapping, uint64_t *at, void *buf, size_t nr) noexcept nogil:
+    return dax_mapping_entries(mapping, at, <dax_entry_info *>buf, nr)
+
+
+cdef int64_t _next_extents(
+        dax_mapping *mapping, uint64_t *at, void *buf, size_t nr) noexcept nogil:
+    return dax_mapping_extents(mapping, <int64_t *>at, <dax_extent *>buf, nr)
 
 
 @cython.no_gc_clear  # the block map is needed until the end
@@ -1708,28 +1704,7 @@ cdef class File:
         GIL released.  Takes no entry lock: each row was true at some moment
         of the call.
         """
-        cdef uint64_t index = 0
-        cdef size_t rows = 512
-        cdef int64_t nr = 1
-        cdef dax_mapping *mapping
-        cdef dax_entry_info *buf
-        cdef list chunks = []
-
-        self._ensure_open()
-        mapping = self._hold()
-        try:
-            while nr:
-                chunk = bytearray(rows * sizeof(dax_entry_info))
-                buf = <dax_entry_info *>PyByteArray_AsString(chunk)
-                with nogil:
-                    nr = dax_mapping_entries(mapping, &index, buf, rows)
-                check(nr, self.device.path)
-                chunks.append(chunk[: nr * sizeof(dax_entry_info)])
-                rows = min(2 * rows, <size_t>MAX_ROWS)
-        finally:
-            with nogil:
-                dax_mapping_put(mapping)
-        return _table(chunks, _ENTRY_COLUMNS)
+        return self._rows(_next_entries, 512, sizeof(dax_entry_info), _ENTRY_COLUMNS)
 
     def lock_entry(self, pgoff, pmd=False):
         """Hold the entry lock of a page, for tests and teaching.
@@ -1799,28 +1774,30 @@ cdef class File:
         -----
         GIL released.  Allocates nothing on the device.
         """
-        cdef int64_t pos = 0
-        cdef size_t rows = 64
+        return self._rows(_next_extents, 64, sizeof(dax_extent), _EXTENT_COLUMNS)
+
+    cdef object _rows(self, rows_fn next_rows, size_t rows, size_t row_bytes,
+                      object columns):
+        """All rows as one table; first `rows` are asked for, then ever more."""
+        cdef uint64_t at = 0
         cdef int64_t nr = 1
-        cdef dax_mapping *mapping
-        cdef dax_extent *buf
+        cdef dax_mapping *mapping = self._hold()
+        cdef void *buf
         cdef list chunks = []
 
-        self._ensure_open()
-        mapping = self._hold()
         try:
             while nr:
-                chunk = bytearray(rows * sizeof(dax_extent))
-                buf = <dax_extent *>PyByteArray_AsString(chunk)
+                chunk = bytearray(rows * row_bytes)
+                buf = PyByteArray_AsString(chunk)
                 with nogil:
-                    nr = dax_mapping_extents(mapping, &pos, buf, rows)
+                    nr = next_rows(mapping, &at, buf, rows)
                 check(nr, self.device.path)
-                chunks.append(chunk[: nr * sizeof(dax_extent)])
+                chunks.append(chunk[: nr * row_bytes])
                 rows = min(2 * rows, <size_t>MAX_ROWS)
         finally:
             with nogil:
                 dax_mapping_put(mapping)
-        return _table(chunks, _EXTENT_COLUMNS)
+        return _table(chunks, columns)
 
     def stats(self):
         """Return counters and bytes by kind.
