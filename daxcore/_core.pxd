@@ -28,7 +28,7 @@ cdef class Device:
     cdef object __weakref__
     cdef dax_device *_dev
     cdef int _pid
-    cdef int _nr_open  # File and Mmap objects on it that are not closed
+    cdef int _nr_open  # File, Mmap, Pin and EntryLock objects that hold it
     cdef bint _of_file  # made by open(): goes with the last of those
     cdef readonly object path
 

@@ -2095,7 +2095,7 @@ cdef class Pin:
             own.pop(id(self), None)
             if not own:
                 _pins.pop(self._thread, None)
-            self.file.device._nr_open -= 1
+            self.file.device._leave()
         return ret
 
     def release(self):
@@ -2262,7 +2262,7 @@ cdef class EntryLock:
             raise RuntimeError(errormsg())
         check(ret, self.file.device.path)
         self._cookie = NULL
-        self.file.device._nr_open -= 1
+        self.file.device._leave()
         return 0
 
     def __exit__(self, exc_type, exc_value, traceback):
@@ -2302,7 +2302,7 @@ cdef class EntryLock:
             with nogil:
                 dax_drop_mapping_entry(self._cookie)
             self._cookie = NULL
-            self.file.device._nr_open -= 1
+            self.file.device._leave()
 
 
 cdef object _table(list chunks, object columns):

@@ -119,6 +119,15 @@ def test_close_while_held(device):
         file.lock_entry(0)
 
 
+def test_the_device_of_an_open_file_goes_with_the_lock(tmp_path):
+    file = daxcore.open(tmp_path / "sparse", "w+", size=MIB)
+    device = file.device
+    with file.lock_entry(3):
+        file.close()
+        assert not device.closed
+    assert device.closed
+
+
 def test_the_wrong_thread_is_refused(file):
     lock = file.lock_entry(3)
     with lock:
