@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import threading
 import traceback
 import warnings
@@ -45,6 +46,21 @@ def need_program(name, package):
     path = shutil.which(name)
     need(name, path, f"apt-get install {package}")
     return path
+
+
+def make_csrc(directory, target, timeout, **variables):
+    """Build a target of csrc/Makefile in a directory, or skip."""
+    need_program("make", "make")
+    need_program("gcc", "gcc")
+    words = [f"{name}={value}" for name, value in variables.items()]
+    done = subprocess.run(
+        ["make", "-C", ROOT / "csrc", f"-j{os.cpu_count()}", target,
+         f"O={directory}", *words],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-8000:]
 
 
 def in_thread(function):
