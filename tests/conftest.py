@@ -48,10 +48,14 @@ def need_program(name, package):
     return path
 
 
+def need_compiler():
+    need_program("make", "make")
+    need_program("cc", "gcc")
+
+
 def make_csrc(directory, target, timeout, **variables):
     """Build a target of csrc/Makefile in a directory, or skip."""
-    need_program("make", "make")
-    need_program("gcc", "gcc")
+    need_compiler()
     words = [f"{name}={value}" for name, value in variables.items()]
     done = subprocess.run(
         ["make", "-C", ROOT / "csrc", f"-j{os.cpu_count()}", target,
