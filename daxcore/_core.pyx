@@ -2054,7 +2054,7 @@ cdef Pin _pin_file(File file, object offset, object nbytes, bint write):
     self.nbytes = ret
     self.write = write
     self._thread = _thread.get_ident()
-    if self._pin.pfn >= 1 << 28:  # of a device: a zero page is nobody's
+    if self._pin.pfn not in (DAX_ZERO_PFN, DAX_HUGE_ZERO_PFN):  # they are nobody's
         _pins.setdefault(self._thread, {})[id(self)] = (
             self._pin.pfn,
             self._pin.pfn + (pos % DAX_PAGE_SIZE + ret + DAX_PAGE_SIZE - 1)
