@@ -1854,8 +1854,8 @@ cdef class File:
         Parameters
         ----------
         events : int
-            Events kept for each thread, 1 to 2**24; when there are more the
-            oldest go.  96 bytes each, taken when they are written.
+            Events kept for each thread at least, 1 to 2**24; when there are
+            more the oldest go.  96 bytes each, taken when they are written.
 
         Returns
         -------
@@ -2422,8 +2422,10 @@ cdef uint64_t _map_length(File file, int64_t offset, object length) except? 0:
 cdef class Mmap:
     """One mapping of a range of a file.
 
-    Made by :meth:`File.mmap`.  Page offsets are pages of the FILE; byte
-    offsets of :meth:`read` and :meth:`write` start at the mapping.
+    Made by :meth:`File.mmap`.  Its page table is the library's own, so it is no
+    buffer: bytes come and go by :meth:`read` and :meth:`write`, as copies.  Page
+    offsets are pages of the FILE; byte offsets of :meth:`read` and
+    :meth:`write` start at the mapping.
 
     Attributes
     ----------
@@ -2463,8 +2465,8 @@ cdef class Mmap:
 
         if pgoff < self._first or pgoff > end or npages > end - pgoff:
             raise ValueError(
-                f"pages {pgoff} to {int(pgoff) + npages} are not inside the mapping, "
-                f"which has pages {self._first} to {end} of the file"
+                f"page {pgoff} and {npages} pages are not inside the mapping, "
+                f"which has {self._nr_pages} pages from page {self._first} of the file"
             )
         return 0
 
