@@ -2465,8 +2465,8 @@ cdef class Mmap:
 
         if pgoff < self._first or pgoff > end or npages > end - pgoff:
             raise ValueError(
-                f"page {pgoff} and {npages} pages are not inside the mapping, "
-                f"which has {self._nr_pages} pages from page {self._first} of the file"
+                f"{npages} pages from page {pgoff} on are not inside the mapping, "
+                f"which has pages {self._first} to {end - 1} of the file"
             )
         return 0
 
