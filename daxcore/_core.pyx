@@ -1788,7 +1788,8 @@ cdef class File:
             ``device_offset`` u8 (bytes of the device, 0 for a hole),
             ``type`` u4 (:class:`IomapType`) and ``flags`` u4
             (:class:`IomapFlag`: SHARED where blocks are shared with a
-            clone); merged, in order of offset.
+            clone, DIRTY where the file system has metadata to save);
+            merged, in order of offset.
 
         Raises
         ------
@@ -2659,7 +2660,9 @@ cdef class Mmap:
     def fault_range(self, pgoff, npages, write=False, latencies=False):
         """Touch pages one after the other, in a loop of the library.
 
-        A page that is mapped already (writable, if `write`) takes no fault.
+        A touch is the look-up and the fault of a load or store, without its
+        bytes.  A page that is mapped already (writable, if `write`) takes no
+        fault.
 
         Parameters
         ----------

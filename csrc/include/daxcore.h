@@ -812,6 +812,7 @@ DAX_API int dax_vma_fault(struct dax_vma *vma, dax_pgoff_t pgoff, int write,
  * @nr_latencies: what @latencies can take; faults beyond are not recorded
  * @info: details of the fault that failed, or NULL
  *
+ * A touch is the look-up and the fault of a load or store, without its bytes.
  * A page that is mapped already (writable, if @write) takes no fault; a store
  * takes as many as the policy needs (page-cache: two).
  *
