@@ -1763,7 +1763,8 @@ cdef class File:
             ``device_offset`` u8 (bytes of the device, 0 for a hole),
             ``type`` u4 (:class:`IomapType`) and ``flags`` u4
             (:class:`IomapFlag`: SHARED where blocks are shared with a
-            clone); merged, in order of offset.
+            clone, DIRTY where the file system has metadata to save);
+            merged, in order of offset.
 
         Raises
         ------
@@ -1831,8 +1832,8 @@ cdef class File:
         Parameters
         ----------
         events : int
-            Events kept for each thread, 1 to 2**24; when there are more the
-            oldest go.  96 bytes each, taken when they are written.
+            Events kept for each thread at least, 1 to 2**24; when there are
+            more the oldest go.  96 bytes each, taken when they are written.
 
         Returns
         -------
@@ -2399,8 +2400,10 @@ cdef uint64_t _map_length(File file, int64_t offset, object length) except? 0:
 cdef class Mmap:
     """One mapping of a range of a file.
 
-    Made by :meth:`File.mmap`.  Page offsets are pages of the FILE; byte
-    offsets of :meth:`read` and :meth:`write` start at the mapping.
+    Made by :meth:`File.mmap`.  Its page table is the library's own, so it is no
+    buffer: bytes come and go by :meth:`read` and :meth:`write`, as copies.  Page
+    offsets are pages of the FILE; byte offsets of :meth:`read` and
+    :meth:`write` start at the mapping.
 
     Attributes
     ----------
@@ -2440,8 +2443,8 @@ cdef class Mmap:
 
         if pgoff < self._first or pgoff > end or npages > end - pgoff:
             raise ValueError(
-                f"pages {pgoff} to {int(pgoff) + npages} are not inside the mapping, "
-                f"which has pages {self._first} to {end} of the file"
+                f"{npages} pages from page {pgoff} on are not inside the mapping, "
+                f"which has pages {self._first} to {end - 1} of the file"
             )
         return 0
 
@@ -2634,7 +2637,9 @@ cdef class Mmap:
     def fault_range(self, pgoff, npages, write=False, latencies=False):
         """Touch pages one after the other, in a loop of the library.
 
-        A page that is mapped already (writable, if `write`) takes no fault.
+        A touch is the look-up and the fault of a load or store, without its
+        bytes.  A page that is mapped already (writable, if `write`) takes no
+        fault.
 
         Parameters
         ----------
