@@ -110,7 +110,8 @@ static void set_read_pin(struct read_pin *pin, const struct dax_iomap *iomap,
 }
 
 /* Are they of the device, and some of them shared or about to be left?  What is
- * neither stays so: that changes under i_rwsem exclusive only. */
+ * neither, and the file's still, stays so: that changes under i_rwsem exclusive
+ * only. */
 static bool may_move(const struct read_pin *pin)
 {
 	bool found = false;
@@ -137,13 +138,16 @@ static int pin_read(struct dax_mapping *mapping, const struct dax_iomap *iomap,
 	if (iomap->type != DAX_IOMAP_MAPPED || !iomap_type_known(iomap))
 		return 0;
 	set_read_pin(pin, iomap, pos, n);
-	if (!may_move(pin)) {
+	dax_test_yield(DAX_TEST_BLOCK_FOUND);
+	if (may_move(pin)) {
+		dax_test_yield(DAX_TEST_FRAME_SEEN);
+		blocks_pin(pin->blocks, pin->block, pin->nr);
+		dax_test_yield(DAX_TEST_FRAME_PINNED);
+	} else {
 		pin->blocks = NULL;
-		return 0;
 	}
-	dax_test_yield(DAX_TEST_FRAME_SEEN);
-	blocks_pin(pin->blocks, pin->block, pin->nr);
-	dax_test_yield(DAX_TEST_FRAME_PINNED);
+	/* In either case: a block that the file has left since the first answer
+	 * may have one owner, who is another file. */
 	ret = same_answer(mapping, iomap, pos, n, &same);
 	return ret || same ? ret : HAVE_MOVED;
 }
