@@ -440,7 +440,9 @@ int mapping_zero_range(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len
 		ret = i_rwsem_lock_write(mapping);
 	if (ret)
 		return ret;
-	ret = zero_locked(mapping, pos, len);
+	ret = mapping_check_writable(mapping);
+	if (!ret)
+		ret = zero_locked(mapping, pos, len);
 	i_rwsem_unlock(mapping);
 	return ret;
 }

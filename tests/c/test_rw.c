@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "rw.h"
 
+#include "device.h"
 #include "fixture.h"
 #include "invariants.h"
 #include "mock_map.h"
@@ -405,6 +406,22 @@ static void zero_ends(void)
 	dax_mapping_put(mapping);
 }
 
+/* A device that takes no store says so, also where there is nothing to do. */
+static void zero_refused(void)
+{
+	struct dax_device *own = new_device(1 << 20);
+	struct dax_mapping *mapping = new_file(own, 10000);
+
+	own->readonly = true;
+	EQ(dax_mapping_zero_range(mapping, 0, 4096), -EROFS);
+	own->readonly = false;
+	EQ(dax_mapping_zero_range(mapping, 0, 4096), 0);
+	EQ(dax_device_kill(own), 0);
+	EQ(dax_mapping_zero_range(mapping, 0, 4096), -ENXIO);
+	dax_mapping_put(mapping);
+	dax_device_put(own);
+}
+
 static void partial_growth(void)
 {
 	struct mock mock = { .answer = chopped, .fail_at = 4 };
@@ -697,7 +714,7 @@ static void kill_from_block_map(void)
 int main(void)
 {
 	tmpdir_make();
-	plan(22);
+	plan(23);
 	dev = new_device(16 * MIB);
 	run("ends of the file, negative positions, huge lengths", ends_of_file);
 	run("bytes across pages and extents", bytes);
@@ -711,6 +728,7 @@ int main(void)
 	run("a buffer that cannot be touched", buffer_cannot_be_touched);
 	run("zero_range: every edge", zero_cells);
 	run("zero_range: ends and values refused", zero_ends);
+	run("zero_range: a device that takes no store", zero_refused);
 	run("a file grows by what was written", partial_growth);
 	run("iomap_end returns no bytes", end_that_lies);
 	run("B28: nonsense is refused by reads, writes and faults", nonsense_answers);
