@@ -105,8 +105,10 @@ static int invalidate_entry(struct dax_slot *slot, const struct stale *stale)
 	nr = (dax_pgoff_t)1 << slot->iter.order;
 	unmap_mapping_pages(slot->mapping, slot->iter.index,
 			    slot->iter.index + nr - 1, false);
-	if (left)
+	if (left) {
 		percpu_synchronize(&slot->mapping->percpu);
+		dax_flush_rest(&slot->iter);
+	}
 	dax_delete_locked_entry(slot);
 	return 0;
 }

@@ -18,9 +18,9 @@
  *         errseq_t for the report of errors.
  * Differs: both tags fall together, after the flush; the kernel lets TOWRITE
  *          fall before, and a second fsync may return too early.  No entry is
- *          selected beforehand: the search goes up and never back, so it ends
- *          however fast entries become dirty again.  A failed sync leaves the
- *          entries DIRTY.
+ *          selected beforehand: the search goes up and never back, and not
+ *          past the end the file had, so it ends however fast entries become
+ *          dirty again.  A failed sync leaves the entries DIRTY.
  */
 #include "writeback.h"
 
@@ -261,14 +261,20 @@ static int writeback_batch(struct writeback *wb)
 
 /* ---- syncing ------------------------------------------------------------------------- */
 
+static int sync_device(struct dax_device *dev)
+{
+	if (unlikely(!smp_load_acquire(&dev->alive)))
+		return dax_error(-ENXIO, "%s: the device is dead", dev->path);
+	return dev->persist->sync(dev);
+}
+
 static int sync_devices(struct dax_mapping *mapping)
 {
 	struct met_device *met = smp_load_acquire(&mapping->met_devices);
-	struct dax_device *dev = mapping->dax_dev;
-	int ret = dev->persist->sync(dev);
+	int ret = sync_device(mapping->dax_dev);
 
 	for (; !ret && met; met = met->next)
-		ret = met->dev->persist->sync(met->dev);
+		ret = sync_device(met->dev);
 	return ret;
 }
 
@@ -279,9 +285,10 @@ static void finish_entry(struct writeback *wb, struct radix_tree_iter *iter,
 {
 	if (!lock_trying(iter) && !lock_waiting(wb, iter))
 		return;
-	if (synced && radix_tree_tag_get(iter, DAX_PAGECACHE_TAG_TOWRITE))
-		radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_DIRTY);
+	synced &= radix_tree_tag_get(iter, DAX_PAGECACHE_TAG_TOWRITE);
 	radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_TOWRITE);
+	if (synced)
+		radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_DIRTY);
 	unlock_entry(wb, iter);
 }
 
@@ -364,13 +371,24 @@ static int writeback_locked(struct writeback *wb)
 	return ret ? ret : settled;
 }
 
+/* What is behind the end that the file has now came later: a file that grows
+ * ahead of a writeback does not keep it. */
+static dax_pgoff_t clip_to_size(struct dax_mapping *mapping, dax_pgoff_t last)
+{
+	dax_pgoff_t end = mapping_max_pgoff(mapping);
+
+	if (last < end)
+		return last;
+	return end ? end - 1 : 0;
+}
+
 static void writeback_init(struct writeback *wb, struct dax_mapping *mapping,
 			   dax_pgoff_t first, dax_pgoff_t last)
 {
 	wb->mapping = mapping;
 	wb->area = NULL;
 	wb->next = first;
-	wb->last = last;
+	wb->last = clip_to_size(mapping, last);
 	wb->done = false;
 	wb->exclusive = false;
 	wb->written = 0;
@@ -471,6 +489,16 @@ static int check_wb_err(struct dax_mapping *mapping, uint32_t *since)
 			 "what it could not write has been tried again", -err);
 }
 
+/* The caller returns @err: the cursor goes on if that is the last failure of the
+ * file.  A call that was refused has told nobody of one. */
+static void told_wb_err(struct dax_mapping *mapping, uint32_t *since, int err)
+{
+	uint32_t now = READ_ONCE(mapping->wb_err);
+
+	if ((int)(now & 0xfff) == err)
+		*since = now;
+}
+
 int mapping_fsync(struct dax_mapping *mapping, uint32_t *since)
 {
 	uint64_t written = 0;
@@ -482,6 +510,6 @@ int mapping_fsync(struct dax_mapping *mapping, uint32_t *since)
 	if (!ret)
 		return check_wb_err(mapping, since);
 	if (since)
-		*since = READ_ONCE(mapping->wb_err);
+		told_wb_err(mapping, since, -ret);
 	return ret;
 }
