@@ -346,6 +346,22 @@ static ssize_t write_extents(struct dax_mapping *mapping, const char *buf,
 	return done ? (ssize_t)done : n;
 }
 
+/*
+ * A write that came to less than it was asked to may have got blocks behind the
+ * end of the file, and stored to them: the file would show that when it grows.
+ * Kernel: ext4_truncate_failed_write().
+ */
+static __cold void free_behind_end(struct dax_mapping *mapping, dax_loff_t end)
+{
+	dax_loff_t size = i_size_read(mapping);
+
+	if (end <= size || mapping->hooks || !mapping->ops->truncate ||
+	    mapping_lock_exclusive_nested(mapping))
+		return;
+	mapping->ops->truncate(mapping, mapping->private_data, size);
+	mapping_unlock_exclusive(mapping);
+}
+
 static ssize_t write_locked(struct dax_mapping *mapping, const char *buf,
 			    size_t len, dax_loff_t pos)
 {
@@ -357,6 +373,8 @@ static ssize_t write_locked(struct dax_mapping *mapping, const char *buf,
 			      : write_extents(mapping, buf, len, pos);
 	if (done > 0 && pos + done > i_size_read(mapping))
 		smp_store_release(&mapping->i_size, pos + done);
+	if (unlikely(done < (ssize_t)len))
+		free_behind_end(mapping, pos + (dax_loff_t)len);
 	return done;
 }
 

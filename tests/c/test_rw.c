@@ -318,6 +318,15 @@ static void buffer_cannot_be_touched(void)
 	EQ(dax_mapping_size(mapping), 65536);
 	CHECK(all_bytes(mapping, 0, 16384, 'f'));
 	CHECK(all_bytes(mapping, 20480, 65536 - 20480, 'f'));
+	EQ(gauge_of(mapping, DAX_GAUGE_ALLOCATED_BYTES), 65536);
+	/* What it got to behind the end is not there when the file grows. */
+	EQ(dax_mapping_pwrite(mapping, buf, 8192, 69632), -EFAULT);
+	EQ(dax_mapping_pwrite(mapping, buf, 8192, 65530), 6);
+	EQ(dax_mapping_size(mapping), 65536);
+	EQ(gauge_of(mapping, DAX_GAUGE_ALLOCATED_BYTES), 65536);
+	EQ(dax_mapping_truncate(mapping, 98304), 0);
+	EQ(dax_mapping_pwrite(mapping, "g", 1, 131071), 1);
+	CHECK(all_bytes(mapping, 65536, 65535, 0));
 	EQ(put(mapping, 3, 'g'), 0);		/* no lock was left behind */
 	EQ(dax_mapping_truncate(mapping, 100), 0);
 	check_invariants(mapping);
