@@ -89,6 +89,8 @@ struct dax_mapping {
 	_Atomic uint32_t wb_err;	/* sequence << 12 | errno of the last failure */
 	_Atomic(struct met_device *) met_devices;
 	pthread_rwlock_t i_rwsem __aligned(FALSE_SHARING);
+	_Atomic uint32_t i_rwsem_writers;	/* who waits to write ... */
+	struct mutex i_rwsem_turn;		/* ... has this while he does */
 	_Atomic unsigned int refs;
 	_Atomic uint64_t page_table_bytes;
 	_Atomic uint64_t cow_bytes;

@@ -8,8 +8,10 @@
 #include "invariants.h"
 #include "mock_map.h"
 #include "oom.h"
+#include "step.h"
 #include "tmpdir.h"
 
+#include <sched.h>
 #include <sys/mman.h>
 
 enum { MIB = 1 << 20 };
@@ -335,6 +337,53 @@ static void buffer_cannot_be_touched(void)
 	dax_device_put(file_dev);
 	munmap(buf, 8192);
 	close(fd);
+}
+
+/* ---- turns ----------------------------------------------------------------------------- */
+
+struct turn {
+	struct step step;
+	struct dax_mapping *mapping;
+	int ret;
+};
+
+static void turn_put(void *arg)
+{
+	struct turn *turn = arg;
+
+	turn->ret = put(turn->mapping, 0, 'n');
+}
+
+static void turn_get(void *arg)
+{
+	struct turn *turn = arg;
+
+	turn->ret = get(turn->mapping, 0);
+}
+
+/* A read that comes after a write that waits does not get in before it, or reads
+ * that overlap would keep it out for ever. */
+static void readers_wait_their_turn(void)
+{
+	struct dax_mapping *mapping = new_file(dev, 4096);
+	struct turn writer = { .mapping = mapping }, reader = { .mapping = mapping };
+
+	EQ(put(mapping, 0, 'o'), 0);
+	MUST(!i_rwsem_lock_shared(mapping));
+	step_start(&writer.step, turn_put, &writer, STEP_NOWHERE);
+	while (!READ_ONCE(mapping->i_rwsem_turn.state))
+		sched_yield();
+	step_start(&reader.step, turn_get, &reader, STEP_NOWHERE);
+	for (int i = 0; i < 2000 && !step_finished(&reader.step); i++)
+		sched_yield();
+	CHECK(!step_finished(&reader.step));
+	i_rwsem_unlock(mapping);
+	step_join(&writer.step);
+	step_join(&reader.step);
+	EQ(writer.ret, 0);
+	EQ(reader.ret, 'n');
+	EQ(mapping->i_rwsem_writers, 0);
+	dax_mapping_put(mapping);
 }
 
 /* ---- zero_range ----------------------------------------------------------------------- */
@@ -723,7 +772,7 @@ static void kill_from_block_map(void)
 int main(void)
 {
 	tmpdir_make();
-	plan(23);
+	plan(24);
 	dev = new_device(16 * MIB);
 	run("ends of the file, negative positions, huge lengths", ends_of_file);
 	run("bytes across pages and extents", bytes);
@@ -735,6 +784,7 @@ int main(void)
 	run("an error half way", errors_half_way);
 	run("each error after some bytes", errors_after_some_bytes);
 	run("a buffer that cannot be touched", buffer_cannot_be_touched);
+	run("a read after a write that waits", readers_wait_their_turn);
 	run("zero_range: every edge", zero_cells);
 	run("zero_range: ends and values refused", zero_ends);
 	run("zero_range: a device that takes no store", zero_refused);
