@@ -675,9 +675,9 @@ int device_flush(struct dax_device *dev, uint64_t offset, uint64_t len)
 {
 	int ret = check_touch(dev, offset, len);
 
-	if (!ret && len)
-		dev->persist->flush(dev, dev->window + offset, len);
-	return ret;
+	if (ret || !len)
+		return ret;
+	return dev->persist->flush(dev, dev->window + offset, len);
 }
 
 int device_fence(struct dax_device *dev)

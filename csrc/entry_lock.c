@@ -176,16 +176,20 @@ void *get_unlocked_mapping_entry(struct dax_slot *slot)
 	}
 }
 
-void dax_flush_rest(const struct radix_tree_iter *iter)
+void dax_flush_rest(struct dax_slot *slot)
 {
-	dax_pfn_t pfn = dax_radix_pfn(iter->entry);
+	dax_pfn_t pfn = dax_radix_pfn(slot->iter.entry);
 	struct dax_device *dev = pfn_device(pfn);
+	int ret;
 
-	if (!iter->order || !radix_tree_tag_get(iter, DAX_PAGECACHE_TAG_DIRTY) ||
+	if (!slot->iter.order ||
+	    !radix_tree_tag_get(&slot->iter, DAX_PAGECACHE_TAG_DIRTY) ||
 	    !smp_load_acquire(&dev->alive))
 		return;
-	dev->persist->flush(dev, pfn_to_kaddr(pfn), DAX_PMD_SIZE);
+	ret = dev->persist->flush(dev, pfn_to_kaddr(pfn), DAX_PMD_SIZE);
 	dev->persist->fence(dev);
+	if (ret)
+		mapping_set_error(slot->mapping, ret);
 }
 
 void dax_forget_block(struct dax_slot *slot)
@@ -195,7 +199,7 @@ void dax_forget_block(struct dax_slot *slot)
 	unmap_mapping_pages(slot->mapping, slot->iter.index, last, false);
 	percpu_synchronize(&slot->mapping->percpu);
 	dax_test_yield(DAX_TEST_UNMAP_REPLACE);
-	dax_flush_rest(&slot->iter);
+	dax_flush_rest(slot);
 	clear_tags(&slot->iter);
 	dax_replace_entry(slot, dax_radix_locked_entry(
 		0, DAX_EMPTY | (slot->iter.order ? DAX_PMD : 0)));

@@ -124,9 +124,9 @@ static inline void dax_tag_dirty(struct dax_slot *slot)
  * The file has left a block of a locked data entry, whose leaves are gone.  If it
  * is a DIRTY one of 2 MiB the file may have kept the others, and the tag that
  * goes with the entry was of those too: they are flushed.  The next fsync syncs
- * their device, as it always does.
+ * their device, as it always does, or tells of the failure.
  */
-void dax_flush_rest(const struct radix_tree_iter *iter);
+void dax_flush_rest(struct dax_slot *slot);
 
 /* The locked entry goes: empty its slot and wake everybody. */
 void dax_delete_locked_entry(struct dax_slot *slot);

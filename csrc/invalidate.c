@@ -107,7 +107,7 @@ static int invalidate_entry(struct dax_slot *slot, const struct stale *stale)
 			    slot->iter.index + nr - 1, false);
 	if (left) {
 		percpu_synchronize(&slot->mapping->percpu);
-		dax_flush_rest(&slot->iter);
+		dax_flush_rest(slot);
 	}
 	dax_delete_locked_entry(slot);
 	return 0;

@@ -458,6 +458,17 @@ void wb_unlock(struct dax_mapping *mapping)
 		mutex_unlock(&mapping->wb_lock);
 }
 
+/* Kernel: errseq_set(). */
+void mapping_set_error(struct dax_mapping *mapping, int err)
+{
+	uint32_t old = READ_ONCE(mapping->wb_err);
+	uint32_t new;
+
+	do {
+		new = ((old >> 12) + 1) << 12 | (uint32_t)-err;
+	} while (!atomic_compare_exchange_weak(&mapping->wb_err, &old, new));
+}
+
 /* ---- page tables ------------------------------------------------------------ */
 
 /* The part of [*first, *last] that @vma maps; false: none. */

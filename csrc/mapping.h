@@ -169,6 +169,9 @@ static inline int mapping_verify(struct dax_mapping *mapping)
 int wb_lock(struct dax_mapping *mapping);
 void wb_unlock(struct dax_mapping *mapping);
 
+/* Remember a failure to make bytes durable: each open file is told once. */
+void mapping_set_error(struct dax_mapping *mapping, int err);
+
 static inline dax_loff_t i_size_read(struct dax_mapping *mapping)
 {
 	return smp_load_acquire(&mapping->i_size);

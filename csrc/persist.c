@@ -34,11 +34,12 @@ static int plain_zero(struct dax_device *dev, void *to, size_t n)
 	return move_mc(zero_bytes, to, NULL, n);
 }
 
-static void no_flush(struct dax_device *dev, const void *addr, size_t n)
+static int no_flush(struct dax_device *dev, const void *addr, size_t n)
 {
 	(void)dev;
 	(void)addr;
 	(void)n;
+	return 0;
 }
 
 static void no_fence(struct dax_device *dev)
@@ -83,10 +84,17 @@ static int pmem_zero_nt(struct dax_device *dev, void *to, size_t n)
 	return move_mc(zero_past_cache, to, NULL, n);
 }
 
-static void pmem_flush(struct dax_device *dev, const void *addr, size_t n)
+static void flush_lines(void *addr, const void *unused, size_t n)
+{
+	(void)unused;
+	flush_select()->flush(addr, n);
+}
+
+/* To the MMU it is a load: of a file that was cut off it is SIGBUS. */
+static int pmem_flush(struct dax_device *dev, const void *addr, size_t n)
 {
 	(void)dev;
-	flush_select()->flush(addr, n);
+	return move_mc(flush_lines, (void *)(uintptr_t)addr, NULL, n);
 }
 
 static void pmem_fence(struct dax_device *dev)
@@ -152,7 +160,7 @@ static uint64_t word_mask(uint64_t first, uint64_t last)
 /* The bytes come before the look at their bit, and the bit before that at its
  * group: a sync takes group, bit and bytes in this order.  So whoever finds a
  * bit set and leaves it is covered by the sync that takes it. */
-static void file_remember(struct dax_device *dev, const void *addr, size_t n)
+static int file_remember(struct dax_device *dev, const void *addr, size_t n)
 {
 	uint64_t page = page_of(dev, addr);
 	uint64_t last = page_of(dev, (const char *)addr + n - 1);
@@ -166,6 +174,7 @@ static void file_remember(struct dax_device *dev, const void *addr, size_t n)
 			atomic_fetch_or(word, mask);
 		note_group(dev, page / 4096);
 	}
+	return 0;
 }
 
 static int file_store_nt(struct dax_device *dev, void *to, const void *from,

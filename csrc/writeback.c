@@ -9,7 +9,7 @@
  * Where a flushed line is durable at the fence (persistent memory) the middle
  * state is passed under the entry's lock and not seen.
  *
- * Owns: both tags of data entries, mapping->wb_err.
+ * Owns: both tags of data entries.
  * Locks: wb_lock, so that tags fall for one reason at a time; invalidate_lock
  *        shared, dropped between batches if somebody wants it; a run of entry locks taken in
  *        ascending order, the first by waiting, the others by trying.  None but
@@ -178,9 +178,8 @@ static int flush_entry(struct dax_device *dev, const struct radix_tree_iter *ite
 {
 	if (unlikely(!smp_load_acquire(&dev->alive)))
 		return dax_error(-ENXIO, "%s: the device is dead", dev->path);
-	dev->persist->flush(dev, pfn_to_kaddr(dax_radix_pfn(iter->entry)),
-			    (size_t)DAX_PAGE_SIZE << iter->order);
-	return 0;
+	return dev->persist->flush(dev, pfn_to_kaddr(dax_radix_pfn(iter->entry)),
+				   (size_t)DAX_PAGE_SIZE << iter->order);
 }
 
 /* Flush, and one fence for a run of entries of one device. */
@@ -396,17 +395,6 @@ static void writeback_init(struct writeback *wb, struct dax_mapping *mapping,
 	wb->nr_ahead = 0;
 }
 
-/* Remember a failure for every open file: kernel, errseq_set(). */
-static void set_wb_err(struct dax_mapping *mapping, int err)
-{
-	uint32_t old = READ_ONCE(mapping->wb_err);
-	uint32_t new;
-
-	do {
-		new = ((old >> 12) + 1) << 12 | (uint32_t)-err;
-	} while (!atomic_compare_exchange_weak(&mapping->wb_err, &old, new));
-}
-
 int writeback_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
 			    dax_pgoff_t last, uint64_t *ret_written)
 {
@@ -420,7 +408,7 @@ int writeback_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
 	ret = writeback_locked(&wb);
 	/* Before the next one, which may make it good, looks for it. */
 	if (ret && ret != -ESTALE)
-		set_wb_err(mapping, ret);
+		mapping_set_error(mapping, ret);
 	wb_unlock(mapping);
 	trace_dax_writeback_range_done(mapping, wb.next, last);
 	percpu_inc(this_percpu(&mapping->percpu), DAX_STAT_WRITEBACK_RANGE);
@@ -472,7 +460,7 @@ int sync_block_map(struct dax_mapping *mapping)
 		return 0;
 	ret = iomap_result(mapping->ops->sync(mapping, mapping->private_data));
 	if (ret)
-		set_wb_err(mapping, ret);
+		mapping_set_error(mapping, ret);
 	return ret;
 }
 

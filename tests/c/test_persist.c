@@ -448,6 +448,37 @@ static void pmem(void)
 	EQ(nr_syncs, 0);
 }
 
+/* A file on persistent memory that somebody cuts off under a dirty page: to write
+ * back its lines is SIGBUS, which is an error and no end of the process. */
+static void pmem_cut_off(void)
+{
+	const struct persist_ops *ops;
+	struct dax_mapping *mapping;
+	struct dax_vma *vma;
+
+	if (!flush_select())
+		return;
+	open_file();
+	ops = dev->persist;
+	dev->persist = &persist_pmem;
+	mapping = new_file(dev, 8 * 4096);
+	vma = map_shared(mapping, 8 * 4096);
+	EQ(store(vma, 3 * 4096, 'd'), 0);
+	MUST(!truncate(tmp_path("dev"), 0));
+	EQ(dax_mapping_fsync(mapping, NULL), -EIO);
+	CHECK(errormsg_has("SIGBUS"));
+	EQ(nr_dirty(mapping), 1);
+	EQ(dev->persist->flush(dev, page_at(0), 4096), -EIO);
+	MUST(!truncate(tmp_path("dev"), NR_PAGES * 4096));
+	EQ(dax_mapping_fsync(mapping, NULL), 0);
+	EQ(nr_dirty(mapping), 0);
+	EQ(dax_device_flush(dev, 0, 4096), 0);
+	dax_vma_put(vma);
+	dax_mapping_put(mapping);
+	dev->persist = ops;
+	close_file();
+}
+
 static void readonly(void)
 {
 	const char *path = tmp_file("readonly", 64 * 4096, 'r');
@@ -490,7 +521,7 @@ static void open_without_memory(void)
 int main(void)
 {
 	tmpdir_make();
-	plan(14);
+	plan(15);
 	run("a file: the pages of a range are remembered", bits_of_a_range);
 	run("a file: pages far apart", far_apart);
 	run("a file: after a failed sync all is stored again", stored_again);
@@ -503,6 +534,7 @@ int main(void)
 	run("a file: stores beside syncs", beside_a_sync);
 	run("memory", memory);
 	run("persistent memory", pmem);
+	run("persistent memory that is cut off", pmem_cut_off);
 	run("a read-only device", readonly);
 	run("open: every allocation fails in turn", open_without_memory);
 	return done();

@@ -893,11 +893,12 @@ static int second_sync(struct dax_device *dev)
 	return second_syncs == 1 ? -EIO : 0;
 }
 
-static void second_flush(struct dax_device *dev, const void *addr, size_t n)
+static int second_flush(struct dax_device *dev, const void *addr, size_t n)
 {
 	CHECK(dev == second_dev && n == 4096);
 	(void)addr;
 	second_flushes++;
+	return 0;
 }
 
 static void two_devices(void)
