@@ -835,10 +835,14 @@ static void syncs_block_map(void)
 	map_sync_ret = 0;
 	EQ(dax_mapping_fsync(file, &since), -EIO);
 	EQ(dax_mapping_fsync(file, &since), 0);
-	EQ(map_syncs, 5);
+	map_sync_ret = -4096;		/* no errno */
+	EQ(dax_mapping_fsync(file, NULL), -EIO);
+	map_sync_ret = 0;
+	EQ(dax_mapping_fsync(file, &since), -EIO);
+	EQ(map_syncs, 7);
 	medium.sync_error = -EIO;
 	EQ(dax_mapping_fsync(file, NULL), -EIO);
-	EQ(map_syncs, 5);	/* not asked when the bytes failed */
+	EQ(map_syncs, 7);	/* not asked when the bytes failed */
 	dax_mapping_put(file);
 	tear_down();
 }
