@@ -338,12 +338,24 @@ static int let_writers_in(struct writeback *wb)
 	return mapping_relock_shared(wb->mapping, wb->area);
 }
 
+/* What is behind the end that the file has now came later: a file that grows
+ * ahead of a writeback does not keep it.  invalidate_lock held: while a truncate
+ * is under way the size may be one that it will not have. */
+static void clip_to_size(struct writeback *wb)
+{
+	dax_pgoff_t end = mapping_max_pgoff(wb->mapping);
+
+	if (wb->last >= end)
+		wb->last = end ? end - 1 : 0;
+}
+
 static int writeback_batches(struct writeback *wb)
 {
 	int ret = mapping_lock_shared(wb->mapping, &wb->area);
 
 	if (ret)
 		return ret;
+	clip_to_size(wb);
 	while (!wb->done) {
 		ret = writeback_batch(wb);
 		if (ret)
@@ -370,24 +382,13 @@ static int writeback_locked(struct writeback *wb)
 	return ret ? ret : settled;
 }
 
-/* What is behind the end that the file has now came later: a file that grows
- * ahead of a writeback does not keep it. */
-static dax_pgoff_t clip_to_size(struct dax_mapping *mapping, dax_pgoff_t last)
-{
-	dax_pgoff_t end = mapping_max_pgoff(mapping);
-
-	if (last < end)
-		return last;
-	return end ? end - 1 : 0;
-}
-
 static void writeback_init(struct writeback *wb, struct dax_mapping *mapping,
 			   dax_pgoff_t first, dax_pgoff_t last)
 {
 	wb->mapping = mapping;
 	wb->area = NULL;
 	wb->next = first;
-	wb->last = clip_to_size(mapping, last);
+	wb->last = last;
 	wb->done = false;
 	wb->exclusive = false;
 	wb->written = 0;

@@ -558,6 +558,45 @@ static void ends_though_the_file_grows(void)
 	tear_down();
 }
 
+static struct call during_truncate;
+
+static void fsync_mock(void *mapping)
+{
+	during_truncate.ret = dax_mapping_fsync(mapping, NULL);
+}
+
+/* From the truncate of the block map, which fails. */
+static void fsync_begins(struct mock *mock)
+{
+	mock->inside = NULL;
+	step_start(&during_truncate.step, fsync_mock, mock->mapping, DAX_TEST_RWSEM_READ);
+	MUST(step_parked(&during_truncate.step));
+	step_go(&during_truncate.step, STEP_NOWHERE);
+}
+
+/* The end that a truncate was to give the file, and did not, is no end. */
+static void truncate_fails_meanwhile(void)
+{
+	struct mock mock = { .truncate_ret = -EIO };
+	struct dax_mapping *file;
+	struct dax_vma *vma;
+
+	set_up(false);
+	file = mock_file(&mock, fx.dev, 8 * DAX_PAGE_SIZE);
+	MUST(!dax_vma_new(&vma, file, &(struct dax_vma_attr){
+		.struct_size = sizeof(struct dax_vma_attr), .flags = RW_SHARED,
+		.length = 8 * DAX_PAGE_SIZE, .pages = DAX_PAGES_PTE }));
+	poke(vma, pos_of(7), 'd');
+	mock.inside = fsync_begins;
+	EQ(dax_mapping_truncate(file, 0), -EIO);
+	step_join(&during_truncate.step);
+	EQ(during_truncate.ret, 0);
+	EQ(medium_durable(pos_of(7)), 'd');
+	dax_vma_put(vma);
+	dax_mapping_put(file);
+	tear_down();
+}
+
 /* ---- truncate and punch between flush and sync -------------------- */
 
 static void gone_before_sync(void)
@@ -1012,7 +1051,7 @@ static void cached(void)
 
 int main(void)
 {
-	plan(34);
+	plan(35);
 	run("fsync: tags fall, leaves are read-only, bytes survive", fsync_at_once);
 	run("the same where only a sync makes them durable", fsync_deferred);
 	run("re-dirty after fsync: the store faults and tags again", redirty);
@@ -1032,6 +1071,7 @@ int main(void)
 	run("who waits for an entry holds no other", waits_holding_nothing);
 	run("ends under writers that never stop", ends_under_writers);
 	run("ends though the file grows ahead of it", ends_though_the_file_grows);
+	run("begins during a truncate that fails", truncate_fails_meanwhile);
 	run("truncate and punch between flush and sync", gone_before_sync);
 	run("what is left of 2 MiB outside the range is clean too", split_before_sync);
 	run("zero_range inside a dirty 2 MiB entry", zero_inside);
