@@ -73,7 +73,7 @@ static ssize_t read_extent(struct dax_mapping *mapping,
 
 /* ---- reading what may move ------------------------------------------------------- */
 
-/* Bytes of one step of a read that may have to pin. */
+/* Most bytes of one step of a read that may have to pin. */
 enum { READ_PIN_BYTES = 1 << 18, HAVE_MOVED = 1 };
 
 /* Blocks that a read is inside of. */
@@ -163,7 +163,7 @@ static __cold ssize_t read_shared(struct dax_mapping *mapping,
 				  const struct dax_iomap *iomap, char *buf,
 				  size_t len, dax_loff_t pos)
 {
-	size_t n = iomap_left(iomap, pos, len < READ_PIN_BYTES ? len : READ_PIN_BYTES);
+	size_t n = iomap_left(iomap, pos, len);
 	struct read_pin pin = { NULL, 0, 0 };
 	ssize_t done = 0;
 	int ret = pin_read(mapping, iomap, pos, n, &pin);
@@ -178,16 +178,18 @@ static __cold ssize_t read_shared(struct dax_mapping *mapping,
 static ssize_t read_once(struct dax_mapping *mapping, char *buf, size_t len,
 			 dax_loff_t pos)
 {
+	bool pins = unlikely(READ_ONCE(frames_ever_shared));
 	struct dax_iomap iomap;
 	ssize_t done;
-	int ret = iomap_begin(mapping, pos, len, 0, &iomap);
+	int ret;
 
+	if (pins && len > READ_PIN_BYTES)	/* nor is more looked up */
+		len = READ_PIN_BYTES;
+	ret = iomap_begin(mapping, pos, len, 0, &iomap);
 	if (ret)
 		return ret;
-	if (likely(!READ_ONCE(frames_ever_shared)))
-		done = read_extent(mapping, &iomap, buf, len, pos);
-	else
-		done = read_shared(mapping, &iomap, buf, len, pos);
+	done = pins ? read_shared(mapping, &iomap, buf, len, pos)
+		    : read_extent(mapping, &iomap, buf, len, pos);
 	ret = iomap_end(mapping, pos, len, done < 0 ? 0 : done, 0, &iomap);
 	return done < 0 || !ret ? done : ret;
 }
