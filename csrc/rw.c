@@ -123,6 +123,15 @@ static bool may_move(const struct read_pin *pin)
 	return found;
 }
 
+/* Can a fault give the file other blocks?  A block map that shares has an end()
+ * for that in files that took part, see extent_map.c. */
+static bool has_shared(const struct dax_mapping *mapping)
+{
+	const struct dax_iomap_ops *ops = READ_ONCE(mapping->ops);
+
+	return ops->remap && ops->iomap_end;
+}
+
 /*
  * Until unpin_read() the blocks behind [pos, pos + n) are not used again, even
  * if a fault gives the file others: it holds invalidate_lock, which a read
@@ -145,9 +154,11 @@ static int pin_read(struct dax_mapping *mapping, const struct dax_iomap *iomap,
 		dax_test_yield(DAX_TEST_FRAME_PINNED);
 	} else {
 		pin->blocks = NULL;
+		if (!has_shared(mapping))
+			return 0;
 	}
-	/* In either case: a block that the file has left since the first answer
-	 * may have one owner, who is another file. */
+	/* A block that the file has left since the first answer may have one
+	 * owner, who is another file: asked again in either case. */
 	ret = same_answer(mapping, iomap, pos, n, &same);
 	return ret || same ? ret : HAVE_MOVED;
 }
