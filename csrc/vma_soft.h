@@ -32,8 +32,8 @@ int vma_soft_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
 void vma_get(struct dax_vma *vma);
 void vma_put(struct dax_vma *vma);
 
-/* Free what vma_put() could not free while the thread was inside the file.  The
- * caller holds a reference to the file.  Context: no lock of the file held. */
+/* Free what vma_put() could not free while the thread was inside the file; what
+ * still cannot be freed is left.  The caller holds a reference to the file. */
 void vma_reap(struct dax_mapping *mapping);
 
 /* The calls of daxcore.h of the same names. */

@@ -1427,8 +1427,8 @@ cdef class File:
 
         Waits for changes in progress and returns with the file durable and
         clean.  Until :meth:`thaw` stores through shared mappings, pwrite,
-        truncate, fallocate, punch_hole and zero_range wait; loads, reads,
-        private copies, mmap and close go on.
+        truncate, fallocate, punch_hole, zero_range and pins to write wait;
+        loads, reads, private copies, mmap and close go on.
 
         Raises
         ------
@@ -2038,8 +2038,11 @@ cdef Pin _pin_file(File file, object offset, object nbytes, bint write):
         raise ValueError("nbytes must be greater than 0, is 0")
     mapping = file._hold()
     try:
-        with nogil:
-            ret = dax_pin_pages(mapping, pos, wanted, write, &self._pin)
+        while True:
+            with nogil:
+                ret = dax_pin_pages(mapping, pos, wanted, write, &self._pin)
+            if not _interrupted(ret):
+                break
         check(ret, file.device.path)
         if ret == 0:
             raise ValueError(
