@@ -29,7 +29,7 @@ cdef class Device:
     cdef readonly object path
 
     cdef int _ensure_open(self) except -1
-    cdef unsigned int _nr_files_soon(self)
+    cdef unsigned int _nr_files_soon(self) except? 0
     cdef dax_device *_hold(self) except NULL
     cdef int _drop(self) except -1
     cdef int _leave(self) except -1
@@ -74,6 +74,7 @@ cdef class EntryLock:
     cdef uint64_t _pgoff
     cdef unsigned int _order
     cdef int _pid
+    cdef object _thread
     cdef readonly File file
 
     cdef int _unlock(self) except -1

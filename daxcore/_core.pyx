@@ -742,6 +742,8 @@ cdef class Device:
         if self._dev is NULL:
             return
         nr_files = self._nr_files_soon()
+        if self._dev is NULL:  # another thread was faster
+            return
         if nr_files:
             raise OSError(
                 errno.EBUSY,
@@ -751,7 +753,7 @@ cdef class Device:
             )
         self._drop()
 
-    cdef unsigned int _nr_files_soon(self):
+    cdef unsigned int _nr_files_soon(self) except? 0:
         """Return the number of files; if all are closed, once calls have left.
 
         A closed file goes away with the last call on it, which may be in
@@ -765,6 +767,9 @@ cdef class Device:
         while nr_files and not self._nr_open and patience:
             with nogil:
                 usleep(1000)
+            PyErr_CheckSignals()
+            if self._dev is NULL:
+                return 0
             patience -= 1
             nr_files = dax_device_nr_files(self._dev)
         return nr_files
@@ -2109,17 +2114,23 @@ cdef class Pin:
 
     cdef int _unpin(self, bint dirty) except? -1:
         """Give the frames back; a negative errno: they are not."""
+        cdef dax_pin pin = self._pin
         cdef int ret
 
+        # Released as soon as the GIL is dropped: no other thread unpins them
+        # too, or takes a buffer.
+        self._pin.len = 0
         with nogil:
-            ret = dax_unpin_pages(&self._pin, dirty)
-        if ret == 0:
-            own = _pins.get(self._thread, {})
-            own.pop(id(self), None)
-            if not own:
-                _pins.pop(self._thread, None)
-            self.file.device._nr_open -= 1
-        return ret
+            ret = dax_unpin_pages(&pin, dirty)
+        if ret:
+            self._pin.len = pin.len
+            return ret
+        own = _pins.get(self._thread, {})
+        own.pop(id(self), None)
+        if not own:
+            _pins.pop(self._thread, None)
+        self.file.device._nr_open -= 1
+        return 0
 
     def release(self):
         """Unpin the pages; releasing twice is releasing once.
@@ -2254,20 +2265,26 @@ cdef class EntryLock:
         entry is locked.
         """
         cdef dax_mapping *mapping
+        cdef dax_entry_cookie *cookie = NULL
         cdef dax_entry_info row
         cdef int ret
 
         if self._cookie is not NULL:
             raise RuntimeError("the entry is locked by this object already")
+        if self.file is None:  # made by EntryLock.__new__()
+            raise ValueError("EntryLock has no file; use File.lock_entry()")
         mapping = self.file._hold()
         try:
+            # Another thread may be about to lock it by this object too.
             with nogil:
                 ret = dax_lock_mapping_entry(
-                    mapping, self._pgoff, self._order, &row, &self._cookie)
+                    mapping, self._pgoff, self._order, &row, &cookie)
             check(ret, self.file.device.path)
         finally:
             with nogil:
                 dax_mapping_put(mapping)
+        self._cookie = cookie
+        self._thread = _thread.get_ident()
         self._pid = getpid()
         self.file.device._nr_open += 1
         try:
@@ -2277,14 +2294,21 @@ cdef class EntryLock:
             raise
 
     cdef int _unlock(self) except -1:
+        cdef dax_entry_cookie *cookie = self._cookie
         cdef int ret
 
+        if self._thread != _thread.get_ident():
+            raise RuntimeError(
+                f"page {self._pgoff}: the entry was locked by another thread")
+        # Taken before the GIL is dropped: who waits to lock it sets its own.
+        self._cookie = NULL
         with nogil:
-            ret = dax_unlock_mapping_entry(self._cookie)
-        if ret == -errno.EPERM:
+            ret = dax_unlock_mapping_entry(cookie)
+        if ret:
+            self._cookie = cookie
+        if ret == -errno.EPERM:  # a new thread with the number of an old one
             raise RuntimeError(errormsg())
         check(ret, self.file.device.path)
-        self._cookie = NULL
         self.file.device._nr_open -= 1
         return 0
 
@@ -2966,9 +2990,6 @@ cdef Trace _new_trace(File file, object events):
     if self._nr_events == 0:
         raise ValueError("events must be greater than 0, is 0")
     self._file = file
-    self._lock = allocate_lock()
-    self._chunks = []
-    self._threads = {}
     return self
 
 
@@ -3003,6 +3024,11 @@ cdef class Trace:
     def __init__(self):
         raise TypeError("use File.trace() or daxcore.trace()")
 
+    def __cinit__(self):
+        self._lock = allocate_lock()
+        self._chunks = []
+        self._threads = {}
+
     def __enter__(self):
         cdef dax_mapping *mapping = NULL
         cdef dax_trace *trace = NULL
@@ -3011,6 +3037,8 @@ cdef class Trace:
         with self._lock:
             if self._started:
                 raise ValueError("Trace was started already; make another")
+            if self._nr_events == 0:  # made by Trace.__new__()
+                raise ValueError("use File.trace() or daxcore.trace()")
             if self._file is not None:
                 mapping = self._file._hold()
             try:

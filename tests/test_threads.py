@@ -7,13 +7,14 @@ and the time limit ends it.
 
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from conftest import MIB, PAGE
 
-from daxcore import Device
+from daxcore import Device, capi
 
 POLICIES = ["zero-page", "page-cache"]
 
@@ -194,3 +195,18 @@ def test_the_gil_is_free_during_a_long_loop(memory):
 
             in_parallel(loop, counter)
             assert count > 1000
+
+
+def test_two_threads_close_one_device(memory):
+    file = memory.create_file(PAGE)
+    held = capi.from_object(file)
+    file.close()
+    closers = [threading.Thread(target=memory.close) for _ in range(4)]
+    for closer in closers:
+        closer.start()
+    time.sleep(0.1)  # all of them wait for what holds the file
+    held = None
+    for closer in closers:
+        closer.join()
+    assert held is None
+    assert memory.closed

@@ -704,3 +704,11 @@ def test_the_semaphore_is_half_of_the_switch(probed_library):
     [switch] = re.findall(r"^(\w+) \w trace_switch$", out, flags=re.M)
     [semaphore] = {semaphore for semaphore, _ in notes(probed_library).values()}
     assert int(switch, 16) == semaphore != 0
+
+
+def test_a_trace_that_is_none():
+    trace = daxcore.Trace.__new__(daxcore.Trace)
+    with pytest.raises(ValueError, match="use File.trace"), trace:
+        pass
+    assert trace.events().size == 0
+    assert trace.lost == 0
