@@ -11,7 +11,6 @@ Loops over pages are the library's.
 """
 
 import _thread
-import contextlib
 import enum
 import errno
 import io
@@ -49,7 +48,8 @@ from posix.unistd cimport getpid, usleep
 
 from daxcore.libdaxcore cimport *
 
-from ._errors import ForkError, NotSupportedError, check
+from ._errors import ForkError, NotSupportedError
+from ._errors import check as _raise_error
 
 cdef extern from "Python.h":
     int PyErr_ResourceWarning(
@@ -278,6 +278,16 @@ cdef int _set_iomap(object iomap, dax_mapping_attr *attr) except -1:
     attr.ops = <const dax_iomap_ops *><uintptr_t>ops
     attr.private_data = <void *><uintptr_t>private_data
     return 0
+
+
+cdef int64_t check(int64_t ret, object filename=None, object fault=None,
+                   uint64_t done=0) except? -1:
+    """Return `ret`, or raise what it stands for if it is negative.
+
+    No Python code runs after a success, and with it no signal handler, whose
+    exception would take away what the call has just made.
+    """
+    return ret if ret >= 0 else _raise_error(ret, filename, fault, done)
 
 
 cdef object _fault_tuple(const dax_fault_info *info):
@@ -1045,7 +1055,8 @@ cdef class File:
 
         self._mapping = NULL
         if mapping is not NULL:
-            self.device._leave()
+            if self.device is not None:  # it was made whole
+                self.device._leave()
             with nogil:
                 if self._frozen:  # nobody else could
                     dax_mapping_thaw(mapping)
@@ -1457,8 +1468,8 @@ cdef class File:
         try:
             with nogil:
                 ret = dax_mapping_freeze(mapping)
+            self._frozen = self._frozen or ret == 0
             check(ret, self.device.path)
-            self._frozen = True
         finally:
             with nogil:
                 dax_mapping_put(mapping)
@@ -1493,8 +1504,11 @@ cdef class File:
         ...         file.entries().size
         0
         """
+        cdef _Frozen context = _Frozen.__new__(_Frozen)
+
         self._ensure_open()
-        return _frozen(self)
+        context._file = self
+        return context
 
     cdef object _change_blocks(self, range_fn change, object offset, object nbytes):
         cdef int64_t pos
@@ -2221,14 +2235,18 @@ cdef class Pin:
                 self._unpin(False)
 
 
-@contextlib.contextmanager
-def _frozen(file):
-    file.freeze()
-    try:
-        yield file
-    finally:
-        if not file.closed:
-            file.thaw()
+cdef class _Frozen:
+    """The context of File.frozen(): no Python code between freeze and with."""
+
+    cdef File _file
+
+    def __enter__(self):
+        self._file.freeze()
+        return self._file
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        if not self._file.closed:
+            self._file.thaw()
 
 
 @cython.no_gc_clear  # the file is needed until the end
