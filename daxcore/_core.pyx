@@ -997,8 +997,11 @@ def open(path, mode="r+", size=None):
     if <uint64_t>c_size > MAX_FILE_SIZE:
         raise ValueError(f"size must be at most {MAX_FILE_SIZE}, is {c_size}")
     self.path = os.fsdecode(name)
-    with nogil:
-        ret = dax_mapping_open(&self._mapping, c_name, c_size, flags)
+    while True:  # a new size waits for a thaw
+        with nogil:
+            ret = dax_mapping_open(&self._mapping, c_name, c_size, flags)
+        if not _interrupted(ret):
+            break
     check(ret, self.path)
     self._pid = getpid()
     self._wb_err = dax_mapping_wb_err(self._mapping)
@@ -1743,6 +1746,7 @@ cdef class File:
                 with nogil:
                     nr = dax_mapping_entries(mapping, &index, buf, rows)
                 check(nr, self.device.path)
+                PyErr_CheckSignals()
                 chunks.append(chunk[: nr * sizeof(dax_entry_info)])
                 rows = min(2 * rows, <size_t>MAX_ROWS)
         finally:
@@ -1834,6 +1838,7 @@ cdef class File:
                 with nogil:
                     nr = dax_mapping_extents(mapping, &pos, buf, rows)
                 check(nr, self.device.path)
+                PyErr_CheckSignals()
                 chunks.append(chunk[: nr * sizeof(dax_extent)])
                 rows = min(2 * rows, <size_t>MAX_ROWS)
         finally:
@@ -2379,8 +2384,8 @@ cdef object _table(list chunks, object columns):
 cdef object _pread(dax_mapping *mapping, uint64_t wanted, int64_t pos, object path):
     """Read at most `wanted` bytes; only what the file has is allocated."""
     cdef int64_t size
-    cdef size_t nbytes = 0
-    cdef ssize_t ret
+    cdef size_t nbytes = 0, done = 0, chunk = 0
+    cdef ssize_t ret = 0
     cdef char *buf
     cdef bytes data
 
@@ -2390,10 +2395,14 @@ cdef object _pread(dax_mapping *mapping, uint64_t wanted, int64_t pos, object pa
         nbytes = min(wanted, <uint64_t>(size - pos))
     data = PyBytes_FromStringAndSize(NULL, nbytes)
     buf = PyBytes_AsString(data)
-    with nogil:
-        ret = dax_mapping_pread(mapping, buf, nbytes, pos)
-    check(ret, path)
-    return data if <size_t>ret == nbytes else data[:ret]
+    while done < nbytes and <size_t>ret == chunk:  # a short one is the last
+        chunk = min(nbytes - done, <size_t>CHUNK_BYTES)
+        with nogil:
+            ret = dax_mapping_pread(mapping, buf + done, chunk, pos + <int64_t>done)
+        check(ret, path)
+        PyErr_CheckSignals()
+        done += ret
+    return data if done == nbytes else data[:done]
 
 
 # ---- mappings of memory --------------------------------------------------
