@@ -40,7 +40,7 @@ cdef class File:
     cdef dax_mapping *_mapping
     cdef int _pid
     cdef object _iomap
-    cdef bint _frozen  # by this object
+    cdef object _freeze  # the last freeze by this object
     cdef uint32_t _wb_err  # failures of writeback this object has reported
     cdef readonly Device device
     cdef readonly str policy

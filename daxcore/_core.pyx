@@ -318,6 +318,14 @@ cdef bint _interrupted(int64_t ret) except -1:
     return True
 
 
+cdef bytes _new_bytes(uint64_t nbytes):
+    """Bytes to be filled; Python's own MemoryError says nothing."""
+    try:
+        return PyBytes_FromStringAndSize(NULL, <Py_ssize_t>nbytes)
+    except MemoryError:
+        raise MemoryError(f"no memory for {nbytes} bytes") from None
+
+
 cdef object _unpicklable(object obj, str recipe):
     return TypeError(
         f"cannot pickle {type(obj).__name__!r} object: it lives in this process; "
@@ -573,7 +581,7 @@ cdef class Device:
         try:
             # The library says why; no memory is asked for in vain.
             fits = length <= dax_device_size(dev)
-            data = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>length if fits else 0)
+            data = _new_bytes(length if fits else 0)
             buf = PyBytes_AsString(data)
             with nogil:
                 ret = dax_device_load(dev, start, buf, length)
@@ -1012,6 +1020,10 @@ def open(path, mode="r+", size=None):
     return self
 
 
+# Files that are frozen: {address: the freeze}.
+cdef dict _freezes = {}
+
+
 @cython.no_gc_clear  # the block map is needed until the end
 cdef class File:
     """One file: its radix tree, its size and its block map.
@@ -1055,13 +1067,19 @@ cdef class File:
 
     cdef int _drop(self) except -1:
         cdef dax_mapping *mapping = self._mapping
+        cdef bint thaw
 
         self._mapping = NULL
         if mapping is not NULL:
             if self.device is not None:  # it was made whole
                 self.device._leave()
+            # Frozen by this object, and not thawed through another.
+            thaw = (self._freeze is not None
+                    and _freezes.get(<uintptr_t>mapping) is self._freeze)
+            if thaw:
+                del _freezes[<uintptr_t>mapping]
             with nogil:
-                if self._frozen:  # nobody else could
+                if thaw:
                     dax_mapping_thaw(mapping)
                 dax_mapping_put(mapping)
         return 0
@@ -1471,7 +1489,11 @@ cdef class File:
         try:
             with nogil:
                 ret = dax_mapping_freeze(mapping)
-            self._frozen = self._frozen or ret == 0
+            if ret == 0 and self._mapping is NULL:  # close() thaws
+                dax_mapping_thaw(mapping)
+                raise ValueError("File was closed while it was being frozen")
+            if ret == 0:
+                self._freeze = _freezes[<uintptr_t>mapping] = object()
             check(ret, self.device.path)
         finally:
             with nogil:
@@ -1494,7 +1516,7 @@ cdef class File:
         self._ensure_open()
         ret = dax_mapping_thaw(self._mapping)
         check(ret, self.device.path)
-        self._frozen = False
+        _freezes.pop(<uintptr_t>self._mapping, None)
 
     def frozen(self):
         """Return a context manager: :meth:`freeze`, and :meth:`thaw` at the end.
@@ -2393,7 +2415,7 @@ cdef object _pread(dax_mapping *mapping, uint64_t wanted, int64_t pos, object pa
         size = dax_mapping_size(mapping)
     if pos < size:
         nbytes = min(wanted, <uint64_t>(size - pos))
-    data = PyBytes_FromStringAndSize(NULL, nbytes)
+    data = _new_bytes(nbytes)
     buf = PyBytes_AsString(data)
     while done < nbytes and <size_t>ret == chunk:  # a short one is the last
         chunk = min(nbytes - done, <size_t>CHUNK_BYTES)
@@ -2564,7 +2586,7 @@ cdef class Mmap:
         start = _unsigned(offset, "offset")
         length = _unsigned(nbytes, "nbytes")
         self._check_bytes(start, length)
-        data = PyBytes_FromStringAndSize(NULL, length)
+        data = _new_bytes(length)
         buf = PyBytes_AsString(data)
         vma = self._hold()
         try:

@@ -5,6 +5,7 @@ import errno
 import os
 import signal
 import threading
+import time
 
 import pytest
 from conftest import MIB, PAGE
@@ -160,3 +161,41 @@ def test_fork_while_frozen(file):
                 os._exit(0)
             os._exit(1)
         assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_close_beside_a_freeze(file):
+    locked, done = threading.Event(), threading.Event()
+
+    def hold():
+        with file.lock_entry(0):
+            locked.set()
+            done.wait()
+
+    def freeze():
+        with pytest.raises(ValueError, match="closed"):
+            file.freeze()
+
+    with file.mmap() as m:
+        threads = [threading.Thread(target=hold), threading.Thread(target=freeze)]
+        threads[0].start()
+        locked.wait()
+        threads[1].start()  # waits for the entry
+        time.sleep(0.05)
+        file.close()
+        done.set()
+        for thread in threads:
+            thread.join()
+        m.write(0, b"thawed")
+
+
+def test_close_leaves_the_freeze_of_another(tmp_path):
+    path = tmp_path / "file"
+    first = daxcore.open(path, "w+", size=PAGE)
+    with daxcore.open(path) as second:
+        first.freeze()
+        second.thaw()
+        second.freeze()
+        first.close()
+        with pytest.raises(OSError, match="frozen already"):
+            second.freeze()
+        second.thaw()
