@@ -218,10 +218,15 @@ static int fdatasync_device(struct dax_device *dev)
 static int sync_locked(struct dax_device *dev)
 {
 	uint64_t words = READ_ONCE(dev->unsynced_words);
-	int ret = gather(dev, words);
+	int ret = gather(dev, words), cut_off;
 
 	if (!ret)
 		ret = fdatasync_device(dev);
+	/* fdatasync(2) is content with what was cut off, and is not asked if that
+	 * could not be stored again. */
+	cut_off = device_verify(dev);
+	if (cut_off)
+		ret = cut_off;
 	if (ret)
 		dev->sync_failed = true;
 	for (uint64_t i = 0; !ret && i < words; i++)
