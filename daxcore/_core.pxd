@@ -114,6 +114,7 @@ cdef class Trace:
     cdef dax_trace *_trace  # NULL: not started yet, or stopped
     cdef int _pid
     cdef object _lock  # held while the pointer is used
+    cdef int _lock_pid
     cdef File _file
     cdef size_t _nr_events
     cdef bint _started
@@ -121,6 +122,7 @@ cdef class Trace:
     cdef uint64_t _lost
     cdef dict _threads
 
+    cdef object _locked(self)
     cdef int _collect(self) except -1
     cdef object _merge(self)
     cdef int _stop(self) except -1

@@ -15,7 +15,7 @@ import enum
 import errno
 import io
 import os
-from _thread import allocate_lock
+from _thread import RLock
 
 cimport cython
 from cpython.buffer cimport (
@@ -3074,7 +3074,6 @@ cdef class Trace:
         raise TypeError("use File.trace() or daxcore.trace()")
 
     def __cinit__(self):
-        self._lock = allocate_lock()
         self._chunks = []
         self._threads = {}
 
@@ -3083,7 +3082,7 @@ cdef class Trace:
         cdef dax_trace *trace = NULL
         cdef int ret
 
-        with self._lock:
+        with self._locked():
             if self._started:
                 raise ValueError("Trace was started already; make another")
             if self._nr_events == 0:  # made by Trace.__new__()
@@ -3105,8 +3104,18 @@ cdef class Trace:
         return self
 
     def __exit__(self, exc_type, exc_value, traceback):
-        with self._lock:
+        with self._locked():
             self._stop()
+
+    cdef object _locked(self):
+        """The lock; a handler of this thread may hold it already.
+
+        In a child of fork() it is a new one: who held the other is not there.
+        """
+        if self._lock_pid != getpid():
+            self._lock = RLock()
+            self._lock_pid = getpid()
+        return self._lock
 
     cdef int _collect(self) except -1:
         """Take what was recorded since the last call.  Lock held."""
@@ -3194,7 +3203,7 @@ cdef class Trace:
         GIL released.  Threads that record are not held up.
         Source: include/trace/events/fs_dax.h (v4.14).
         """
-        with self._lock:
+        with self._locked():
             table = self._merge()
         return table[table["time"].argsort(kind="stable")]
 
@@ -3204,7 +3213,7 @@ cdef class Trace:
 
         A thread that ended while it was traced has the process's name.
         """
-        with self._lock:
+        with self._locked():
             self._merge()
             return dict(self._threads)
 
@@ -3214,7 +3223,7 @@ cdef class Trace:
 
         When several traces run, those of all the files traced.
         """
-        with self._lock:
+        with self._locked():
             self._collect()
         return self._lost
 
