@@ -21,6 +21,7 @@
 #include "errormsg.h"
 #include "fault.h"
 #include "frames.h"
+#include "freeze.h"
 #include "iomap.h"
 #include "zero_page.h"
 
@@ -241,10 +242,25 @@ static int pin_locked(struct dax_pin *pin, struct percpu_area *area, size_t len)
 	return ret;
 }
 
+/* A pin to write is a store to come: it waits for a thaw, with no lock held. */
+static int lock_for_pin(struct dax_pin *pin, struct percpu_area **ret_area)
+{
+	struct dax_mapping *mapping = pin->mapping;
+	int ret = mapping_lock_shared(mapping, ret_area);
+
+	while (unlikely(!ret && pin->write && mapping_is_frozen(mapping))) {
+		mapping_unlock_shared(mapping, *ret_area);
+		ret = freeze_wait(mapping);
+		if (!ret)
+			ret = mapping_lock_shared(mapping, ret_area);
+	}
+	return ret;
+}
+
 static int pin_under_lock(struct dax_pin *pin, size_t len)
 {
 	struct percpu_area *area;
-	int ret = mapping_lock_shared(pin->mapping, &area);
+	int ret = lock_for_pin(pin, &area);
 
 	if (ret)
 		return ret;

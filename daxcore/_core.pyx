@@ -1468,8 +1468,9 @@ cdef class File:
 
         Waits for changes in progress and returns with the file durable and
         clean.  Until :meth:`thaw` stores through shared mappings, pwrite,
-        truncate, fallocate, punch_hole and zero_range wait; loads, reads,
-        private copies, mmap and close go on.
+        truncate, fallocate, punch_hole, zero_range and pins to write wait;
+        loads, reads, private copies, mmap and close go on.  What is stored by
+        way of a pin made before is not held up.
 
         Raises
         ------
@@ -1721,7 +1722,7 @@ cdef class File:
         -----
         GIL released.  While a page is pinned, calls that would free its block
         or share it with a clone wait.  Without `write` a hole shows the common
-        zero page.
+        zero page; with it the call waits for a thaw, which Ctrl-C ends.
         Source: ``pin_user_pages_fast`` in mm/gup.c (v6.0).
 
         Examples
@@ -2106,8 +2107,11 @@ cdef Pin _pin_file(File file, object offset, object nbytes, bint write):
         raise ValueError("nbytes must be greater than 0, is 0")
     mapping = file._hold()
     try:
-        with nogil:
-            ret = dax_pin_pages(mapping, pos, wanted, write, &self._pin)
+        while True:
+            with nogil:
+                ret = dax_pin_pages(mapping, pos, wanted, write, &self._pin)
+            if not _interrupted(ret):
+                break
         check(ret, file.device.path)
         if ret == 0:
             raise ValueError(

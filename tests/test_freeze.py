@@ -53,6 +53,7 @@ def test_a_frozen_file_is_clean(file):
     [
         lambda file, m: m.write(0, b"new"),
         lambda file, m: m.write(2 * PAGE, b"new"),
+        lambda file, m: file.pin(2 * PAGE, 1, write=True).release(),
         lambda file, m: m.fault(0, write=True),
         lambda file, m: m.fault_range(0, 4, write=True),
         lambda file, m: m.fault_many([3, 1], write=True),
@@ -62,7 +63,7 @@ def test_a_frozen_file_is_clean(file):
         lambda file, m: file.punch_hole(0, MIB),
         lambda file, m: file.zero_range(0, MIB),
     ],
-    ids="store hole fault range many pwrite truncate fallocate punch zero".split(),
+    ids="store hole pin fault range many pwrite truncate fallocate punch zero".split(),
 )
 def test_changes_wait_for_the_thaw(file, change):
     with file.mmap(pages="pte") as m:
@@ -118,7 +119,9 @@ class Interrupt(Exception):
     pass
 
 
-@pytest.mark.parametrize("change", ["store", "pwrite", "truncate", "punch", "range"])
+@pytest.mark.parametrize(
+    "change", ["store", "pwrite", "truncate", "punch", "range", "pin"]
+)
 def test_a_signal_ends_the_wait(file, change):
     """As Ctrl-C does; a handler that returns does not end it."""
 
@@ -140,6 +143,7 @@ def test_a_signal_ends_the_wait(file, change):
                         "truncate": lambda: file.truncate(0),
                         "punch": lambda: file.punch_hole(0, MIB),
                         "range": lambda: m.fault_range(0, 9, write=True),
+                        "pin": lambda: file.pin(0, 1, write=True),
                     }[change]()
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 assert file.pread(1, 0) == b"\0"

@@ -44,7 +44,7 @@ INSIDE = {
     "trace": {"errormsg", "sys"},
     "layout": {"freeze"},
     "clone": {"invalidate", "layout", "rw", "writeback"},
-    "pin": {"fault"},
+    "pin": {"fault", "freeze"},
     "sparse_open": {"sparse_file"},
     "vma_real": {"uffd"},
 }

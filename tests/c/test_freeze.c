@@ -213,9 +213,18 @@ static int by_zero_range(void)
 	return dax_mapping_zero_range(fx.file, 0, 1 << 20);
 }
 
+static int by_pin(void)
+{
+	struct dax_pin pin;
+
+	if (dax_pin_pages(fx.file, 0, 1, 1, &pin) != 1)
+		return -1;
+	return dax_unpin_pages(&pin, 0);
+}
+
 static int (*const changes[])(void) = {
 	by_store, by_store_to_hole, by_huge_store, by_fault, by_fault_range,
-	by_pwrite, by_truncate, by_fallocate, by_punch, by_zero_range,
+	by_pwrite, by_truncate, by_fallocate, by_punch, by_zero_range, by_pin,
 };
 
 enum { NR_CHANGES = sizeof(changes) / sizeof(changes[0]) };
