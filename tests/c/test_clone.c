@@ -914,7 +914,7 @@ static void dedupe_broken(void)
 int main(void)
 {
 	tmpdir_make();
-	plan(25);
+	plan(26);
 	run("a clone shows the same, nothing is copied", shows_the_same);
 	run("clones of nothing", empty_and_holes);
 	run("extents end where sharing does", rows_by_sharing);
