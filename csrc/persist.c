@@ -291,10 +291,15 @@ static int fdatasync_device(struct dax_device *dev)
 static int sync_locked(struct dax_device *dev)
 {
 	uint64_t end = READ_ONCE(dev->unsynced_end);
-	int ret = gather(dev, end);
+	int ret = gather(dev, end), cut_off;
 
 	if (!ret)
 		ret = fdatasync_device(dev);
+	/* fdatasync(2) is content with what was cut off, and is not asked if that
+	 * could not be stored again. */
+	cut_off = device_verify(dev);
+	if (cut_off)
+		ret = cut_off;
 	if (ret)
 		dev->sync_failed = true;
 	else

@@ -560,7 +560,8 @@ DAX_API int64_t dax_mapping_dedupe_range(struct dax_mapping *dst,
  * A pin shows a frame.  If the file leaves that for another (a store to a
  * shared block, a store to a hole) a pin to read goes on showing the old one.
  *
- * Context: invalidate_lock shared, then entry locks; may sleep; GIL: no.
+ * Context: invalidate_lock shared, then entry locks; may sleep, with @write
+ * until a frozen file is thawed; GIL: no.
  * Return: bytes, 0 at or past the end of the file (nothing is pinned); -EINVAL
  * (@pos negative, or a block map whose extents begin within pages), -EOPNOTSUPP
  * (a sparse file, which another program may cut off at any time), -ENOSPC,
