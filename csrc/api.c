@@ -236,8 +236,10 @@ void dax_mapping_get(struct dax_mapping *mapping)
 	mapping_get(mapping);
 }
 
+/* A vma that could not be freed holds the file: it goes now. */
 void dax_mapping_put(struct dax_mapping *mapping)
 {
+	vma_reap(mapping);
 	mapping_put(mapping);
 }
 
@@ -461,7 +463,7 @@ int64_t dax_mapping_entries(struct dax_mapping *mapping, dax_pgoff_t *index,
 	while (filled < nr &&
 	       radix_tree_next(&mapping->i_pages, *index, UINT64_MAX, &iter)) {
 		buf[filled++] = entry_row(&iter);
-		*index = iter.index + ((dax_pgoff_t)1 << iter.order);
+		*index = radix_tree_iter_last(&iter) + 1;
 	}
 	mapping_unlock_shared(mapping, area);
 	return (int64_t)filled;

@@ -73,7 +73,7 @@ static __always_inline_fn int grab_mapping_entry(struct dax_slot *slot,
 /*
  * Wait until what stands at slot->index is absent or unlocked.  Returns the
  * word (NULL: nothing), not locked: the caller locks it with lock_slot() or
- * calls put_unlocked_mapping_entry(), nothing else.
+ * calls put_unlocked_mapping_entry(), nothing else.  See lock_slot_if().
  */
 void *get_unlocked_mapping_entry(struct dax_slot *slot);
 
@@ -105,6 +105,26 @@ void put_locked_page(struct dax_slot *slot);
 /* Done without locking: pass a wake-up on. */
 void put_unlocked_mapping_entry(struct dax_slot *slot);
 
+/*
+ * Wait for what stands at slot->index and lock it, if @wanted says so of it
+ * (slot->iter.entry, NULL: nothing).  false: it did not, nothing is locked, and
+ * slot->iter.entry is what was refused.
+ */
+static inline bool lock_slot_if(struct dax_slot *slot,
+				bool (*wanted)(const struct dax_slot *slot,
+					       const void *arg),
+				const void *arg)
+{
+	do {
+		get_unlocked_mapping_entry(slot);
+		if (!wanted(slot, arg)) {
+			put_unlocked_mapping_entry(slot);
+			return false;
+		}
+	} while (!lock_slot(slot));
+	return true;
+}
+
 /* The locked entry gets another word (locked too): same size, same place. */
 static inline void dax_replace_entry(struct dax_slot *slot, void *entry)
 {
@@ -120,13 +140,22 @@ static inline void dax_tag_dirty(struct dax_slot *slot)
 	radix_tree_tag_clear(&slot->iter, DAX_PAGECACHE_TAG_TOWRITE);
 }
 
+/*
+ * The file has left a block of a locked data entry, whose leaves are gone.  If it
+ * is a DIRTY one of 2 MiB the file may have kept the others, and the tag that
+ * goes with the entry was of those too: they are flushed.  The next fsync syncs
+ * their device, as it always does, or tells of the failure.
+ */
+void dax_flush_rest(struct dax_slot *slot);
+
 /* The locked entry goes: empty its slot and wake everybody. */
 void dax_delete_locked_entry(struct dax_slot *slot);
 
 /*
  * The locked data entry shows a block that the file has left: its leaves go,
- * and whoever is inside by one of them leaves; then it becomes EMPTY, locked as
- * before, of the same size, with no tags.
+ * and whoever is inside by one of them leaves; what else is dirty of it is
+ * flushed; then it becomes EMPTY, locked as before, of the same size, with no
+ * tags.
  */
 void dax_forget_block(struct dax_slot *slot);
 

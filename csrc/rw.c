@@ -27,7 +27,7 @@
 static ssize_t iomap_access(const struct dax_iomap *iomap, dax_loff_t pos,
 			    size_t len, char **ret_kaddr)
 {
-	uint64_t addr = iomap->addr + (uint64_t)(pos - iomap->offset);
+	uint64_t addr = iomap_addr(iomap, pos);
 	size_t within = addr % DAX_PAGE_SIZE;
 	void *kaddr;
 	int64_t nr;
@@ -74,7 +74,7 @@ static ssize_t read_extent(struct dax_mapping *mapping,
 /* ---- reading what may move ------------------------------------------------------- */
 
 /* Bytes of one step of a read that may have to pin. */
-enum { READ_PIN_BYTES = 1 << 18, HAVE_MOVED = 1 };
+enum { READ_PIN_BYTES = 1 << 18 };
 
 /* Blocks that a read is inside of. */
 struct read_pin {
@@ -82,27 +82,11 @@ struct read_pin {
 	uint64_t block, nr;
 };
 
-/* Does the block map still say the same of [pos, pos + n)? */
-static int same_answer(struct dax_mapping *mapping, const struct dax_iomap *iomap,
-		       dax_loff_t pos, size_t n, bool *ret_same)
-{
-	struct dax_iomap now;
-	int ret = iomap_begin(mapping, pos, n, 0, &now);
-
-	if (ret)
-		return ret;
-	*ret_same = now.type == DAX_IOMAP_MAPPED && now.dax_dev == iomap->dax_dev &&
-		    iomap_left(&now, pos, n) == n &&
-		    now.addr - (uint64_t)now.offset ==
-			    iomap->addr - (uint64_t)iomap->offset;
-	return iomap_end(mapping, pos, n, 0, 0, &now);
-}
-
 /* The blocks behind [pos, pos + n). */
 static void set_read_pin(struct read_pin *pin, const struct dax_iomap *iomap,
 			 dax_loff_t pos, size_t n)
 {
-	uint64_t addr = iomap->addr + (uint64_t)(pos - iomap->offset);
+	uint64_t addr = iomap_addr(iomap, pos);
 
 	pin->blocks = &iomap->dax_dev->blocks;
 	pin->block = addr >> DAX_PAGE_SHIFT;
@@ -110,7 +94,8 @@ static void set_read_pin(struct read_pin *pin, const struct dax_iomap *iomap,
 }
 
 /* Are they of the device, and some of them shared or about to be left?  What is
- * neither stays so: that changes under i_rwsem exclusive only. */
+ * neither, and the file's still, stays so: that changes under i_rwsem exclusive
+ * only. */
 static bool may_move(const struct read_pin *pin)
 {
 	bool found = false;
@@ -122,30 +107,40 @@ static bool may_move(const struct read_pin *pin)
 	return found;
 }
 
+/* Can a fault give the file other blocks?  A block map that shares has an end()
+ * for that in files that took part, see extent_map.c. */
+static bool has_shared(const struct dax_mapping *mapping)
+{
+	const struct dax_iomap_ops *ops = READ_ONCE(mapping->ops);
+
+	return ops->remap && ops->iomap_end;
+}
+
 /*
  * Until unpin_read() the blocks behind [pos, pos + n) are not used again, even
  * if a fault gives the file others: it holds invalidate_lock, which a read
- * does not.  0; HAVE_MOVED; or what the block map returned.
+ * does not.  0; IOMAP_MOVED; or what the block map returned.
  */
 static int pin_read(struct dax_mapping *mapping, const struct dax_iomap *iomap,
 		    dax_loff_t pos, size_t n, struct read_pin *pin)
 {
-	bool same = false;
-	int ret;
-
 	pin->blocks = NULL;
 	if (iomap->type != DAX_IOMAP_MAPPED || !iomap_type_known(iomap))
 		return 0;
 	set_read_pin(pin, iomap, pos, n);
-	if (!may_move(pin)) {
+	dax_test_yield(DAX_TEST_BLOCK_FOUND);
+	if (may_move(pin)) {
+		dax_test_yield(DAX_TEST_FRAME_SEEN);
+		blocks_pin(pin->blocks, pin->block, pin->nr);
+		dax_test_yield(DAX_TEST_FRAME_PINNED);
+	} else {
 		pin->blocks = NULL;
-		return 0;
+		if (!has_shared(mapping))
+			return 0;
 	}
-	dax_test_yield(DAX_TEST_FRAME_SEEN);
-	blocks_pin(pin->blocks, pin->block, pin->nr);
-	dax_test_yield(DAX_TEST_FRAME_PINNED);
-	ret = same_answer(mapping, iomap, pos, n, &same);
-	return ret || same ? ret : HAVE_MOVED;
+	/* A block that the file has left since the first answer may have one
+	 * owner, who is another file: asked again in either case. */
+	return iomap_ask_again(mapping, iomap, pos, n);
 }
 
 static void unpin_read(const struct read_pin *pin)
@@ -159,7 +154,7 @@ static __cold ssize_t read_shared(struct dax_mapping *mapping,
 				  const struct dax_iomap *iomap, char *buf,
 				  size_t len, dax_loff_t pos)
 {
-	size_t n = iomap_left(iomap, pos, len < READ_PIN_BYTES ? len : READ_PIN_BYTES);
+	size_t n = iomap_left(iomap, pos, len);
 	struct read_pin pin = { NULL, 0, 0 };
 	ssize_t done = 0;
 	int ret = pin_read(mapping, iomap, pos, n, &pin);
@@ -174,16 +169,18 @@ static __cold ssize_t read_shared(struct dax_mapping *mapping,
 static ssize_t read_once(struct dax_mapping *mapping, char *buf, size_t len,
 			 dax_loff_t pos)
 {
+	bool pins = unlikely(READ_ONCE(frames_ever_shared));
 	struct dax_iomap iomap;
 	ssize_t done;
-	int ret = iomap_begin(mapping, pos, len, 0, &iomap);
+	int ret;
 
+	if (pins && len > READ_PIN_BYTES)	/* nor is more looked up */
+		len = READ_PIN_BYTES;
+	ret = iomap_begin(mapping, pos, len, 0, &iomap);
 	if (ret)
 		return ret;
-	if (likely(!READ_ONCE(frames_ever_shared)))
-		done = read_extent(mapping, &iomap, buf, len, pos);
-	else
-		done = read_shared(mapping, &iomap, buf, len, pos);
+	done = pins ? read_shared(mapping, &iomap, buf, len, pos)
+		    : read_extent(mapping, &iomap, buf, len, pos);
 	ret = iomap_end(mapping, pos, len, done < 0 ? 0 : done, 0, &iomap);
 	return done < 0 || !ret ? done : ret;
 }
@@ -287,8 +284,7 @@ static ssize_t write_extent(struct dax_mapping *mapping,
 	if (ret < 0)
 		return ret;
 	n = (size_t)ret;
-	ret = device_prepare_store(iomap->dax_dev,
-				   iomap->addr + (uint64_t)(pos - iomap->offset), n);
+	ret = device_prepare_store(iomap->dax_dev, iomap_addr(iomap, pos), n);
 	if (ret)
 		return ret;
 	ret = store(iomap->dax_dev, kaddr, buf, n);
@@ -342,6 +338,22 @@ static ssize_t write_extents(struct dax_mapping *mapping, const char *buf,
 	return done ? (ssize_t)done : n;
 }
 
+/*
+ * A write that came to less than it was asked to may have got blocks behind the
+ * end of the file, and stored to them: the file would show that when it grows.
+ * Kernel: ext4_truncate_failed_write().
+ */
+static __cold void free_behind_end(struct dax_mapping *mapping, dax_loff_t end)
+{
+	dax_loff_t size = i_size_read(mapping);
+
+	if (end <= size || mapping->hooks || !mapping->ops->truncate ||
+	    mapping_lock_exclusive_nested(mapping))
+		return;
+	mapping->ops->truncate(mapping, mapping->private_data, size);
+	mapping_unlock_exclusive(mapping);
+}
+
 static ssize_t write_locked(struct dax_mapping *mapping, const char *buf,
 			    size_t len, dax_loff_t pos)
 {
@@ -353,6 +365,8 @@ static ssize_t write_locked(struct dax_mapping *mapping, const char *buf,
 			      : write_extents(mapping, buf, len, pos);
 	if (done > 0 && pos + done > i_size_read(mapping))
 		smp_store_release(&mapping->i_size, pos + done);
+	if (unlikely(done < (ssize_t)len))
+		free_behind_end(mapping, pos + (dax_loff_t)len);
 	return done;
 }
 
@@ -422,21 +436,17 @@ static int zero_locked(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len
 
 int mapping_zero_range(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 {
-	int ret;
+	int ret = mapping_check_range(pos, len);
 
-	if (pos < 0)
-		return dax_error(-EINVAL, "offset %" PRId64 " is negative", pos);
-	if (len == 0)
-		return dax_error(-EINVAL, "length is 0");
-	if (pos > DAX_MAX_SIZE || len > (uint64_t)(DAX_MAX_SIZE - pos))
-		return dax_error(-EFBIG, "offset %" PRId64 " + %" PRIu64 " bytes is beyond "
-				 "2^63-4096", pos, len);
-	ret = mapping_verify(mapping);
+	if (!ret)
+		ret = mapping_verify(mapping);
 	if (!ret)
 		ret = i_rwsem_lock_write(mapping);
 	if (ret)
 		return ret;
-	ret = zero_locked(mapping, pos, len);
+	ret = mapping_check_writable(mapping);
+	if (!ret)
+		ret = zero_locked(mapping, pos, len);
 	i_rwsem_unlock(mapping);
 	return ret;
 }
@@ -456,7 +466,7 @@ static bool continues(const struct dax_extent *row, const struct dax_iomap *ioma
 static bool add_extent(struct dax_extent *buf, size_t nr, size_t *filled,
 		       const struct dax_iomap *iomap, dax_loff_t pos, size_t n)
 {
-	uint64_t addr = iomap->addr + (uint64_t)(pos - iomap->offset);
+	uint64_t addr = iomap_addr(iomap, pos);
 
 	if (*filled && continues(&buf[*filled - 1], iomap, pos, addr)) {
 		buf[*filled - 1].length += n;

@@ -17,19 +17,24 @@ from daxcore.libdaxcore cimport (
     dax_vma,
 )
 
+ctypedef int (*device_fn)(dax_device *) noexcept nogil
 ctypedef int (*range_fn)(dax_mapping *, dax_loff_t, uint64_t) noexcept nogil
+# Fill `buf` with rows from `at` on, which is moved; how many, 0 at the end.
+ctypedef int64_t (*rows_fn)(
+    dax_mapping *, uint64_t *at, void *buf, size_t nr) noexcept nogil
 
 
 cdef class Device:
     cdef object __weakref__
     cdef dax_device *_dev
     cdef int _pid
-    cdef int _nr_open  # File and Mmap objects on it that are not closed
+    cdef int _nr_open  # File, Mmap, Pin and EntryLock objects that hold it
     cdef bint _of_file  # made by open(): goes with the last of those
     cdef readonly object path
 
     cdef int _ensure_open(self) except -1
-    cdef unsigned int _nr_files_soon(self)
+    cdef int _call(self, device_fn call) except -1
+    cdef unsigned int _nr_files_soon(self) except? 0
     cdef dax_device *_hold(self) except NULL
     cdef int _drop(self) except -1
     cdef int _leave(self) except -1
@@ -40,7 +45,7 @@ cdef class File:
     cdef dax_mapping *_mapping
     cdef int _pid
     cdef object _iomap
-    cdef bint _frozen  # by this object
+    cdef object _freeze  # the last freeze by this object
     cdef uint32_t _wb_err  # failures of writeback this object has reported
     cdef readonly Device device
     cdef readonly str policy
@@ -52,6 +57,8 @@ cdef class File:
     cdef dax_mapping *_hold(self) except NULL
     cdef int _drop(self) except -1
     cdef object _change_blocks(self, range_fn change, object offset, object nbytes)
+    cdef object _rows(self, rows_fn next_rows, size_t rows, size_t row_bytes,
+                      object columns)
 
 
 cdef class Pin:
@@ -74,6 +81,7 @@ cdef class EntryLock:
     cdef uint64_t _pgoff
     cdef unsigned int _order
     cdef int _pid
+    cdef object _thread
     cdef readonly File file
 
     cdef int _unlock(self) except -1
@@ -115,6 +123,7 @@ cdef class Trace:
     cdef dax_trace *_trace  # NULL: not started yet, or stopped
     cdef int _pid
     cdef object _lock  # held while the pointer is used
+    cdef int _lock_pid
     cdef File _file
     cdef size_t _nr_events
     cdef bint _started
@@ -122,6 +131,7 @@ cdef class Trace:
     cdef uint64_t _lost
     cdef dict _threads
 
+    cdef object _locked(self)
     cdef int _collect(self) except -1
     cdef object _merge(self)
     cdef int _stop(self) except -1

@@ -227,6 +227,17 @@ def _progress():
         )
 
 
+@contextlib.contextmanager
+def _writing_to(path):
+    """Let an error of write(2) and close(2) say what it is about."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = path
+        raise
+
+
 def _write_json(data, path):
     if path is None:
         return
@@ -234,7 +245,7 @@ def _write_json(data, path):
     if path == "-":
         click.echo(text)
         return
-    with open(path, "w", encoding="utf-8") as file:
+    with _writing_to(path), open(path, "w", encoding="utf-8") as file:
         file.write(text + "\n")
 
 
@@ -303,7 +314,7 @@ _MAX_TRACE_EVENTS = 1 << 24
     type=click.IntRange(1, _MAX_TRACE_EVENTS),
     default=65536,
     show_default=True,
-    help="Events kept for each thread; when there are more the oldest go.",
+    help="Events kept for each thread at least; when there are more the oldest go.",
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_context
@@ -324,7 +335,8 @@ def trace(ctx, output, form, as_json, events, command):
     from . import _trace_command
 
     recording, status = _trace_command.run(command, events)
-    _trace_command.write(recording, form, output)
+    with _writing_to("standard output" if output == "-" else output):
+        _trace_command.write(recording, form, output)
     click.echo(_trace_command.summary(recording), err=True)
     ctx.exit(status)
 

@@ -12,15 +12,17 @@ import os
 import pickle
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MIB, PAGE, need
+from conftest import MIB, PAGE, in_child, need
 
 import daxcore
 from daxcore import FaultError, ForkError, IomapType
@@ -630,22 +632,15 @@ def test_a_file_is_not_pickled(sparse):
             pickle.dumps(file)
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_opens_its_own(sparse):
+    def child():
+        with pytest.raises(ForkError):
+            file.pread(1, 0)
+        with dax_open(sparse.path, "r") as own:
+            assert own.pread(1, 8 * MIB) == b"a"
+
     with dax_open(sparse.path, "r") as file:
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                try:
-                    file.pread(1, 0)
-                except ForkError:
-                    with dax_open(sparse.path, "r") as own:
-                        code = own.pread(1, 8 * MIB) != b"a"
-            finally:
-                os._exit(code)
-        _, status = os.waitpid(pid, 0)
-        assert os.waitstatus_to_exitcode(status) == 0
+        in_child(child)
         assert file.pread(1, 8 * MIB) == b"a"
 
 
@@ -693,3 +688,42 @@ def test_numpy_reads_what_was_stored(make):
     array = np.memmap(sparse.path, dtype="<u8", mode="r")
     assert array[64:164].tolist() == list(range(100))
     assert not array[164:].any()
+
+
+def test_a_size_that_cannot_be_costs_nothing(sparse):
+    sparse.write(b"precious", 0)
+    size = sparse.size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + MIB, limits[1]))
+        with pytest.raises(OSError, match="change its size"):
+            dax_open(sparse.path, "w+", size=size + 2 * MIB)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (sparse.size, sparse.read(8, 0)) == (size, b"precious")
+    with dax_open(sparse.path, "w+", size=size + 2 * MIB) as file:
+        assert (file.size, file.pread(8, 0)) == (size + 2 * MIB, bytes(8))
+
+
+def test_open_waits_for_a_thaw_beside_signals(sparse):
+    main = threading.get_ident()
+    seen = []
+
+    def thaw():
+        time.sleep(0.05)
+        signal.pthread_kill(main, signal.SIGUSR1)
+        time.sleep(0.05)
+        file.thaw()
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
+    try:
+        with dax_open(sparse.path) as file:
+            file.freeze()
+            thread = threading.Thread(target=thaw)
+            thread.start()
+            with dax_open(sparse.path, "w+") as other:
+                assert other.size == 0
+            thread.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert seen

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MIB, PAGE, ROOT, need, need_program
+from conftest import MIB, PAGE, ROOT, in_child, in_thread, need, need_program
 
 import daxcore
 from daxcore import FaultResult, TraceEvent, capi
@@ -217,11 +218,9 @@ def test_the_oldest_are_lost_and_counted(file):
         assert rows["pgoff"][-1] == 999
         assert f"entries-written: {len(rows)}/3000 " in trace.text()
 
-    done = []
-    thread = threading.Thread(target=lambda: (body(), done.append(1)))  # a fresh ring
-    thread.start()
+    thread, result = in_thread(body)  # a fresh ring
     thread.join()
-    assert done
+    assert result == [None]
 
 
 def test_events_within_the_block(file):
@@ -309,26 +308,21 @@ def test_64_traces_at_once(file):
 
 
 def test_a_forked_child_has_none_of_it(file):
+    def child():
+        assert len(trace.events()) == 0
+        with pytest.raises(daxcore.ForkError):
+            file.trace().__enter__()
+        with daxcore.Device.memory(MIB) as dev, dev.create_file(MIB) as own:
+            with own.mmap(pages="pte") as mine, own.trace() as other:
+                mine.fault(5)
+        assert other.events()["pgoff"].tolist() == [5, 5, 5]
+        assert other.events()["thread"].tolist() == [os.getpid()] * 3
+        trace.__exit__(None, None, None)
+        assert len(trace.events()) == trace.lost == 0
+
     with file.mmap(pages="pte") as m, file.trace() as trace:
         m.fault(0)
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                assert len(trace.events()) == 0
-                with pytest.raises(daxcore.ForkError):
-                    file.trace().__enter__()
-                with daxcore.Device.memory(MIB) as dev, dev.create_file(MIB) as own:
-                    with own.mmap(pages="pte") as mine, own.trace() as other:
-                        mine.fault(5)
-                assert other.events()["pgoff"].tolist() == [5, 5, 5]
-                assert other.events()["thread"].tolist() == [os.getpid()] * 3
-                trace.__exit__(None, None, None)
-                assert len(trace.events()) == trace.lost == 0
-                code = 0
-            finally:
-                os._exit(code)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        in_child(child)
         m.fault(1)
     assert trace.events()["pgoff"].tolist() == [0, 0, 0, 1, 1, 1]
 
@@ -704,3 +698,40 @@ def test_the_semaphore_is_half_of_the_switch(probed_library):
     [switch] = re.findall(r"^(\w+) \w trace_switch$", out, flags=re.M)
     [semaphore] = {semaphore for semaphore, _ in notes(probed_library).values()}
     assert int(switch, 16) == semaphore != 0
+
+
+def test_a_trace_that_is_none():
+    trace = daxcore.Trace.__new__(daxcore.Trace)
+    with pytest.raises(ValueError, match="use File.trace"), trace:
+        pass
+    assert trace.events().size == 0
+    assert trace.lost == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_fork_beside_a_thread_that_reads_the_trace(file):
+    stop = threading.Event()
+
+    def read():
+        while not stop.is_set():
+            trace.events()
+
+    with file.trace(events=1000) as trace, file.mmap(pages="pte") as m:
+        m.fault_range(0, 100)
+        trace.events()  # numpy is here
+        threads = [threading.Thread(target=read) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(20):
+                pid = os.fork()
+                if pid == 0:
+                    signal.alarm(20)
+                    trace.events()
+                    trace.__exit__(None, None, None)
+                    os._exit(0)
+                assert os.waitpid(pid, 0)[1] == 0
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()

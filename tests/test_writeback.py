@@ -2,12 +2,11 @@
 """Writeback, fsync, zero_range and what a device says of durability."""
 
 import errno
-import os
 import threading
 from pathlib import Path
 
 import pytest
-from conftest import MIB, PAGE, need
+from conftest import MIB, PAGE, in_child, need
 
 import daxcore
 from daxcore import Device, ForkError
@@ -267,23 +266,15 @@ def test_a_closed_file(medium):
             call()
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_in_a_forked_child(file):
+    def child():
+        for call in (file.fsync, file.writeback, lambda: file.zero_range(0, 1)):
+            with pytest.raises(ForkError):
+                call()
+
     with file.mmap(pages="pte") as m:
         m.write(0, b"x")
-        pid = os.fork()
-        if pid == 0:
-            code = 0
-            for call in (file.fsync, file.writeback, lambda: file.zero_range(0, 1)):
-                try:
-                    call()
-                    code = 1
-                except ForkError:
-                    pass
-                except BaseException:
-                    code = 2
-            os._exit(code)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        in_child(child)
         assert dirty(file) == [0]
         file.fsync()
         assert dirty(file) == []
@@ -325,3 +316,21 @@ def test_threads_store_and_sync(file):
     assert not errors
     file.fsync()
     assert dirty(file) == []
+
+
+@pytest.mark.parametrize("size", [0, MIB])
+def test_fsync_of_a_device_that_was_cut_off_fails(tmp_path, size):
+    path = tmp_path / "device"
+    with (
+        Device.open(path, size=4 * MIB, create=True) as device,
+        device.create_file(4 * MIB) as file,
+        file.mmap(pages="pte") as m,
+    ):
+        m.write(3 * MIB, b"stored")
+        m.write(0, b"s" * 3 * MIB)
+        os.truncate(path, size)
+        for call in (file.fsync, file.writeback, file.freeze, file.fsync):
+            with pytest.raises(OSError, match="truncated") as caught:
+                call()
+            assert caught.value.errno == errno.EIO
+        assert file.entries()["dirty"].all()

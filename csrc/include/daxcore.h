@@ -37,7 +37,7 @@ extern "C" {
  * dax_version() - version of the library that is running
  *
  * Context: any.
- * Return: a static string, "0.1.0".
+ * Return: a static string, as "0.1.0".
  * Since: 0.1
  */
 DAX_API const char *dax_version(void);
@@ -560,12 +560,14 @@ DAX_API int64_t dax_mapping_dedupe_range(struct dax_mapping *dst,
  * A pin shows a frame.  If the file leaves that for another (a store to a
  * shared block, a store to a hole) a pin to read goes on showing the old one.
  *
- * Context: invalidate_lock shared, then entry locks; may sleep; GIL: no.
+ * Context: invalidate_lock shared, then entry locks; may sleep, with @write
+ * until a frozen file is thawed; GIL: no.
  * Return: bytes, 0 at or past the end of the file (nothing is pinned); -EINVAL
  * (@pos negative, or a block map whose extents begin within pages), -EOPNOTSUPP
  * (a sparse file, which another program may cut off at any time), -ENOSPC,
- * -EROFS, -ENXIO, -EIO, -ENOMEM, -EDEADLK, -ESTALE, or what the block map
- * returned, if that was of the first page.
+ * -EROFS, -ENXIO, -EIO, -ENOMEM, -EINTR (@write: a signal handler ran while it
+ * waited for a thaw), -EDEADLK, -ESTALE, or what the block map returned, if that
+ * was of the first page.
  * Since: 0.2
  */
 DAX_API ssize_t dax_pin_pages(struct dax_mapping *mapping, dax_loff_t pos,
@@ -658,10 +660,11 @@ DAX_API int64_t dax_mapping_collect(struct dax_mapping *mapping);
  *
  * Waits for changes in progress, writes back everything (dax_mapping_fsync())
  * and returns with the file clean and no page of it writable.  Until it is
- * thawed, stores through shared mappings, pwrite, truncate, fallocate, punch_hole
- * and zero_range sleep, holding no lock; a signal ends the sleep with -EINTR
- * and nothing done, and the call is to be repeated.  Loads, reads, writeback,
- * private copies, mmap and munmap go on.  Freezes do not nest.
+ * thawed, stores through shared mappings, pwrite, truncate, fallocate, punch_hole,
+ * zero_range and pins to write sleep, holding no lock; a signal ends the sleep
+ * with -EINTR and nothing done, and the call is to be repeated.  Loads, reads,
+ * writeback, private copies, mmap and munmap go on.  Who has pinned a page to
+ * write already is not held up.  Freezes do not nest.
  *
  * Context: may sleep; any thread may thaw; GIL: no.
  * Return: 0; freeze: -EBUSY (frozen already), and as dax_mapping_fsync(), then
@@ -816,6 +819,7 @@ DAX_API int dax_vma_fault(struct dax_vma *vma, dax_pgoff_t pgoff, int write,
  * @nr_latencies: what @latencies can take; faults beyond are not recorded
  * @info: details of the fault that failed, or NULL
  *
+ * A touch is the look-up and the fault of a load or store, without its bytes.
  * A page that is mapped already (writable, if @write) takes no fault; a store
  * takes as many as the policy needs (page-cache: two).
  *
@@ -897,8 +901,8 @@ DAX_API int dax_vma_pagemap(struct dax_vma *vma, dax_pgoff_t pgoff,
  * dax_trace_start() - record the fs_dax events of one file or of all
  * @ret_trace: receives the trace
  * @mapping: file, or NULL: all files of the process, those to come too
- * @nr_events: events kept per thread: rounded up to a power of two;
- *	0: 65536; at most 2^24
+ * @nr_events: events kept per thread at least, at most 2^24: 15 or more, a
+ *	power of two less one; 0: 65535
  *
  * Every thread has a ring of its own, made at its first event and shared by
  * all traces that run; when it is full the oldest events go.  A ring takes 96

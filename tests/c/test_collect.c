@@ -21,6 +21,7 @@ enum {
 };
 
 static struct dax_vma *small, *wide, *private;
+static struct step step;
 
 static void open_policy(unsigned int policy)
 {
@@ -44,14 +45,6 @@ static void tear_down(void)
 	dax_vma_put(wide);
 	dax_vma_put(small);
 	fx_close();
-}
-
-static char value_at(struct dax_vma *vma, dax_pgoff_t page)
-{
-	char value = -1;
-
-	EQ(dax_vma_read(vma, &value, 1, page << DAX_PAGE_SHIFT, NULL), 1);
-	return value;
 }
 
 static void copy_pages(dax_pgoff_t first, dax_pgoff_t nr)
@@ -223,7 +216,7 @@ static void all_zero(void)
 	CHECK(vma_soft_leaf(private, INNER) & LEAF_ANON);
 	EQ(count(DAX_STAT_PMD_FAULT), 2);
 	/* Another 4 KiB load turns it back; data comes as ever. */
-	EQ(value_at(small, INNER), 0);
+	EQ(load_page(small, INNER), 0);
 	EQ(count(DAX_STAT_DOWNGRADE), 1);
 	tear_down();
 }
@@ -283,7 +276,7 @@ static void one_has_a_block(void)
 	load_pages(BASE, PMD_PAGES);
 	EQ(dax_vma_write(small, "x", 1, (uint64_t)INNER << DAX_PAGE_SHIFT, NULL), 1);
 	check_load(false);
-	EQ(value_at(wide, INNER), 'x');
+	EQ(load_page(wide, INNER), 'x');
 	tear_down();
 }
 
@@ -313,7 +306,7 @@ static void a_table_is_there(void)
 	check_load(false);
 	EQ(wide->vm_ops->pmd_state(wide, BASE), VMA_PMD_TABLE);
 	EQ(dax_vma_fault_range(small, BASE, PMD_PAGES, 0, NULL, 0, NULL), PMD_PAGES - 1);
-	EQ(value_at(wide, BASE + 1), 0);
+	EQ(load_page(wide, BASE + 1), 0);
 	EQ(count(DAX_STAT_PROMOTION), 0);
 	EQ(entries(), PMD_PAGES);
 	tear_down();
@@ -339,7 +332,7 @@ static void no_memory(void)
 		oom_clear();
 		CHECK(ret == NOPAGE || ret == DAX_VM_FAULT_OOM);
 		check_invariants(fx.file);
-		EQ(value_at(wide, INNER), 0);
+		EQ(load_page(wide, INNER), 0);
 		tear_down();
 		if (!oom_fired())
 			break;
@@ -349,6 +342,30 @@ static void no_memory(void)
 
 /* ---- what happens meanwhile ---------------------------------------------------------------------- */
 
+static void drop_without_memory(void *vma)
+{
+	oom_fail_from(1);
+	dax_vma_put(vma);
+	oom_clear();
+	CHECK(oom_fired());
+}
+
+/* Somebody who never used the file drops a vma of it, and there is no memory for
+ * counters of its own: what was to be collected is left to another. */
+static void no_memory_for_counters(void)
+{
+	struct dax_vma *vma;
+
+	set_up();
+	vma = fx_vma(0, FILE_PAGES, RW_SHARED, DAX_PAGES_PTE);
+	copy_pages(0, 600);
+	step_start(&step, drop_without_memory, vma, STEP_NOWHERE);
+	step_join(&step);
+	EQ(count(DAX_STAT_EMPTY_COLLECTED), 0);
+	EQ(dax_mapping_collect(fx.file), 600);
+	tear_down();
+}
+
 static int result;
 
 static void load_wide(void *arg)
@@ -357,7 +374,6 @@ static void load_wide(void *arg)
 	result = dax_vma_fault(wide, INNER, 0, NULL);
 }
 
-static struct step step;
 
 static void park_before_promotion(void)
 {
@@ -380,7 +396,7 @@ static void stored_to_meanwhile(void)
 	go_on();
 	EQ(result, NOPAGE);
 	EQ(count(DAX_STAT_PROMOTION), 0);
-	EQ(value_at(wide, INNER), 'x');
+	EQ(load_page(wide, INNER), 'x');
 	tear_down();
 }
 
@@ -389,7 +405,7 @@ static void written_to_meanwhile(void)
 	park_before_promotion();
 	EQ(dax_mapping_pwrite(fx.file, "x", 1, (dax_loff_t)INNER << DAX_PAGE_SHIFT), 1);
 	go_on();
-	EQ(value_at(wide, INNER), 'x');
+	EQ(load_page(wide, INNER), 'x');
 	tear_down();
 }
 
@@ -434,7 +450,7 @@ static void only_once(void)
 static void twins(void)
 {
 	park_before_promotion();
-	EQ(value_at(wide, INNER), 0);
+	EQ(load_page(wide, INNER), 0);
 	go_on();
 	EQ(result, NOPAGE);
 	EQ(count(DAX_STAT_PROMOTION), 1);
@@ -446,7 +462,7 @@ static void twins(void)
 
 int main(void)
 {
-	plan(23);
+	plan(24);
 	RUN(collect_on_request);
 	RUN(empty_nodes_go);
 	RUN(failed_faults_are_counted);
@@ -464,6 +480,7 @@ int main(void)
 	RUN(a_table_is_there);
 	RUN(page_cache_never);
 	RUN(no_memory);
+	RUN(no_memory_for_counters);
 	RUN(stored_to_meanwhile);
 	RUN(written_to_meanwhile);
 	RUN(truncated_meanwhile);

@@ -49,14 +49,6 @@ static int store_at(struct dax_vma *vma, dax_pgoff_t page, char value)
 	return (int)dax_vma_write(vma, &value, 1, page << DAX_PAGE_SHIFT, NULL);
 }
 
-static int load_at(struct dax_vma *vma, dax_pgoff_t page)
-{
-	char value = -1;
-
-	EQ(dax_vma_read(vma, &value, 1, page << DAX_PAGE_SHIFT, NULL), 1);
-	return value;
-}
-
 static uint64_t dirty(void)
 {
 	uint64_t nr = 0;
@@ -108,13 +100,13 @@ static void others_go_on(void)
 	set_up();
 	EQ(store_at(shared, DATA, 7), 1);
 	EQ(dax_mapping_freeze(fx.file), 0);
-	EQ(load_at(shared, DATA), 7);
-	EQ(load_at(huge, 2 * PMD_PAGES), 0);
+	EQ(load_page(shared, DATA), 7);
+	EQ(load_page(huge, 2 * PMD_PAGES), 0);
 	EQ(dax_mapping_pread(fx.file, &byte, 1, 0), 1);
 	EQ(store_at(private, DATA, 8), 1);
-	EQ(load_at(private, DATA), 8);
+	EQ(load_page(private, DATA), 8);
 	more = fx_vma(0, FILE_PAGES, RW_SHARED, DAX_PAGES_PTE);
-	EQ(load_at(more, DATA), 7);
+	EQ(load_page(more, DATA), 7);
 	dax_vma_put(more);
 	EQ(dax_vma_dontneed(shared, 0, BYTES), 0);
 	EQ(dax_mapping_fsync(fx.file, NULL), 0);
@@ -213,9 +205,18 @@ static int by_zero_range(void)
 	return dax_mapping_zero_range(fx.file, 0, 1 << 20);
 }
 
+static int by_pin(void)
+{
+	struct dax_pin pin;
+
+	if (dax_pin_pages(fx.file, DATA * DAX_PAGE_SIZE, 1, 1, &pin) != 1)
+		return -1;
+	return dax_unpin_pages(&pin, 1);
+}
+
 static int (*const changes[])(void) = {
 	by_store, by_store_to_hole, by_huge_store, by_fault, by_fault_range,
-	by_pwrite, by_truncate, by_fallocate, by_punch, by_zero_range,
+	by_pwrite, by_truncate, by_fallocate, by_punch, by_zero_range, by_pin,
 };
 
 enum { NR_CHANGES = sizeof(changes) / sizeof(changes[0]) };
@@ -239,7 +240,7 @@ static void check_waits(unsigned int policy)
 		EQ(dax_mapping_freeze(fx.file), 0);
 		step_start(&step, make_call, &call, DAX_TEST_FROZEN);
 		MUST(step_parked(&step));
-		EQ(load_at(shared, DATA), 1);
+		EQ(load_page(shared, DATA), 1);
 		EQ(dirty(), 0);
 		/* Both locks are free. */
 		MUST(!mapping_lock_exclusive(fx.file));
@@ -264,6 +265,23 @@ static void changes_wait_page_cache(void)
 	check_waits(DAX_POLICY_PAGE_CACHE);
 }
 
+/* A pin to read is given at once; one to write is given back at once. */
+static void pins(void)
+{
+	struct dax_pin to_read, to_write;
+
+	set_up();
+	EQ(store_at(shared, DATA, 1), 1);
+	EQ(dax_pin_pages(fx.file, DATA * DAX_PAGE_SIZE, 1, 1, &to_write), 1);
+	EQ(dax_mapping_freeze(fx.file), 0);
+	EQ(dax_pin_pages(fx.file, DATA * DAX_PAGE_SIZE, 1, 0, &to_read), 1);
+	EQ(dax_unpin_pages(&to_read, 0), 0);
+	EQ(dax_unpin_pages(&to_write, 1), 0);
+	EQ(dirty(), 1);
+	EQ(dax_mapping_thaw(fx.file), 0);
+	tear_down();
+}
+
 /* Thawed and frozen again before the sleeper has looked: it sleeps on. */
 static void frozen_again(void)
 {
@@ -278,7 +296,7 @@ static void frozen_again(void)
 	EQ(dax_mapping_freeze(fx.file), 0);
 	step_go(&step, DAX_TEST_FROZEN);
 	MUST(step_parked(&step));
-	EQ(load_at(shared, DATA), 0);
+	EQ(load_page(shared, DATA), 0);
 	EQ(dax_mapping_thaw(fx.file), 0);
 	step_go(&step, STEP_NOWHERE);
 	step_join(&step);
@@ -310,7 +328,7 @@ static void store_inside(void)
 	step_join(&freeze);
 	EQ(ret, 0);
 	EQ(call.ret, 0);
-	EQ(load_at(shared, DATA), 5);
+	EQ(load_page(shared, DATA), 5);
 	EQ(dirty(), 0);
 	EQ(dax_mapping_thaw(fx.file), 0);
 	tear_down();
@@ -402,7 +420,7 @@ static void signal_ends_it(void)
 		sched_yield();
 	}
 	EQ(interrupted, -EINTR);
-	EQ(load_at(shared, DATA), 0);
+	EQ(load_page(shared, DATA), 0);
 	EQ(dax_mapping_thaw(fx.file), 0);
 	step_join(&step);
 	CHECK(call.ret == 0 || call.ret == -EINTR - 1);
@@ -470,7 +488,7 @@ static void no_memory(void)
 
 int main(void)
 {
-	plan(15);
+	plan(16);
 	RUN(freeze_and_thaw);
 	RUN(is_clean);
 	RUN(others_go_on);
@@ -478,6 +496,7 @@ int main(void)
 	RUN(closed_while_frozen);
 	RUN(changes_wait);
 	RUN(changes_wait_page_cache);
+	RUN(pins);
 	RUN(frozen_again);
 	RUN(store_inside);
 	RUN(while_freezing);

@@ -48,17 +48,6 @@ static uint64_t pos_of(dax_pgoff_t page)
 	return page << DAX_PAGE_SHIFT;
 }
 
-/* The byte of the file at @pos that would survive. */
-static int survives(uint64_t pos)
-{
-	dax_pfn_t pfn = inv_mapped_pfn(fx.file, pos >> DAX_PAGE_SHIFT);
-
-	if (pfn == UINT64_MAX)
-		return 0;
-	return medium_durable(((pfn - fx.dev->pfn_base) << DAX_PAGE_SHIFT) +
-			      pos % DAX_PAGE_SIZE);
-}
-
 static bool has_towrite(dax_pgoff_t index)
 {
 	struct radix_tree_iter iter = place(index);
@@ -89,14 +78,14 @@ static void fsync_cleans(bool deferred)
 	poke(small, pos_of(3) + 7, 'a');
 	poke(huge, pos_of(600), 'b');
 	CHECK(is_dirty(3) && is_dirty(600));
-	EQ(survives(pos_of(3) + 7), 0);
+	EQ(survives(fx.file, pos_of(3) + 7), 0);
 	leaf = vma_soft_leaf(small, 3);
 	EQ(dax_mapping_fsync(fx.file, NULL), 0);
 	CHECK(!any_tag());
 	CHECK(!writable(small, 3) && !writable(huge, 600));
 	EQ(vma_soft_leaf(small, 3), leaf & ~(uint64_t)(LEAF_WRITE | LEAF_DIRTY));
-	EQ(survives(pos_of(3) + 7), 'a');
-	EQ(survives(pos_of(600)), 'b');
+	EQ(survives(fx.file, pos_of(3) + 7), 'a');
+	EQ(survives(fx.file, pos_of(600)), 'b');
 	EQ(medium.flushes, 2);
 	EQ(medium.flushed_bytes, DAX_PAGE_SIZE + DAX_PMD_SIZE);
 	EQ(count(DAX_STAT_WRITEBACK_ONE), 2);
@@ -132,8 +121,8 @@ static void redirty(void)
 		poke(small, pos_of(3) + 1, (char)round);	/* no third */
 		EQ(count(DAX_STAT_PTE_FAULT) + count(DAX_STAT_PMD_FAULT), faults + 2);
 		EQ(dax_mapping_writeback(fx.file, 0, pos_of(PAGES)), 2);
-		EQ(survives(pos_of(3)), round);
-		EQ(survives(pos_of(600)), round);
+		EQ(survives(fx.file, pos_of(3)), round);
+		EQ(survives(fx.file, pos_of(600)), round);
 	}
 	tear_down();
 }
@@ -151,9 +140,9 @@ static void what_is_not_dirty(void)
 	EQ(dax_vma_read(small, &byte, 1, pos_of(10), NULL), 1);
 	EQ(dax_vma_read(huge, &byte, 1, pos_of(1024), NULL), 1);
 	CHECK(!any_tag());
-	EQ(survives(pos_of(9)), 0);
+	EQ(survives(fx.file, pos_of(9)), 0);
 	EQ(dax_mapping_fsync(fx.file, NULL), 0);
-	EQ(survives(pos_of(9)), 'p');
+	EQ(survives(fx.file, pos_of(9)), 'p');
 	EQ(medium.flushes, 0);
 	EQ(count(DAX_STAT_WRITEBACK_VISIT), 0);
 	tear_down();
@@ -253,7 +242,7 @@ static void batches(void)
 		CHECK(medium.fences <= nr / 128 + 3);
 		CHECK(!any_tag());
 		for (dax_pgoff_t page = 0; page < nr; page++)
-			EQ(survives(pos_of(3 * page)), (unsigned char)nr);
+			EQ(survives(fx.file, pos_of(3 * page)), (unsigned char)nr);
 	}
 	tear_down();
 }
@@ -281,7 +270,7 @@ static void fsync_body(void *arg)
 	struct call *call = arg;
 
 	call->ret = dax_mapping_fsync(fx.file, NULL);
-	call->survived = survives(call->pos);
+	call->survived = survives(fx.file, call->pos);
 }
 
 static void start_fsync(struct call *call, uint64_t pos, int point)
@@ -347,13 +336,13 @@ static void store_waits(void)
 	step_start_asleep(&writer.step, store_body, &writer, DAX_TEST_AFTER_GRAB);
 	step_go(&sync.step, DAX_TEST_WRITEBACK_SYNC);
 	MUST(step_parked(&sync.step));
-	EQ(survives(pos_of(3)), 'o');
+	EQ(survives(fx.file, pos_of(3)), 'o');
 	CHECK(step_parked(&writer.step));
 	finish(&writer, 1);
 	finish(&sync, 0);
 	CHECK(is_dirty(3) && writable(small, 3));
 	EQ(dax_mapping_fsync(fx.file, NULL), 0);
-	EQ(survives(pos_of(3)), 'n');
+	EQ(survives(fx.file, pos_of(3)), 'n');
 	tear_down();
 }
 
@@ -374,7 +363,7 @@ static void store_before_sync(struct dax_vma **vma, dax_pgoff_t page)
 	EQ(sync.survived, 'o');
 	CHECK(is_dirty(page) && !is_dirty(5) && !has_towrite(5));
 	EQ(dax_mapping_writeback(fx.file, 0, UINT64_MAX), 1);
-	EQ(survives(pos_of(page)), 'n');
+	EQ(survives(fx.file, pos_of(page)), 'n');
 	tear_down();
 }
 
@@ -410,7 +399,7 @@ static void store_beside_finish(void)
 	finish(&sync, 0);
 	CHECK(is_dirty(3) && !has_towrite(3) && writable(small, 3));
 	EQ(dax_mapping_fsync(fx.file, NULL), 0);
-	EQ(survives(pos_of(3)), 'n');
+	EQ(survives(fx.file, pos_of(3)), 'n');
 	tear_down();
 }
 
@@ -484,7 +473,7 @@ static void waits_holding_nothing(void)
 	finish(&sync, 0);
 	EQ(sync.survived, 'x');
 	EQ(dax_mapping_fsync(fx.file, NULL), 0);
-	EQ(survives(pos_of(5)), 'f');
+	EQ(survives(fx.file, pos_of(5)), 'f');
 	CHECK(!any_tag());
 	tear_down();
 }
@@ -531,6 +520,72 @@ static void ends_under_writers(void)
 	tear_down();
 }
 
+/* A file that grows ahead of an fsync does not keep it: what is behind the end
+ * that the file had is left to the next. */
+static void ends_though_the_file_grows(void)
+{
+	struct dax_vma *vma;
+	struct call call;
+	dax_loff_t size = PAGES * DAX_PAGE_SIZE;
+	int parked = 0;
+
+	set_up(false);
+	vma = fx_vma(0, 2 * PAGES, RW_SHARED, DAX_PAGES_PTE);
+	poke(vma, (uint64_t)size - 1, 'a');
+	start_fsync(&call, 0, DAX_TEST_WRITEBACK_LOCKED);
+	while (parked < 8 && step_parked(&call.step)) {
+		parked++;
+		EQ(dax_mapping_pwrite(fx.file, "x", 1, size), 1);
+		poke(vma, (uint64_t)size, 'b');
+		size += DAX_PAGE_SIZE;
+		step_go(&call.step, DAX_TEST_WRITEBACK_LOCKED);
+	}
+	EQ(parked, 1);
+	finish(&call, 0);
+	CHECK(!is_dirty(PAGES - 1) && is_dirty(PAGES));
+	dax_vma_put(vma);
+	tear_down();
+}
+
+static struct call during_truncate;
+
+static void fsync_mock(void *mapping)
+{
+	during_truncate.ret = dax_mapping_fsync(mapping, NULL);
+}
+
+/* From the truncate of the block map, which fails. */
+static void fsync_begins(struct mock *mock)
+{
+	mock->inside = NULL;
+	step_start(&during_truncate.step, fsync_mock, mock->mapping, DAX_TEST_RWSEM_READ);
+	MUST(step_parked(&during_truncate.step));
+	step_go(&during_truncate.step, STEP_NOWHERE);
+}
+
+/* The end that a truncate was to give the file, and did not, is no end. */
+static void truncate_fails_meanwhile(void)
+{
+	struct mock mock = { .truncate_ret = -EIO };
+	struct dax_mapping *file;
+	struct dax_vma *vma;
+
+	set_up(false);
+	file = mock_file(&mock, fx.dev, 8 * DAX_PAGE_SIZE);
+	MUST(!dax_vma_new(&vma, file, &(struct dax_vma_attr){
+		.struct_size = sizeof(struct dax_vma_attr), .flags = RW_SHARED,
+		.length = 8 * DAX_PAGE_SIZE, .pages = DAX_PAGES_PTE }));
+	poke(vma, pos_of(7), 'd');
+	mock.inside = fsync_begins;
+	EQ(dax_mapping_truncate(file, 0), -EIO);
+	step_join(&during_truncate.step);
+	EQ(during_truncate.ret, 0);
+	EQ(medium_durable(pos_of(7)), 'd');
+	dax_vma_put(vma);
+	dax_mapping_put(file);
+	tear_down();
+}
+
 /* ---- truncate and punch between flush and sync -------------------- */
 
 static void gone_before_sync(void)
@@ -550,7 +605,7 @@ static void gone_before_sync(void)
 	CHECK(is_dirty(600) && has_towrite(600) && has_towrite(1023));
 	finish(&sync, 0);
 	CHECK(!any_tag());
-	EQ(survives(pos_of(600)), 'b');
+	EQ(survives(fx.file, pos_of(600)), 'b');
 	EQ(dax_mapping_truncate(fx.file, (dax_loff_t)pos_of(PAGES)), 0);
 	tear_down();
 }
@@ -592,7 +647,7 @@ static void zero_inside_pmd(bool deferred)
 	CHECK(is_dirty(512) && writable(huge, 512));
 	EQ(dax_mapping_fsync(fx.file, NULL), 0);
 	for (dax_pgoff_t page = 512; page < 1024; page++)
-		EQ(survives(pos_of(page)), page >= 600 && page < 610 ? 0 : 'h');
+		EQ(survives(fx.file, pos_of(page)), page >= 600 && page < 610 ? 0 : 'h');
 	CHECK(!any_tag());
 	tear_down();
 }
@@ -612,9 +667,68 @@ static void truncate_inside(void)
 	EQ(dax_mapping_truncate(fx.file, (dax_loff_t)pos_of(700)), 0);
 	EQ(dax_mapping_writeback(fx.file, 0, UINT64_MAX), 700 - 512);
 	for (dax_pgoff_t page = 512; page < 700; page++)
-		EQ(survives(pos_of(page)), 'h');
+		EQ(survives(fx.file, pos_of(page)), 'h');
 	EQ(dax_mapping_truncate(fx.file, (dax_loff_t)pos_of(PAGES)), 0);
 	tear_down();
+}
+
+/* ---- blocks that move -------------------- */
+
+static bool page_3_moved;
+
+static int page_3_moves(struct mock *mock, dax_loff_t pos, uint64_t length,
+			unsigned int flags, struct dax_iomap *iomap)
+{
+	mock_linear(mock, pos, length, flags, iomap);
+	if (!page_3_moved)
+		return 0;
+	if (pos >> DAX_PAGE_SHIFT == 3)
+		iomap->addr = 5 * DAX_PMD_SIZE;
+	if (pos >> DAX_PAGE_SHIFT == 3 || (pos == 0 && length > DAX_PAGE_SIZE))
+		iomap->length = DAX_PAGE_SIZE;
+	return 0;
+}
+
+/* A block map takes one page of a dirty 2 MiB entry elsewhere: what was stored
+ * to the other pages is still to be made durable. */
+static void one_block_moves(bool deferred, bool by_pwrite)
+{
+	struct mock mock = { .answer = page_3_moves };
+	struct dax_vma *vma, *pages;
+	struct dax_mapping *file;
+	char byte = 'p';
+
+	set_up(deferred);
+	page_3_moved = false;
+	file = mock_file(&mock, fx.dev, 2 * DAX_PMD_SIZE);
+	MUST(!dax_vma_new(&vma, file, &(struct dax_vma_attr){
+		.struct_size = sizeof(struct dax_vma_attr), .length = DAX_PMD_SIZE,
+		.flags = RW_SHARED }));
+	MUST(!dax_vma_new(&pages, file, &(struct dax_vma_attr){
+		.struct_size = sizeof(struct dax_vma_attr), .length = DAX_PMD_SIZE,
+		.flags = RW_SHARED, .pages = DAX_PAGES_PTE }));
+	poke(vma, pos_of(7), 'd');
+	page_3_moved = true;
+	if (by_pwrite)
+		EQ(dax_mapping_pwrite(file, &byte, 1, pos_of(3)), 1);
+	else
+		poke(pages, pos_of(3), 'p');
+	EQ(dax_mapping_fsync(file, NULL), 0);
+	EQ(medium_durable(pos_of(7)), 'd');
+	EQ(medium_durable(5 * DAX_PMD_SIZE), 'p');
+	CHECK(mock_is_paired(&mock));
+	dax_vma_put(pages);
+	dax_vma_put(vma);
+	dax_mapping_put(file);
+	tear_down();
+}
+
+static void blocks_move(void)
+{
+	one_block_moves(false, false);
+	one_block_moves(false, true);
+	one_block_moves(true, false);
+	one_block_moves(true, true);
 }
 
 /* ---- failures -------------------- */
@@ -635,7 +749,7 @@ static void sync_fails(void)
 	CHECK(!radix_tree_tagged(&fx.file->i_pages, DAX_PAGECACHE_TAG_TOWRITE));
 	CHECK(!writable(small, 3));
 	EQ(medium.flushes, 2);
-	EQ(survives(pos_of(3)), 0);
+	EQ(survives(fx.file, pos_of(3)), 0);
 	medium.sync_error = -ENOSPC;
 	EQ(dax_mapping_writeback(fx.file, 0, UINT64_MAX), -ENOSPC);
 	EQ(medium.flushes, 4);
@@ -643,8 +757,8 @@ static void sync_fails(void)
 	EQ(dax_mapping_fsync(fx.file, &b), -ENOSPC);	/* the last one */
 	CHECK(strstr(dax_errormsg(), "earlier writeback"));
 	EQ(medium.flushes, 6);
-	EQ(survives(pos_of(3)), 'a');
-	EQ(survives(pos_of(600)), 'b');
+	EQ(survives(fx.file, pos_of(3)), 'a');
+	EQ(survives(fx.file, pos_of(600)), 'b');
 	CHECK(!any_tag());
 	EQ(dax_mapping_fsync(fx.file, &b), 0);
 	EQ(dax_mapping_fsync(fx.file, &a), -ENOSPC);	/* not told of that yet */
@@ -672,10 +786,33 @@ static void cursors(void)
 	tear_down();
 }
 
+/* An fsync that is refused has told nobody of what failed before. */
+static void refused_keeps_cursor(void)
+{
+	struct dax_entry_cookie *cookie;
+	uint32_t since;
+
+	set_up(true);
+	since = dax_mapping_wb_err(fx.file);
+	medium.sync_error = -EIO;
+	EQ(dax_mapping_fsync(fx.file, NULL), -EIO);
+	medium.sync_error = 0;
+	MUST(!dax_lock_mapping_entry(fx.file, 9, 0, NULL, &cookie));
+	EQ(dax_mapping_fsync(fx.file, &since), -EDEADLK);
+	MUST(!dax_unlock_mapping_entry(cookie));
+	EQ(dax_mapping_fsync(fx.file, &since), -EIO);
+	EQ(dax_mapping_fsync(fx.file, &since), 0);
+	tear_down();
+}
+
 /* The device dies: what is dirty stays so. */
 static void device_dies(void)
 {
 	set_up(false);
+	EQ(dax_device_kill(fx.dev), 0);
+	EQ(dax_mapping_fsync(fx.file, NULL), -ENXIO);	/* nothing to do, even so */
+	EQ(dax_mapping_writeback(fx.file, 0, 4096), -ENXIO);
+	fx.dev->alive = true;
 	poke(small, pos_of(3), 'a');
 	EQ(dax_device_kill(fx.dev), 0);
 	EQ(dax_mapping_fsync(fx.file, NULL), -ENXIO);
@@ -726,10 +863,14 @@ static void syncs_block_map(void)
 	map_sync_ret = 0;
 	EQ(dax_mapping_fsync(file, &since), -EIO);
 	EQ(dax_mapping_fsync(file, &since), 0);
-	EQ(map_syncs, 5);
+	map_sync_ret = -4096;		/* no errno */
+	EQ(dax_mapping_fsync(file, NULL), -EIO);
+	map_sync_ret = 0;
+	EQ(dax_mapping_fsync(file, &since), -EIO);
+	EQ(map_syncs, 7);
 	medium.sync_error = -EIO;
 	EQ(dax_mapping_fsync(file, NULL), -EIO);
-	EQ(map_syncs, 5);	/* not asked when the bytes failed */
+	EQ(map_syncs, 7);	/* not asked when the bytes failed */
 	dax_mapping_put(file);
 	tear_down();
 }
@@ -784,11 +925,12 @@ static int second_sync(struct dax_device *dev)
 	return second_syncs == 1 ? -EIO : 0;
 }
 
-static void second_flush(struct dax_device *dev, const void *addr, size_t n)
+static int second_flush(struct dax_device *dev, const void *addr, size_t n)
 {
 	CHECK(dev == second_dev && n == 4096);
 	(void)addr;
 	second_flushes++;
+	return 0;
 }
 
 static void two_devices(void)
@@ -843,7 +985,7 @@ static void exclusive(void)
 	CHECK(!has_towrite(10));
 	CHECK(!writable(small, 10));
 	EQ(dax_mapping_fsync(fx.file, NULL), 0);
-	EQ(survives(pos_of(299)), 'x');
+	EQ(survives(fx.file, pos_of(299)), 'x');
 	tear_down();
 }
 
@@ -890,7 +1032,7 @@ static void cached(void)
 	for (int round = 'a'; round < 'd'; round++) {
 		poke(small, pos_of(3), (char)round);
 		EQ(dax_mapping_writeback(fx.file, 0, UINT64_MAX), 1);
-		EQ(survives(pos_of(3)), round);
+		EQ(survives(fx.file, pos_of(3)), round);
 		CHECK(!writable(small, 3));
 	}
 	tear_down();
@@ -898,7 +1040,7 @@ static void cached(void)
 
 int main(void)
 {
-	plan(31);
+	plan(35);
 	run("fsync: tags fall, leaves are read-only, bytes survive", fsync_at_once);
 	run("the same where only a sync makes them durable", fsync_deferred);
 	run("re-dirty after fsync: the store faults and tags again", redirty);
@@ -917,12 +1059,16 @@ int main(void)
 	run("the same where only a sync makes durable", three_deferred);
 	run("who waits for an entry holds no other", waits_holding_nothing);
 	run("ends under writers that never stop", ends_under_writers);
+	run("ends though the file grows ahead of it", ends_though_the_file_grows);
+	run("begins during a truncate that fails", truncate_fails_meanwhile);
 	run("truncate and punch between flush and sync", gone_before_sync);
 	run("what is left of 2 MiB outside the range is clean too", split_before_sync);
 	run("zero_range inside a dirty 2 MiB entry", zero_inside);
 	run("truncate inside a dirty 2 MiB entry", truncate_inside);
+	run("a block map moves one page of a dirty 2 MiB entry", blocks_move);
 	run("writeback error: dirty stays, told once, retry works", sync_fails);
 	run("cursors of a failure", cursors);
+	run("a refused fsync leaves the cursor", refused_keeps_cursor);
 	run("the device dies: dirty stays", device_dies);
 	run("the block map is synced after the bytes", syncs_block_map);
 	run("refused inside the file's own block map", refused_inside);
