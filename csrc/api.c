@@ -461,7 +461,7 @@ int64_t dax_mapping_entries(struct dax_mapping *mapping, dax_pgoff_t *index,
 	while (filled < nr &&
 	       radix_tree_next(&mapping->i_pages, *index, UINT64_MAX, &iter)) {
 		buf[filled++] = entry_row(&iter);
-		*index = iter.index + ((dax_pgoff_t)1 << iter.order);
+		*index = radix_tree_iter_last(&iter) + 1;
 	}
 	mapping_unlock_shared(mapping, area);
 	return (int64_t)filled;

@@ -169,28 +169,26 @@ void *get_unlocked_mapping_entry(struct dax_slot *slot)
 	}
 }
 
+static void *empty_entry(unsigned int order)
+{
+	return dax_radix_locked_entry(0, DAX_EMPTY | (order ? DAX_PMD : 0));
+}
+
 void dax_forget_block(struct dax_slot *slot)
 {
-	dax_pgoff_t last = slot->iter.index + ((dax_pgoff_t)1 << slot->iter.order) - 1;
-
-	unmap_mapping_pages(slot->mapping, slot->iter.index, last, false);
+	unmap_mapping_pages(slot->mapping, slot->iter.index,
+			    radix_tree_iter_last(&slot->iter), false);
 	percpu_synchronize(&slot->mapping->percpu);
 	dax_test_yield(DAX_TEST_UNMAP_REPLACE);
 	radix_tree_tag_clear(&slot->iter, DAX_PAGECACHE_TAG_DIRTY);
 	radix_tree_tag_clear(&slot->iter, DAX_PAGECACHE_TAG_TOWRITE);
-	dax_replace_entry(slot, dax_radix_locked_entry(
-		0, DAX_EMPTY | (slot->iter.order ? DAX_PMD : 0)));
+	dax_replace_entry(slot, empty_entry(slot->iter.order));
 }
 
 /* ---- grab -------------------------------------------------------------------- */
 
 /* What one look at the tree came to. */
 enum { GRAB_AGAIN = 1 };
-
-static void *empty_entry(unsigned int order)
-{
-	return dax_radix_locked_entry(0, DAX_EMPTY | (order ? DAX_PMD : 0));
-}
 
 static int grab_absent(struct dax_slot *slot, unsigned int order)
 {

@@ -73,7 +73,7 @@ static __always_inline_fn int grab_mapping_entry(struct dax_slot *slot,
 /*
  * Wait until what stands at slot->index is absent or unlocked.  Returns the
  * word (NULL: nothing), not locked: the caller locks it with lock_slot() or
- * calls put_unlocked_mapping_entry(), nothing else.
+ * calls put_unlocked_mapping_entry(), nothing else.  See lock_slot_if().
  */
 void *get_unlocked_mapping_entry(struct dax_slot *slot);
 
@@ -104,6 +104,26 @@ void put_locked_page(struct dax_slot *slot);
 
 /* Done without locking: pass a wake-up on. */
 void put_unlocked_mapping_entry(struct dax_slot *slot);
+
+/*
+ * Wait for what stands at slot->index and lock it, if @wanted says so of it
+ * (slot->iter.entry, NULL: nothing).  false: it did not, nothing is locked, and
+ * slot->iter.entry is what was refused.
+ */
+static inline bool lock_slot_if(struct dax_slot *slot,
+				bool (*wanted)(const struct dax_slot *slot,
+					       const void *arg),
+				const void *arg)
+{
+	do {
+		get_unlocked_mapping_entry(slot);
+		if (!wanted(slot, arg)) {
+			put_unlocked_mapping_entry(slot);
+			return false;
+		}
+	} while (!lock_slot(slot));
+	return true;
+}
 
 /* The locked entry gets another word (locked too): same size, same place. */
 static inline void dax_replace_entry(struct dax_slot *slot, void *entry)

@@ -46,12 +46,11 @@ void insert_mapping_entry(struct dax_vm_fault *vmf, struct dax_slot *slot,
 	void *old = slot->iter.entry;
 	void *entry = dax_radix_locked_entry(pfn, flags);
 	bool page = !radix_tree_exceptional_entry(old);
-	dax_pgoff_t nr = (dax_pgoff_t)1 << slot->iter.order;
 
 	/* Nobody can bring the hole back: they wait for the entry's lock. */
 	if (!(flags & DAX_ZERO_PAGE) && (page || dax_is_zero_entry(old)))
 		unmap_mapping_pages(slot->mapping, slot->iter.index,
-				    slot->iter.index + nr - 1, false);
+				    radix_tree_iter_last(&slot->iter), false);
 	dax_test_yield(DAX_TEST_UNMAP_REPLACE);
 	if (unlikely(page))
 		slot->mapping->policy->replace_hole(slot, entry);
@@ -150,7 +149,7 @@ const struct dax_policy zero_page_policy = {
 static int iomap_pgoff(const struct dax_iomap *iomap, dax_loff_t pos,
 		       dax_pgoff_t *ret_pgoff)
 {
-	uint64_t addr = iomap->addr + (uint64_t)(pos - iomap->offset);
+	uint64_t addr = iomap_addr(iomap, pos);
 
 	if (addr & (DAX_PAGE_SIZE - 1))
 		return dax_error(-EINVAL, "the block map put byte %" PRId64
@@ -187,8 +186,7 @@ static int prepare_store(const struct dax_vm_fault *vmf,
 {
 	if (vmf->vma->flags & DAX_VM_SYNC && !iomap->dax_dev->persist->map_sync)
 		return not_synchronous(iomap->dax_dev);
-	return device_prepare_store(iomap->dax_dev,
-				    iomap->addr + (uint64_t)(pos - iomap->offset), len);
+	return device_prepare_store(iomap->dax_dev, iomap_addr(iomap, pos), len);
 }
 
 /*
@@ -543,7 +541,7 @@ static dax_vm_fault_t pmd_fault_mapped(struct dax_vm_fault *vmf,
 				       const struct dax_iomap *iomap,
 				       dax_loff_t pos)
 {
-	if (iomap->length - (uint64_t)(pos - iomap->offset) < DAX_PMD_SIZE)
+	if (iomap_left(iomap, pos, DAX_PMD_SIZE) < DAX_PMD_SIZE)
 		return fallback(vmf, DAX_FALLBACK_SHORT_EXTENT);
 	if (!iomap_type_known(iomap))
 		return fallback(vmf, DAX_FALLBACK_UNKNOWN_TYPE);

@@ -25,10 +25,11 @@
 
 /* ---- synchronous faults --------------------------------------------------------- */
 
-/* Does the entry show the frame that the fault was to insert? */
-static bool shows_frame(const struct dax_vm_fault *vmf, const struct dax_slot *slot)
+/* Does the entry show the frame that the fault, @arg, was to insert? */
+static bool shows_frame(const struct dax_slot *slot, const void *arg)
 {
 	const struct radix_tree_iter *iter = &slot->iter;
+	const struct dax_vm_fault *vmf = arg;
 
 	return radix_tree_exceptional_entry(iter->entry) &&
 	       dax_is_data_entry(iter->entry) && iter->order >= vmf->order &&
@@ -43,14 +44,7 @@ static bool lock_synced_entry(const struct dax_vm_fault *vmf,
 	if (slot->mapping->layout_seq != vmf->layout_seq ||
 	    mapping_is_frozen(slot->mapping))
 		return false;
-	do {
-		get_unlocked_mapping_entry(slot);
-		if (!shows_frame(vmf, slot)) {
-			put_unlocked_mapping_entry(slot);
-			return false;
-		}
-	} while (!lock_slot(slot));
-	return true;
+	return lock_slot_if(slot, shows_frame, vmf);
 }
 
 static dax_vm_fault_t insert_pfn_mkwrite(struct dax_vm_fault *vmf)

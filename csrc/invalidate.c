@@ -42,19 +42,10 @@ static bool is_foreign(const struct dax_slot *slot)
 	       !slot->mapping->policy->grab_page;
 }
 
-/* Lock what stands at slot->index, NULL if nothing does. */
-static void *lock_entry(struct dax_slot *slot)
+static bool is_entry(const struct dax_slot *slot, const void *unused)
 {
-	void *entry;
-
-	do {
-		entry = get_unlocked_mapping_entry(slot);
-		if (!entry || is_foreign(slot)) {
-			put_unlocked_mapping_entry(slot);
-			return NULL;
-		}
-	} while (!lock_slot(slot));
-	return entry;
+	(void)unused;
+	return slot->iter.entry && !is_foreign(slot);
 }
 
 static bool shows_hole(const void *entry)
@@ -92,9 +83,8 @@ static bool may_stay(const struct stale *stale, const struct radix_tree_iter *it
 static int invalidate_entry(struct dax_slot *slot, const struct stale *stale)
 {
 	bool left;	/* a block that may be used again soon */
-	dax_pgoff_t nr;
 
-	if (!lock_entry(slot))
+	if (!lock_slot_if(slot, is_entry, NULL))
 		return 0;
 	dax_test_yield(DAX_TEST_INVALIDATE_LOCKED);
 	if (may_stay(stale, &slot->iter)) {
@@ -102,9 +92,8 @@ static int invalidate_entry(struct dax_slot *slot, const struct stale *stale)
 		return -EBUSY;
 	}
 	left = !shows_hole(slot->iter.entry) && wrong_frame(stale, &slot->iter);
-	nr = (dax_pgoff_t)1 << slot->iter.order;
 	unmap_mapping_pages(slot->mapping, slot->iter.index,
-			    slot->iter.index + nr - 1, false);
+			    radix_tree_iter_last(&slot->iter), false);
 	if (left)
 		percpu_synchronize(&slot->mapping->percpu);
 	dax_delete_locked_entry(slot);
@@ -179,7 +168,7 @@ static int add_piece(struct partial *part, const struct dax_iomap *iomap,
 static ssize_t find_piece(struct partial *part, const struct dax_iomap *iomap,
 			  dax_loff_t pos, size_t len)
 {
-	uint64_t addr = iomap->addr + (uint64_t)(pos - iomap->offset);
+	uint64_t addr = iomap_addr(iomap, pos);
 	int ret;
 
 	if (!iomap_type_known(iomap))
@@ -274,6 +263,11 @@ static dax_loff_t page_end(dax_loff_t pos)
 {
 	return (dax_loff_t)(((uint64_t)pos + DAX_PAGE_SIZE - 1) &
 			    ~(uint64_t)(DAX_PAGE_SIZE - 1));
+}
+
+static dax_pgoff_t first_whole_page(dax_loff_t pos)
+{
+	return (dax_pgoff_t)page_end(pos) >> DAX_PAGE_SHIFT;
 }
 
 /* A file system zeroes what is left of a page itself, and better: a store by
@@ -488,6 +482,9 @@ int remove_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
 
 /* ---- size and blocks ------------------------------------------------------------------ */
 
+/* Behind every file. */
+#define LAST_PAGE	(UINT64_MAX >> DAX_PAGE_SHIFT)
+
 int mapping_check_writable(struct dax_mapping *mapping)
 {
 	struct dax_device *dev = mapping->dax_dev;
@@ -504,7 +501,7 @@ static int not_supported(const char *what)
 	return dax_error(-EOPNOTSUPP, "the file's block map has no %s", what);
 }
 
-static int check_end(dax_loff_t pos, uint64_t len)
+int mapping_check_range(dax_loff_t pos, uint64_t len)
 {
 	if (pos < 0)
 		return dax_error(-EINVAL, "offset %" PRId64 " is negative", pos);
@@ -543,48 +540,41 @@ static int truncate_blocks(struct dax_mapping *mapping, dax_loff_t size)
 						   size));
 }
 
-/* Leaves go first and can come back; then blocks; when that is done, what could
- * not come back: private copies and entries. */
-static int shrink_to(struct dax_mapping *mapping, dax_loff_t size,
-		     const struct straddlers *straddlers)
+/* Leaves go first and can come back; then @blocks, if they are to be taken; when
+ * that is done, what could not come back: private copies and entries. */
+static int shrink_to(struct dax_mapping *mapping, dax_loff_t size, bool blocks)
 {
-	const dax_pgoff_t last = UINT64_MAX >> DAX_PAGE_SHIFT;
-	dax_pgoff_t first = (dax_pgoff_t)page_end(size) >> DAX_PAGE_SHIFT;
+	dax_pgoff_t first = first_whole_page(size);
 	dax_loff_t old = i_size_read(mapping);
-	int ret;
+	struct straddlers straddlers;
+	int ret = prepare_straddlers(mapping, first, LAST_PAGE, &straddlers);
 
+	if (ret)
+		return ret;
 	smp_store_release(&mapping->i_size, size);
-	unmap_pages(mapping, straddlers, first, last);
-	ret = truncate_blocks(mapping, size);
+	unmap_pages(mapping, &straddlers, first, LAST_PAGE);
+	if (blocks)
+		ret = truncate_blocks(mapping, size);
 	if (ret) {
 		smp_store_release(&mapping->i_size, old);
+		discard_straddlers(mapping, &straddlers);
 		return ret;
 	}
-	unmap_private_copies(mapping, first, last);
-	remove_entries(mapping, straddlers, first, last);
+	unmap_private_copies(mapping, first, LAST_PAGE);
+	remove_entries(mapping, &straddlers, first, LAST_PAGE);
 	return 0;
 }
 
 static int shrink(struct dax_mapping *mapping, dax_loff_t size)
 {
-	dax_pgoff_t first = (dax_pgoff_t)page_end(size) >> DAX_PAGE_SHIFT;
-	struct straddlers straddlers;
 	struct partial tail = { .nr = 0 };
 	int ret = 0;
 
 	if (!zeroes_itself(mapping))
 		ret = find_partial(mapping, size, page_end(size), &tail);
 	if (!ret)
-		ret = prepare_straddlers(mapping, first, UINT64_MAX >> DAX_PAGE_SHIFT,
-					 &straddlers);
-	if (ret)
-		return ret;
-	ret = shrink_to(mapping, size, &straddlers);
-	if (ret) {
-		discard_straddlers(mapping, &straddlers);
-		return ret;
-	}
-	return zero_partial(&tail);
+		ret = shrink_to(mapping, size, true);
+	return ret ? ret : zero_partial(&tail);
 }
 
 static int grow(struct dax_mapping *mapping, dax_loff_t size)
@@ -601,22 +591,6 @@ static int grow(struct dax_mapping *mapping, dax_loff_t size)
 	return 0;
 }
 
-static int follow_shrink(struct dax_mapping *mapping, dax_loff_t size)
-{
-	const dax_pgoff_t last = UINT64_MAX >> DAX_PAGE_SHIFT;
-	dax_pgoff_t first = (dax_pgoff_t)page_end(size) >> DAX_PAGE_SHIFT;
-	struct straddlers straddlers;
-	int ret = prepare_straddlers(mapping, first, last, &straddlers);
-
-	if (ret)
-		return ret;
-	smp_store_release(&mapping->i_size, size);
-	unmap_pages(mapping, &straddlers, first, last);
-	unmap_private_copies(mapping, first, last);
-	remove_entries(mapping, &straddlers, first, last);
-	return 0;
-}
-
 int mapping_follow_size(struct dax_mapping *mapping, dax_loff_t size)
 {
 	int ret = tree_extend(mapping, size);
@@ -624,7 +598,7 @@ int mapping_follow_size(struct dax_mapping *mapping, dax_loff_t size)
 	if (ret || size == i_size_read(mapping))
 		return ret;
 	if (size < i_size_read(mapping))
-		return follow_shrink(mapping, size);
+		return shrink_to(mapping, size, false);
 	smp_store_release(&mapping->i_size, size);
 	return 0;
 }
@@ -662,7 +636,7 @@ int mapping_truncate(struct dax_mapping *mapping, dax_loff_t size)
 		return dax_error(-EFBIG, "size %" PRId64 " is beyond 2^63-4096", size);
 	if (!mapping->ops->truncate)
 		return not_supported("truncate");
-	behind.first = (dax_pgoff_t)page_end(size) >> DAX_PAGE_SHIFT;
+	behind.first = first_whole_page(size);
 	ret = verify_and_lock(&behind);
 	if (ret)
 		return ret;
@@ -712,7 +686,7 @@ static int punch_pages(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len
 static int punch(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 {
 	dax_loff_t end = pos + (dax_loff_t)len;
-	dax_pgoff_t first = (dax_pgoff_t)page_end(pos) >> DAX_PAGE_SHIFT;
+	dax_pgoff_t first = first_whole_page(pos);
 	dax_pgoff_t behind = (dax_pgoff_t)end >> DAX_PAGE_SHIFT;
 	struct partial parts[2];
 	int ret = mapping_check_writable(mapping);
@@ -734,14 +708,14 @@ int mapping_punch_hole(struct dax_mapping *mapping, dax_loff_t pos,
 		       uint64_t len)
 {
 	struct layout_range range = { .mapping = mapping };
-	int ret = check_end(pos, len);
+	int ret = mapping_check_range(pos, len);
 
 	if (ret)
 		return ret;
 	if (!mapping->ops->punch)
 		return not_supported("punch");
 	/* Edges stay where they are; a page in between may be none. */
-	range.first = (dax_pgoff_t)page_end(pos) >> DAX_PAGE_SHIFT;
+	range.first = first_whole_page(pos);
 	range.end = ((dax_pgoff_t)pos + len) >> DAX_PAGE_SHIFT;
 	ret = verify_and_lock(&range);
 	if (ret)
@@ -772,7 +746,7 @@ static int set_aside(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 int mapping_fallocate(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 {
 	const struct layout_range none = { .mapping = mapping };	/* frees nothing */
-	int ret = check_end(pos, len);
+	int ret = mapping_check_range(pos, len);
 
 	if (ret)
 		return ret;

@@ -31,6 +31,9 @@ int remove_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
 /* Can blocks of the file be changed?  0, -EROFS, -ENXIO, -EIO. */
 int mapping_check_writable(struct dax_mapping *mapping);
 
+/* Is there such a range, and is it not empty?  0, -EINVAL, -EFBIG. */
+int mapping_check_range(dax_loff_t pos, uint64_t len);
+
 /* Call @fn with i_rwsem and invalidate_lock exclusive.  What @fn returned, or
  * -EDEADLK, -ESTALE, -ENOMEM.  Context: no lock held. */
 int mapping_run_alone(struct dax_mapping *mapping,

@@ -40,10 +40,17 @@ static inline size_t iomap_left(const struct dax_iomap *iomap, dax_loff_t pos,
 	return left < len ? (size_t)left : len;
 }
 
+/* Byte of the device behind byte @pos of a MAPPED extent; kernel:
+ * iomap_sector(). */
+static inline uint64_t iomap_addr(const struct dax_iomap *iomap, dax_loff_t pos)
+{
+	return iomap->addr + (uint64_t)(pos - iomap->offset);
+}
+
 /* Frame of the page at @pos of a MAPPED extent; 0 if it begins within one. */
 static inline dax_pfn_t iomap_pfn(const struct dax_iomap *iomap, dax_loff_t pos)
 {
-	uint64_t addr = iomap->addr + (uint64_t)(pos - iomap->offset);
+	uint64_t addr = iomap_addr(iomap, pos);
 
 	if (unlikely((addr ^ (uint64_t)pos) & (DAX_PAGE_SIZE - 1)))
 		return 0;
@@ -95,5 +102,16 @@ static inline int iomap_begin(struct dax_mapping *mapping, dax_loff_t pos,
 		iomap_end(mapping, pos, length, 0, flags, iomap);
 	return ret;
 }
+
+/* Not an errno: the file's bytes are elsewhere by now. */
+enum { IOMAP_MOVED = 1 };
+
+/*
+ * The frames behind [pos, pos + n), MAPPED by the answer @before, have been
+ * pinned or looked at since: does the block map still put the bytes there?  0,
+ * IOMAP_MOVED, or -errno.
+ */
+int iomap_ask_again(struct dax_mapping *mapping, const struct dax_iomap *before,
+		    dax_loff_t pos, size_t n);
 
 #endif

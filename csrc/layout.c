@@ -36,7 +36,7 @@ static uint64_t first_pinned(const struct block_allocator *blocks, uint64_t bloc
 static int busy_extent(const struct dax_iomap *iomap, dax_loff_t pos, uint64_t n,
 		       dax_pgoff_t *ret_index, dax_pfn_t *ret_pfn)
 {
-	uint64_t addr = iomap->addr + (uint64_t)(pos - iomap->offset);
+	uint64_t addr = iomap_addr(iomap, pos);
 	uint64_t block = addr >> DAX_PAGE_SHIFT;
 	uint64_t nr = ((addr + n - 1) >> DAX_PAGE_SHIFT) - block + 1, i;
 

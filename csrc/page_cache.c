@@ -334,10 +334,12 @@ static dax_vm_fault_t finish_mkwrite(struct dax_vm_fault *vmf,
 
 /* A block of the file's own: it can be written to without asking the block
  * map.  A DIRTY entry has no others. */
-static bool is_own_block(const struct dax_slot *slot, const void *entry)
+static bool is_own_block(const struct dax_slot *slot, const void *unused)
 {
-	if (!entry || !radix_tree_exceptional_entry(entry) ||
-	    !dax_is_data_entry(entry))
+	const void *entry = slot->iter.entry;
+
+	(void)unused;
+	if (!radix_tree_exceptional_entry(entry) || !dax_is_data_entry(entry))
 		return false;
 	if (radix_tree_tag_get(&slot->iter, DAX_PAGECACHE_TAG_DIRTY))
 		return true;
@@ -354,18 +356,13 @@ static dax_vm_fault_t pfn_mkwrite(struct dax_vm_fault *vmf)
 {
 	struct dax_slot slot;
 	dax_vm_fault_t fault;
-	void *entry;
 
 	dax_slot_init(&slot, vmf->vma->mapping, vmf->area, vmf->pgoff);
-	do {
-		entry = get_unlocked_mapping_entry(&slot);
-		if (!is_own_block(&slot, entry)) {
-			put_unlocked_mapping_entry(&slot);
-			if (!entry)
-				trace_dax_pfn_mkwrite_no_entry(vmf, DAX_VM_FAULT_NOPAGE);
-			return iomap_fault(vmf, 0);
-		}
-	} while (!lock_slot(&slot));
+	if (!lock_slot_if(&slot, is_own_block, NULL)) {
+		if (!slot.iter.entry)
+			trace_dax_pfn_mkwrite_no_entry(vmf, DAX_VM_FAULT_NOPAGE);
+		return iomap_fault(vmf, 0);
+	}
 	fault = finish_mkwrite(vmf, &slot);
 	put_locked_mapping_entry(&slot);
 	trace_dax_pfn_mkwrite(vmf, fault);

@@ -215,24 +215,28 @@ static struct record_log *lock_log(struct dax_device *dev, int *ret_err)
 	return log;
 }
 
-static int torn(const struct record_log *log)
+/* The same for one from which nothing is missing. */
+static struct record_log *lock_whole_log(struct dax_device *dev, int *ret_err)
 {
-	if (!log->torn)
-		return 0;
-	return dax_error(-ENOMEM, "there was no memory for the log: events are missing");
+	struct record_log *log = lock_log(dev, ret_err);
+
+	if (!log || !log->torn)
+		return log;
+	mutex_unlock(&log->lock);
+	*ret_err = dax_error(-ENOMEM, "there was no memory for the log: events are "
+			     "missing");
+	return NULL;
 }
 
 int64_t record_log_length(struct dax_device *dev)
 {
 	int err = 0;
-	struct record_log *log = lock_log(dev, &err);
+	struct record_log *log = lock_whole_log(dev, &err);
 	int64_t ret;
 
 	if (!log)
 		return err;
-	ret = torn(log);
-	if (!ret)
-		ret = (int64_t)(log->rows.used / sizeof(struct dax_record));
+	ret = (int64_t)(log->rows.used / sizeof(struct dax_record));
 	mutex_unlock(&log->lock);
 	return ret;
 }
@@ -255,13 +259,12 @@ int64_t record_log_read(struct dax_device *dev, uint64_t first,
 {
 	const uint64_t size = sizeof(*buf), most = UINT64_MAX / 2 / size;
 	int err = 0;
-	struct record_log *log = lock_log(dev, &err);
-	int64_t ret;
+	struct record_log *log = lock_whole_log(dev, &err);
+	int64_t ret = 0;
 
 	if (!log)
 		return err;
-	ret = torn(log);
-	if (!ret && first < most)
+	if (first < most)
 		ret = copy_out(&log->rows, first * size, buf,
 			       (nr < most ? nr : most) * size) / (int64_t)size;
 	mutex_unlock(&log->lock);
@@ -272,14 +275,12 @@ int64_t record_log_data(struct dax_device *dev, uint64_t data, void *buf,
 			size_t len)
 {
 	int err = 0;
-	struct record_log *log = lock_log(dev, &err);
+	struct record_log *log = lock_whole_log(dev, &err);
 	int64_t ret;
 
 	if (!log)
 		return err;
-	ret = torn(log);
-	if (!ret)
-		ret = copy_out(&log->bytes, data, buf, len);
+	ret = copy_out(&log->bytes, data, buf, len);
 	mutex_unlock(&log->lock);
 	return ret;
 }

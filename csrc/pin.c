@@ -73,32 +73,16 @@ static int translate(struct dax_pin *pin, const struct dax_iomap *iomap, size_t 
 	return 0;
 }
 
-static bool same_answer(const struct dax_pin *pin, const struct dax_iomap *now)
-{
-	return now->type == DAX_IOMAP_MAPPED && iomap_type_known(now) &&
-	       iomap_pfn(now, pin->pos) == pin->pfn &&
-	       iomap_left(now, pin->pos, pin->len) == pin->len;
-}
-
-/* Not an errno: the block does not follow the ones before, or is not what it
- * was when it was found. */
-enum { ELSEWHERE = 1 };
-
-/* Frames found: pin them, then ask again.  ELSEWHERE: the file has left them. */
-static int pin_found(struct dax_pin *pin)
+/* Frames found: pin them, then ask again.  IOMAP_MOVED: the file has left them. */
+static int pin_found(struct dax_pin *pin, const struct dax_iomap *iomap)
 {
 	uint64_t nr = pages_of(pin->pos, pin->len);
-	struct dax_iomap now;
 	int ret;
 
 	dax_test_yield(DAX_TEST_FRAME_SEEN);
 	pfn_pin(pin->pfn, nr);
 	dax_test_yield(DAX_TEST_FRAME_PINNED);
-	ret = iomap_begin(pin->mapping, pin->pos, pin->len, 0, &now);
-	if (!ret) {
-		ret = same_answer(pin, &now) ? 0 : ELSEWHERE;
-		iomap_end(pin->mapping, pin->pos, pin->len, 0, 0, &now);
-	}
+	ret = iomap_ask_again(pin->mapping, iomap, pin->pos, pin->len);
 	if (ret)
 		pfn_unpin(pin->pfn, nr);
 	return ret;
@@ -122,7 +106,7 @@ static int pin_to_read(struct dax_pin *pin, size_t len)
 	iomap_end(pin->mapping, pin->pos, len, 0, 0, &iomap);
 	if (ret || !pfn_is_device(pin->pfn))
 		return ret;
-	return pin_found(pin);
+	return pin_found(pin, &iomap);
 }
 
 /* ---- to write ------------------------------------------------------------------ */
@@ -130,7 +114,7 @@ static int pin_to_read(struct dax_pin *pin, size_t len)
 /* The frame of a whole page that can be stored to. */
 static int store_frame(const struct dax_iomap *iomap, dax_loff_t pos)
 {
-	uint64_t addr = iomap->addr + (uint64_t)(pos - iomap->offset);
+	uint64_t addr = iomap_addr(iomap, pos);
 	int64_t nr;
 
 	if (!iomap_pfn(iomap, pos))
@@ -186,6 +170,9 @@ static int dirty_page(struct dax_mapping *mapping, struct percpu_area *area,
 	return ret;
 }
 
+/* Not an errno: the block does not follow the ones before. */
+enum { ELSEWHERE = 1 };
+
 /* The next page of a pin, or ELSEWHERE. */
 static int pin_next(struct dax_pin *pin, struct percpu_area *area, uint64_t i)
 {
@@ -237,7 +224,7 @@ static int pin_locked(struct dax_pin *pin, struct percpu_area *area, size_t len)
 		return pin_to_write(pin, area, len);
 	do {
 		ret = pin_to_read(pin, len);
-	} while (ret == ELSEWHERE);
+	} while (ret == IOMAP_MOVED);
 	return ret;
 }
 

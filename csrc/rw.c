@@ -27,7 +27,7 @@
 static ssize_t iomap_access(const struct dax_iomap *iomap, dax_loff_t pos,
 			    size_t len, char **ret_kaddr)
 {
-	uint64_t addr = iomap->addr + (uint64_t)(pos - iomap->offset);
+	uint64_t addr = iomap_addr(iomap, pos);
 	size_t within = addr % DAX_PAGE_SIZE;
 	void *kaddr;
 	int64_t nr;
@@ -74,7 +74,7 @@ static ssize_t read_extent(struct dax_mapping *mapping,
 /* ---- reading what may move ------------------------------------------------------- */
 
 /* Bytes of one step of a read that may have to pin. */
-enum { READ_PIN_BYTES = 1 << 18, HAVE_MOVED = 1 };
+enum { READ_PIN_BYTES = 1 << 18 };
 
 /* Blocks that a read is inside of. */
 struct read_pin {
@@ -82,27 +82,11 @@ struct read_pin {
 	uint64_t block, nr;
 };
 
-/* Does the block map still say the same of [pos, pos + n)? */
-static int same_answer(struct dax_mapping *mapping, const struct dax_iomap *iomap,
-		       dax_loff_t pos, size_t n, bool *ret_same)
-{
-	struct dax_iomap now;
-	int ret = iomap_begin(mapping, pos, n, 0, &now);
-
-	if (ret)
-		return ret;
-	*ret_same = now.type == DAX_IOMAP_MAPPED && now.dax_dev == iomap->dax_dev &&
-		    iomap_left(&now, pos, n) == n &&
-		    now.addr - (uint64_t)now.offset ==
-			    iomap->addr - (uint64_t)iomap->offset;
-	return iomap_end(mapping, pos, n, 0, 0, &now);
-}
-
 /* The blocks behind [pos, pos + n). */
 static void set_read_pin(struct read_pin *pin, const struct dax_iomap *iomap,
 			 dax_loff_t pos, size_t n)
 {
-	uint64_t addr = iomap->addr + (uint64_t)(pos - iomap->offset);
+	uint64_t addr = iomap_addr(iomap, pos);
 
 	pin->blocks = &iomap->dax_dev->blocks;
 	pin->block = addr >> DAX_PAGE_SHIFT;
@@ -125,14 +109,11 @@ static bool may_move(const struct read_pin *pin)
 /*
  * Until unpin_read() the blocks behind [pos, pos + n) are not used again, even
  * if a fault gives the file others: it holds invalidate_lock, which a read
- * does not.  0; HAVE_MOVED; or what the block map returned.
+ * does not.  0; IOMAP_MOVED; or what the block map returned.
  */
 static int pin_read(struct dax_mapping *mapping, const struct dax_iomap *iomap,
 		    dax_loff_t pos, size_t n, struct read_pin *pin)
 {
-	bool same = false;
-	int ret;
-
 	pin->blocks = NULL;
 	if (iomap->type != DAX_IOMAP_MAPPED || !iomap_type_known(iomap))
 		return 0;
@@ -144,8 +125,7 @@ static int pin_read(struct dax_mapping *mapping, const struct dax_iomap *iomap,
 	dax_test_yield(DAX_TEST_FRAME_SEEN);
 	blocks_pin(pin->blocks, pin->block, pin->nr);
 	dax_test_yield(DAX_TEST_FRAME_PINNED);
-	ret = same_answer(mapping, iomap, pos, n, &same);
-	return ret || same ? ret : HAVE_MOVED;
+	return iomap_ask_again(mapping, iomap, pos, n);
 }
 
 static void unpin_read(const struct read_pin *pin)
@@ -287,8 +267,7 @@ static ssize_t write_extent(struct dax_mapping *mapping,
 	if (ret < 0)
 		return ret;
 	n = (size_t)ret;
-	ret = device_prepare_store(iomap->dax_dev,
-				   iomap->addr + (uint64_t)(pos - iomap->offset), n);
+	ret = device_prepare_store(iomap->dax_dev, iomap_addr(iomap, pos), n);
 	if (ret)
 		return ret;
 	ret = store(iomap->dax_dev, kaddr, buf, n);
@@ -422,16 +401,10 @@ static int zero_locked(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len
 
 int mapping_zero_range(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 {
-	int ret;
+	int ret = mapping_check_range(pos, len);
 
-	if (pos < 0)
-		return dax_error(-EINVAL, "offset %" PRId64 " is negative", pos);
-	if (len == 0)
-		return dax_error(-EINVAL, "length is 0");
-	if (pos > DAX_MAX_SIZE || len > (uint64_t)(DAX_MAX_SIZE - pos))
-		return dax_error(-EFBIG, "offset %" PRId64 " + %" PRIu64 " bytes is beyond "
-				 "2^63-4096", pos, len);
-	ret = mapping_verify(mapping);
+	if (!ret)
+		ret = mapping_verify(mapping);
 	if (!ret)
 		ret = i_rwsem_lock_write(mapping);
 	if (ret)
@@ -456,7 +429,7 @@ static bool continues(const struct dax_extent *row, const struct dax_iomap *ioma
 static bool add_extent(struct dax_extent *buf, size_t nr, size_t *filled,
 		       const struct dax_iomap *iomap, dax_loff_t pos, size_t n)
 {
-	uint64_t addr = iomap->addr + (uint64_t)(pos - iomap->offset);
+	uint64_t addr = iomap_addr(iomap, pos);
 
 	if (*filled && continues(&buf[*filled - 1], iomap, pos, addr)) {
 		buf[*filled - 1].length += n;

@@ -884,8 +884,9 @@ static __cold int access_error(struct access *access, dax_vm_fault_t fault)
 	mapping_unlock_shared(access->vmf.vma->mapping, access->vmf.area);
 	fill_info(access->info, &access->vmf, fault);
 	if (fault & DAX_VM_FAULT_FALLBACK)
-		return dax_error(-EAGAIN, "page %" PRIu64 ": the 2 MiB fault fell back",
-				 access->vmf.pgoff);
+		return dax_error(-EAGAIN, "page %" PRIu64 ": the 2 MiB fault fell back: %s",
+				 access->vmf.pgoff,
+				 fallback_reason_name(access->vmf.reason));
 	return access->vmf.error;
 }
 

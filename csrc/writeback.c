@@ -78,19 +78,20 @@ static bool lock_trying(struct radix_tree_iter *iter)
 	       !dax_is_locked(iter->entry) && cmpxchg_lock(iter);
 }
 
+static bool is_entry(const struct dax_slot *slot, const void *unused)
+{
+	(void)unused;
+	return radix_tree_exceptional_entry(slot->iter.entry);
+}
+
 /* Wait for the entry and lock it; false: it is gone. */
 static bool lock_waiting(struct writeback *wb, struct radix_tree_iter *iter)
 {
 	struct dax_slot slot;
 
 	dax_slot_init(&slot, wb->mapping, wb->area, iter->index);
-	do {
-		if (!get_unlocked_mapping_entry(&slot) ||
-		    !radix_tree_exceptional_entry(slot.iter.entry)) {
-			put_unlocked_mapping_entry(&slot);
-			return false;
-		}
-	} while (!lock_slot(&slot));
+	if (!lock_slot_if(&slot, is_entry, NULL))
+		return false;
 	*iter = slot.iter;
 	return true;
 }

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """daxcore: a userspace DAX engine.
 
-Files on a device (:class:`Device`, :class:`File`) are mapped (:class:`Mmap`)
-and page-faulted by the code paths of Linux fs/dax.c, in C.  Numpy, click and
-rich are imported when they are needed and not before.
+A sparse file is opened by name (:func:`open`), other files are made on a device
+(:class:`Device`); a :class:`File` is mapped (:class:`Mmap`) and page-faulted by
+the code paths of Linux fs/dax.c, in C.  :mod:`daxcore.testing` is for power
+losses, :mod:`daxcore.capi` for the C calls.  Numpy, click and rich are imported
+when they are needed and not before.
 """
 
 import importlib

@@ -17,18 +17,23 @@ from daxcore.libdaxcore cimport (
     dax_vma,
 )
 
+ctypedef int (*device_fn)(dax_device *) noexcept nogil
 ctypedef int (*range_fn)(dax_mapping *, dax_loff_t, uint64_t) noexcept nogil
+# Fill `buf` with rows from `at` on, which is moved; how many, 0 at the end.
+ctypedef int64_t (*rows_fn)(
+    dax_mapping *, uint64_t *at, void *buf, size_t nr) noexcept nogil
 
 
 cdef class Device:
     cdef object __weakref__
     cdef dax_device *_dev
     cdef int _pid
-    cdef int _nr_open  # File and Mmap objects on it that are not closed
+    cdef int _nr_open  # File, Mmap, Pin and EntryLock objects that hold it
     cdef bint _of_file  # made by open(): goes with the last of those
     cdef readonly object path
 
     cdef int _ensure_open(self) except -1
+    cdef int _call(self, device_fn call) except -1
     cdef unsigned int _nr_files_soon(self)
     cdef dax_device *_hold(self) except NULL
     cdef int _drop(self) except -1
@@ -52,6 +57,8 @@ cdef class File:
     cdef dax_mapping *_hold(self) except NULL
     cdef int _drop(self) except -1
     cdef object _change_blocks(self, range_fn change, object offset, object nbytes)
+    cdef object _rows(self, rows_fn next_rows, size_t rows, size_t row_bytes,
+                      object columns)
 
 
 cdef class Pin:

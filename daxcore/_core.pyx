@@ -483,6 +483,19 @@ cdef class Device:
                 dax_device_put(dev)
         return 0
 
+    cdef int _call(self, device_fn call) except -1:
+        cdef dax_device *dev = self._hold()
+        cdef int ret
+
+        try:
+            with nogil:
+                ret = call(dev)
+            check(ret, self.path)
+            return 0
+        finally:
+            with nogil:
+                dax_device_put(dev)
+
     cdef int _leave(self) except -1:
         """Count one File or Mmap less; the device of open() goes with the last."""
         self._nr_open -= 1
@@ -677,16 +690,7 @@ cdef class Device:
         GIL released.
         Source: ``wmb_pmem`` of Linux 4.4, an ``sfence``.
         """
-        cdef dax_device *dev = self._hold()
-        cdef int ret
-
-        try:
-            with nogil:
-                ret = dax_device_fence(dev)
-            check(ret, self.path)
-        finally:
-            with nogil:
-                dax_device_put(dev)
+        self._call(dax_device_fence)
 
     def sync(self):
         """Make durable what this thread has flushed, whatever the medium.
@@ -701,16 +705,7 @@ cdef class Device:
         GIL released; waits for the medium.
         Source: ``nvdimm_flush`` in drivers/nvdimm/region_devs.c (v4.14).
         """
-        cdef dax_device *dev = self._hold()
-        cdef int ret
-
-        try:
-            with nogil:
-                ret = dax_device_sync(dev)
-            check(ret, self.path)
-        finally:
-            with nogil:
-                dax_device_put(dev)
+        self._call(dax_device_sync)
 
     def kill(self):
         """Declare the device dead and wait for the calls in progress.
@@ -724,16 +719,7 @@ cdef class Device:
         GIL released.
         Source: ``kill_dax`` in drivers/dax/super.c (v4.14).
         """
-        cdef dax_device *dev = self._hold()
-        cdef int ret
-
-        try:
-            with nogil:
-                ret = dax_device_kill(dev)
-            check(ret, self.path)
-        finally:
-            with nogil:
-                dax_device_put(dev)
+        self._call(dax_device_kill)
 
     def close(self):
         """Unmap and unlock the device; closing twice is closing once.
@@ -1000,6 +986,16 @@ def open(path, mode="r+", size=None):
     self.policy = "zero-page"
     self.mode = mode
     return self
+
+
+cdef int64_t _next_entries(
+        dax_mapping *mapping, uint64_t *at, void *buf, size_t nr) noexcept nogil:
+    return dax_mapping_entries(mapping, at, <dax_entry_info *>buf, nr)
+
+
+cdef int64_t _next_extents(
+        dax_mapping *mapping, uint64_t *at, void *buf, size_t nr) noexcept nogil:
+    return dax_mapping_extents(mapping, <int64_t *>at, <dax_extent *>buf, nr)
 
 
 @cython.no_gc_clear  # the block map is needed until the end
@@ -1726,28 +1722,7 @@ cdef class File:
         GIL released.  Takes no entry lock: each row was true at some moment
         of the call.
         """
-        cdef uint64_t index = 0
-        cdef size_t rows = 512
-        cdef int64_t nr = 1
-        cdef dax_mapping *mapping
-        cdef dax_entry_info *buf
-        cdef list chunks = []
-
-        self._ensure_open()
-        mapping = self._hold()
-        try:
-            while nr:
-                chunk = bytearray(rows * sizeof(dax_entry_info))
-                buf = <dax_entry_info *>PyByteArray_AsString(chunk)
-                with nogil:
-                    nr = dax_mapping_entries(mapping, &index, buf, rows)
-                check(nr, self.device.path)
-                chunks.append(chunk[: nr * sizeof(dax_entry_info)])
-                rows = min(2 * rows, <size_t>MAX_ROWS)
-        finally:
-            with nogil:
-                dax_mapping_put(mapping)
-        return _table(chunks, _ENTRY_COLUMNS)
+        return self._rows(_next_entries, 512, sizeof(dax_entry_info), _ENTRY_COLUMNS)
 
     def lock_entry(self, pgoff, pmd=False):
         """Hold the entry lock of a page, for tests and teaching.
@@ -1806,7 +1781,8 @@ cdef class File:
             ``device_offset`` u8 (bytes of the device, 0 for a hole),
             ``type`` u4 (:class:`IomapType`) and ``flags`` u4
             (:class:`IomapFlag`: SHARED where blocks are shared with a
-            clone); merged, in order of offset.
+            clone, DIRTY where the file system has metadata to save);
+            merged, in order of offset.
 
         Raises
         ------
@@ -1817,28 +1793,30 @@ cdef class File:
         -----
         GIL released.  Allocates nothing on the device.
         """
-        cdef int64_t pos = 0
-        cdef size_t rows = 64
+        return self._rows(_next_extents, 64, sizeof(dax_extent), _EXTENT_COLUMNS)
+
+    cdef object _rows(self, rows_fn next_rows, size_t rows, size_t row_bytes,
+                      object columns):
+        """All rows as one table; first `rows` are asked for, then ever more."""
+        cdef uint64_t at = 0
         cdef int64_t nr = 1
-        cdef dax_mapping *mapping
-        cdef dax_extent *buf
+        cdef dax_mapping *mapping = self._hold()
+        cdef void *buf
         cdef list chunks = []
 
-        self._ensure_open()
-        mapping = self._hold()
         try:
             while nr:
-                chunk = bytearray(rows * sizeof(dax_extent))
-                buf = <dax_extent *>PyByteArray_AsString(chunk)
+                chunk = bytearray(rows * row_bytes)
+                buf = PyByteArray_AsString(chunk)
                 with nogil:
-                    nr = dax_mapping_extents(mapping, &pos, buf, rows)
+                    nr = next_rows(mapping, &at, buf, rows)
                 check(nr, self.device.path)
-                chunks.append(chunk[: nr * sizeof(dax_extent)])
+                chunks.append(chunk[: nr * row_bytes])
                 rows = min(2 * rows, <size_t>MAX_ROWS)
         finally:
             with nogil:
                 dax_mapping_put(mapping)
-        return _table(chunks, _EXTENT_COLUMNS)
+        return _table(chunks, columns)
 
     def stats(self):
         """Return counters and bytes by kind.
@@ -1872,8 +1850,8 @@ cdef class File:
         Parameters
         ----------
         events : int
-            Events kept for each thread, 1 to 2**24; when there are more the
-            oldest go.  96 bytes each, taken when they are written.
+            Events kept for each thread at least, 1 to 2**24; when there are
+            more the oldest go.  96 bytes each, taken when they are written.
 
         Returns
         -------
@@ -2095,7 +2073,7 @@ cdef Pin _pin_file(File file, object offset, object nbytes, bint write):
     self.nbytes = ret
     self.write = write
     self._thread = _thread.get_ident()
-    if self._pin.pfn >= 1 << 28:  # of a device: a zero page is nobody's
+    if self._pin.pfn not in (DAX_ZERO_PFN, DAX_HUGE_ZERO_PFN):  # they are nobody's
         _pins.setdefault(self._thread, {})[id(self)] = (
             self._pin.pfn,
             self._pin.pfn + (pos % DAX_PAGE_SIZE + ret + DAX_PAGE_SIZE - 1)
@@ -2136,7 +2114,7 @@ cdef class Pin:
             own.pop(id(self), None)
             if not own:
                 _pins.pop(self._thread, None)
-            self.file.device._nr_open -= 1
+            self.file.device._leave()
         return ret
 
     def release(self):
@@ -2303,7 +2281,7 @@ cdef class EntryLock:
             raise RuntimeError(errormsg())
         check(ret, self.file.device.path)
         self._cookie = NULL
-        self.file.device._nr_open -= 1
+        self.file.device._leave()
         return 0
 
     def __exit__(self, exc_type, exc_value, traceback):
@@ -2343,7 +2321,7 @@ cdef class EntryLock:
             with nogil:
                 dax_drop_mapping_entry(self._cookie)
             self._cookie = NULL
-            self.file.device._nr_open -= 1
+            self.file.device._leave()
 
 
 cdef object _table(list chunks, object columns):
@@ -2447,8 +2425,10 @@ cdef uint64_t _map_length(File file, int64_t offset, object length) except? 0:
 cdef class Mmap:
     """One mapping of a range of a file.
 
-    Made by :meth:`File.mmap`.  Page offsets are pages of the FILE; byte
-    offsets of :meth:`read` and :meth:`write` start at the mapping.
+    Made by :meth:`File.mmap`.  Its page table is the library's own, so it is no
+    buffer: bytes come and go by :meth:`read` and :meth:`write`, as copies.  Page
+    offsets are pages of the FILE; byte offsets of :meth:`read` and
+    :meth:`write` start at the mapping.
 
     Attributes
     ----------
@@ -2495,8 +2475,8 @@ cdef class Mmap:
 
         if pgoff < self._first or pgoff > end or npages > end - pgoff:
             raise ValueError(
-                f"pages {pgoff} to {int(pgoff) + npages} are not inside the mapping, "
-                f"which has pages {self._first} to {end} of the file"
+                f"{npages} pages from page {pgoff} on are not inside the mapping, "
+                f"which has pages {self._first} to {end - 1} of the file"
             )
         return 0
 
@@ -2689,7 +2669,9 @@ cdef class Mmap:
     def fault_range(self, pgoff, npages, write=False, latencies=False):
         """Touch pages one after the other, in a loop of the library.
 
-        A page that is mapped already (writable, if `write`) takes no fault.
+        A touch is the look-up and the fault of a load or store, without its
+        bytes.  A page that is mapped already (writable, if `write`) takes no
+        fault.
 
         Parameters
         ----------

@@ -303,7 +303,7 @@ _MAX_TRACE_EVENTS = 1 << 24
     type=click.IntRange(1, _MAX_TRACE_EVENTS),
     default=65536,
     show_default=True,
-    help="Events kept for each thread; when there are more the oldest go.",
+    help="Events kept for each thread at least; when there are more the oldest go.",
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_context

@@ -9,6 +9,10 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import threading
+import traceback
+import warnings
 from pathlib import Path
 
 import pytest
@@ -42,6 +46,58 @@ def need_program(name, package):
     path = shutil.which(name)
     need(name, path, f"apt-get install {package}")
     return path
+
+
+def need_compiler():
+    need_program("make", "make")
+    need_program("cc", "gcc")
+
+
+def make_csrc(directory, target, timeout, **variables):
+    """Build a target of csrc/Makefile in a directory, or skip."""
+    need_compiler()
+    words = [f"{name}={value}" for name, value in variables.items()]
+    done = subprocess.run(
+        ["make", "-C", ROOT / "csrc", f"-j{os.cpu_count()}", target,
+         f"O={directory}", *words],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-8000:]
+
+
+def in_thread(function):
+    """Start a thread; return it with a list that gets the result."""
+    result = []
+
+    def body():
+        try:
+            result.append(function())
+        except BaseException as error:
+            result.append(error)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    return thread, result
+
+
+def in_child(function):
+    """Run `function` in a forked child; its assertions count here."""
+    with warnings.catch_warnings():  # of Python 3.12: there are other threads
+        warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            function()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
 
 
 @pytest.hookimpl(hookwrapper=True)

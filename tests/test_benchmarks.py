@@ -5,13 +5,12 @@ import importlib.util
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import need_program
+from conftest import need_compiler, need_program
 
 import daxcore
 
@@ -22,14 +21,15 @@ LIBRARY = Path(daxcore.get_library_dir(), "libdaxcore.so.0")
 pytestmark = [
     pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="needs the source tree"),
     pytest.mark.skipif(
-        not (shutil.which("make") and shutil.which("cc")),
-        reason="needs a C compiler: apt install gcc make",
-    ),
-    pytest.mark.skipif(
         any(os.environ.get(f"DAXCORE_{k}") for k in ("SANITIZE", "COVERAGE")),
         reason="an instrumented library does not link into the loops",
     ),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiler():
+    need_compiler()
 
 
 @pytest.fixture(scope="module")

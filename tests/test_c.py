@@ -5,12 +5,11 @@ Each is built with ASan and UBSan for both tree shifts; the stress programs
 are also built with TSan.
 """
 
-import os
 import re
 import subprocess
 
 import pytest
-from conftest import ROOT, need_program
+from conftest import ROOT, make_csrc
 
 PROGRAMS = sorted(path.stem for path in ROOT.glob("tests/c/test_*.c"))
 MEMORY, THREADS = "address,undefined", "thread"
@@ -27,18 +26,9 @@ def built(tmp_path_factory):
     def build(shift, sanitizer):
         key = (shift, sanitizer)
         if key not in directories:
-            need_program("make", "make")
-            need_program("gcc", "gcc")
             directory = tmp_path_factory.mktemp(f"shift{shift}")
             target = "check-build" if sanitizer == MEMORY else "check-stress-build"
-            done = subprocess.run(
-                ["make", "-C", ROOT / "csrc", f"-j{os.cpu_count()}", target,
-                 f"O={directory}", f"SHIFT={shift}", f"SANITIZE={sanitizer}"],
-                capture_output=True,
-                text=True,
-                timeout=550,
-            )  # fmt: skip
-            assert done.returncode == 0, done.stderr[-8000:]
+            make_csrc(directory, target, 550, SHIFT=shift, SANITIZE=sanitizer)
             directories[key] = directory
         return directories[key]
 

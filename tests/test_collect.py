@@ -58,4 +58,5 @@ def test_not_if_some_are_missing(file, npages):
         with pytest.raises(daxcore.FaultError) as caught:
             m.read(2 * MIB, 1)
         assert caught.value.reason == "entry_exists"
+        assert "fell back: entry_exists" in str(caught.value)
         assert file.stats()["promotion"] == 0

@@ -1,32 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """After fork() the objects stay the parent's."""
 
-import os
-import traceback
-
 import pytest
-from conftest import MIB, PAGE
+from conftest import MIB, PAGE, in_child
 
 import daxcore
 from daxcore import Device, ForkError
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-
-
-def in_child(function):
-    """Run `function` in a forked child; its assertions count here."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            function()
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
 
 
 @pytest.fixture

@@ -2,12 +2,10 @@
 """File.freeze: nobody changes the file until it is thawed."""
 
 import errno
-import os
 import signal
-import threading
 
 import pytest
-from conftest import MIB, PAGE
+from conftest import MIB, PAGE, in_child, in_thread
 
 import daxcore
 
@@ -16,21 +14,6 @@ import daxcore
 def file(device, request):
     with device.create_file(4 * MIB, policy=request.param) as file:
         yield file
-
-
-def in_thread(function):
-    """Start a thread; return it with a list that gets the result."""
-    result = []
-
-    def body():
-        try:
-            result.append(function())
-        except BaseException as error:
-            result.append(error)
-
-    thread = threading.Thread(target=body)
-    thread.start()
-    return thread, result
 
 
 def test_a_frozen_file_is_clean(file):
@@ -149,14 +132,10 @@ def test_a_signal_ends_the_wait(file, change):
     assert file.size == 4 * MIB
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_fork_while_frozen(file):
+    def child():
+        with pytest.raises(daxcore.ForkError):
+            file.thaw()
+
     with file.frozen():
-        pid = os.fork()
-        if not pid:
-            try:
-                file.thaw()
-            except daxcore.ForkError:
-                os._exit(0)
-            os._exit(1)
-        assert os.waitpid(pid, 0)[1] == 0
+        in_child(child)

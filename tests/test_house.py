@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The eight floors of csrc: a file includes the floors below its own.
 
-Of its own floor it may include what INSIDE lists.
+Which file stands where, and what it may include of its own floor (in brackets),
+is read from the picture in docs/design.md.
 """
 
 import re
@@ -9,46 +10,23 @@ import re
 import pytest
 from conftest import ROOT
 
-FLOORS = {
-    0: "types compiler libc test_hooks usdt",
-    1: "sys page stats trace histogram errormsg",
-    2: "radix_tree waitqueue entry percpu copy_mc page_set",
-    3: "device frames blocks persist persist_record flush flush_x86 flush_generic "
-    "zero_page vma",
-    4: "mapping entry_lock policy iomap fs_dax",
-    5: "clone collect fault fault_outside freeze invalidate layout lock_entry "
-    "page_cache pin rw writeback",
-    6: "vma_soft vma_real uffd extent_map sparse_file sparse_open",
-    7: "version api",
-}
-INSIDE = {
-    "device": {"blocks", "flush", "frames", "persist", "persist_record"},
-    "blocks": {"frames"},
-    "flush_generic": {"flush"},
-    "flush_x86": {"flush"},
-    "persist": {"device", "flush"},
-    "persist_record": {"device", "persist"},
-    "frames": {"zero_page"},
-    "entry_lock": {"mapping", "policy"},
-    "fs_dax": {"mapping"},
-    "iomap": {"mapping"},
-    "mapping": {"policy"},
-    "policy": {"entry_lock"},
-    "fault": {"collect"},
-    "fault_outside": {"collect", "fault", "freeze", "writeback"},
-    "freeze": {"writeback"},
-    "invalidate": {"collect", "layout"},
-    "lock_entry": {"collect"},
-    "page_cache": {"fault"},
-    "rw": {"freeze", "invalidate"},
-    "trace": {"errormsg", "sys"},
-    "layout": {"freeze"},
-    "clone": {"invalidate", "layout", "rw", "writeback"},
-    "pin": {"fault"},
-    "sparse_open": {"sparse_file"},
-    "vma_real": {"uffd"},
-}
-FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
+
+def read_floors():
+    """Return the picture as two dicts: module -> floor, module -> brackets."""
+    text = (ROOT / "docs/design.md").read_text()
+    floors, inside, floor = {}, {}, None
+    for line in re.search(r"```\n(7 .*?)```", text, flags=re.S)[1].splitlines():
+        floor = int(line[0]) if line[0] != " " else floor
+        modules = re.split(r" {3,}", line[3:])[0]  # then comes a remark
+        for word in modules.split(" · "):
+            match = re.fullmatch(r"(?:\w+/)?(\w+)(?:\.h)?(?: \((.*)\))?", word)
+            assert match and match[1] not in floors, word
+            floors[match[1]] = floor
+            inside[match[1]] = set(re.findall(r"(\w+)(?:\.h)?(?:, |$)", match[2] or ""))
+    return floors, inside
+
+
+FLOOR, INSIDE = read_floors()
 SOURCES = sorted(
     path
     for pattern in ("csrc/*.[ch]", "csrc/include/daxcore/*.h")
@@ -71,8 +49,33 @@ def test_includes_point_downwards(path):
             assert name == path.stem or own == 7
             continue
         assert name in FLOOR, f"{name}.h has no floor"
-        allowed = FLOOR[name] < own or name in INSIDE.get(path.stem, ())
+        allowed = FLOOR[name] < own or name in INSIDE[path.stem]
         assert allowed, f"{path.name} (floor {own}) includes {name}.h ({FLOOR[name]})"
+
+
+def test_the_picture_shows_what_there_is():
+    assert set(FLOOR) == {path.stem for path in SOURCES}
+    for module, names in INSIDE.items():
+        there = {
+            name
+            for path in SOURCES
+            if path.stem == module
+            for name in included(path)
+            if name != module and FLOOR.get(name) == FLOOR[module]
+        }
+        assert there == names, module
+
+
+def test_each_module_has_its_program():
+    """But for those that CONTRIBUTING names."""
+    rule = (ROOT / "CONTRIBUTING.md").read_text()
+    names = re.search(r"through\s+the calls above it \(([^)]*)\)", rule)[1]
+    without = {
+        path.stem
+        for path in ROOT.glob("csrc/*.c")
+        if not (ROOT / f"tests/c/test_{path.name}").exists()
+    }
+    assert without == set(re.findall(r"\w+", names))
 
 
 def test_the_fault_path_knows_no_page_cache():

@@ -3,11 +3,9 @@
 
 import errno
 import gc
-import os
-import threading
 
 import pytest
-from conftest import MIB, PAGE
+from conftest import MIB, PAGE, in_child, in_thread
 
 import daxcore
 
@@ -16,21 +14,6 @@ import daxcore
 def file(device):
     with device.create_file(4 * MIB) as file:
         yield file
-
-
-def in_thread(function):
-    """Start a thread; return it with a list that gets the result."""
-    result = []
-
-    def body():
-        try:
-            result.append(function())
-        except BaseException as error:
-            result.append(error)
-
-    thread = threading.Thread(target=body)
-    thread.start()
-    return thread, result
 
 
 def test_the_row_says_what_is_locked(file):
@@ -119,6 +102,15 @@ def test_close_while_held(device):
         file.lock_entry(0)
 
 
+def test_the_device_of_an_open_file_goes_with_the_lock(tmp_path):
+    file = daxcore.open(tmp_path / "sparse", "w+", size=MIB)
+    device = file.device
+    with file.lock_entry(3):
+        file.close()
+        assert not device.closed
+    assert device.closed
+
+
 def test_the_wrong_thread_is_refused(file):
     lock = file.lock_entry(3)
     with lock:
@@ -170,17 +162,14 @@ def test_what_cannot_be_locked(file, pgoff, pmd, error):
         file.lock_entry("3")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_fork_while_held(file):
     lock = file.lock_entry(3)
+
+    def child():
+        with pytest.raises(daxcore.ForkError):
+            lock.__exit__(None, None, None)
+
     with lock:
-        pid = os.fork()
-        if not pid:
-            try:
-                lock.__exit__(None, None, None)
-            except daxcore.ForkError:
-                os._exit(0)
-            os._exit(1)
-        assert os.waitpid(pid, 0)[1] == 0
+        in_child(child)
         assert lock.locked
     assert file.pread(1, 0) == b"\0"

@@ -4,7 +4,7 @@
 import errno
 
 import pytest
-from conftest import MIB, PAGE
+from conftest import MIB, PAGE, need
 
 import daxcore
 from daxcore import capi
@@ -17,7 +17,7 @@ def pmem():
     try:
         device = daxcore.Device.memory(8 * MIB, emulate_pmem=True)
     except daxcore.NotSupportedError as error:
-        pytest.skip(f"no persistent memory can be emulated here: {error}")
+        need("clwb", False, str(error))
     with device:
         yield device
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, need_program
+from conftest import ROOT, make_csrc
 
 import daxcore
 
@@ -42,17 +42,8 @@ def checker(tmp_path_factory):
 
     def build(shift):
         if shift not in libraries:
-            need_program("make", "make")
-            need_program("gcc", "gcc")
             directory = tmp_path_factory.mktemp(f"model{shift}")
-            done = subprocess.run(
-                ["make", "-C", ROOT / "csrc", f"-j{os.cpu_count()}", "model-lib",
-                 f"O={directory}", f"SHIFT={shift}"],
-                capture_output=True,
-                text=True,
-                timeout=250,
-            )  # fmt: skip
-            assert done.returncode == 0, done.stderr[-8000:]
+            make_csrc(directory, "model-lib", 250, SHIFT=shift)
             libraries[shift] = directory / "libdaxcore.so.0"
         return libraries[shift]
 

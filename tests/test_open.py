@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MIB, PAGE, need
+from conftest import MIB, PAGE, in_child, need
 
 import daxcore
 from daxcore import FaultError, ForkError, IomapType
@@ -630,22 +630,15 @@ def test_a_file_is_not_pickled(sparse):
             pickle.dumps(file)
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_opens_its_own(sparse):
+    def child():
+        with pytest.raises(ForkError):
+            file.pread(1, 0)
+        with dax_open(sparse.path, "r") as own:
+            assert own.pread(1, 8 * MIB) == b"a"
+
     with dax_open(sparse.path, "r") as file:
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                try:
-                    file.pread(1, 0)
-                except ForkError:
-                    with dax_open(sparse.path, "r") as own:
-                        code = own.pread(1, 8 * MIB) != b"a"
-            finally:
-                os._exit(code)
-        _, status = os.waitpid(pid, 0)
-        assert os.waitstatus_to_exitcode(status) == 0
+        in_child(child)
         assert file.pread(1, 8 * MIB) == b"a"
 
 

@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import MIB, PAGE
+from conftest import MIB, PAGE, in_child, in_thread
 
 import daxcore
 from daxcore import Device
@@ -211,9 +211,7 @@ def test_a_pin_of_a_shared_block_through_the_clone(file):
 
 
 def test_ctrl_c_ends_the_wait(file):
-    pins = []
-    thread = threading.Thread(target=lambda: pins.append(file.pin(3 * PAGE, 1)))
-    thread.start()
+    thread, pins = in_thread(lambda: file.pin(3 * PAGE, 1))
     thread.join()
 
     def handler(signum, frame):
@@ -241,9 +239,7 @@ def test_ctrl_c_ends_the_wait(file):
 
 
 def test_a_handler_that_returns_does_not_end_it(file):
-    pins = []
-    thread = threading.Thread(target=lambda: pins.append(file.pin(3 * PAGE, 1)))
-    thread.start()
+    thread, pins = in_thread(lambda: file.pin(3 * PAGE, 1))
     thread.join()
     calls = []
 
@@ -272,17 +268,12 @@ def test_a_handler_that_returns_does_not_end_it(file):
 
 def test_a_forked_child_leaves_pins_alone(file):
     pin = file.pin(0, PAGE, write=True)
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            memoryview(pin)
-        except daxcore.ForkError:
-            try:
-                pin.release()
-            except daxcore.ForkError:
-                code = 0
-        os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    def child():
+        for call in (lambda: memoryview(pin), pin.release):
+            with pytest.raises(daxcore.ForkError):
+                call()
+
+    in_child(child)
     pin.release()
     file.truncate(0)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MIB, PAGE, ROOT, need, need_program
+from conftest import MIB, PAGE, ROOT, in_child, in_thread, need, need_program
 
 import daxcore
 from daxcore import FaultResult, TraceEvent, capi
@@ -217,11 +217,9 @@ def test_the_oldest_are_lost_and_counted(file):
         assert rows["pgoff"][-1] == 999
         assert f"entries-written: {len(rows)}/3000 " in trace.text()
 
-    done = []
-    thread = threading.Thread(target=lambda: (body(), done.append(1)))  # a fresh ring
-    thread.start()
+    thread, result = in_thread(body)  # a fresh ring
     thread.join()
-    assert done
+    assert result == [None]
 
 
 def test_events_within_the_block(file):
@@ -309,26 +307,21 @@ def test_64_traces_at_once(file):
 
 
 def test_a_forked_child_has_none_of_it(file):
+    def child():
+        assert len(trace.events()) == 0
+        with pytest.raises(daxcore.ForkError):
+            file.trace().__enter__()
+        with daxcore.Device.memory(MIB) as dev, dev.create_file(MIB) as own:
+            with own.mmap(pages="pte") as mine, own.trace() as other:
+                mine.fault(5)
+        assert other.events()["pgoff"].tolist() == [5, 5, 5]
+        assert other.events()["thread"].tolist() == [os.getpid()] * 3
+        trace.__exit__(None, None, None)
+        assert len(trace.events()) == trace.lost == 0
+
     with file.mmap(pages="pte") as m, file.trace() as trace:
         m.fault(0)
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                assert len(trace.events()) == 0
-                with pytest.raises(daxcore.ForkError):
-                    file.trace().__enter__()
-                with daxcore.Device.memory(MIB) as dev, dev.create_file(MIB) as own:
-                    with own.mmap(pages="pte") as mine, own.trace() as other:
-                        mine.fault(5)
-                assert other.events()["pgoff"].tolist() == [5, 5, 5]
-                assert other.events()["thread"].tolist() == [os.getpid()] * 3
-                trace.__exit__(None, None, None)
-                assert len(trace.events()) == trace.lost == 0
-                code = 0
-            finally:
-                os._exit(code)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        in_child(child)
         m.fault(1)
     assert trace.events()["pgoff"].tolist() == [0, 0, 0, 1, 1, 1]
 

@@ -2,12 +2,11 @@
 """Writeback, fsync, zero_range and what a device says of durability."""
 
 import errno
-import os
 import threading
 from pathlib import Path
 
 import pytest
-from conftest import MIB, PAGE, need
+from conftest import MIB, PAGE, in_child, need
 
 import daxcore
 from daxcore import Device, ForkError
@@ -267,23 +266,15 @@ def test_a_closed_file(medium):
             call()
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_in_a_forked_child(file):
+    def child():
+        for call in (file.fsync, file.writeback, lambda: file.zero_range(0, 1)):
+            with pytest.raises(ForkError):
+                call()
+
     with file.mmap(pages="pte") as m:
         m.write(0, b"x")
-        pid = os.fork()
-        if pid == 0:
-            code = 0
-            for call in (file.fsync, file.writeback, lambda: file.zero_range(0, 1)):
-                try:
-                    call()
-                    code = 1
-                except ForkError:
-                    pass
-                except BaseException:
-                    code = 2
-            os._exit(code)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        in_child(child)
         assert dirty(file) == [0]
         file.fsync()
         assert dirty(file) == []

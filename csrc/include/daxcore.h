@@ -37,7 +37,7 @@ extern "C" {
  * dax_version() - version of the library that is running
  *
  * Context: any.
- * Return: a static string, "0.1.0".
+ * Return: a static string, as "0.1.0".
  * Since: 0.1
  */
 DAX_API const char *dax_version(void);
@@ -816,6 +816,7 @@ DAX_API int dax_vma_fault(struct dax_vma *vma, dax_pgoff_t pgoff, int write,
  * @nr_latencies: what @latencies can take; faults beyond are not recorded
  * @info: details of the fault that failed, or NULL
  *
+ * A touch is the look-up and the fault of a load or store, without its bytes.
  * A page that is mapped already (writable, if @write) takes no fault; a store
  * takes as many as the policy needs (page-cache: two).
  *
@@ -897,8 +898,8 @@ DAX_API int dax_vma_pagemap(struct dax_vma *vma, dax_pgoff_t pgoff,
  * dax_trace_start() - record the fs_dax events of one file or of all
  * @ret_trace: receives the trace
  * @mapping: file, or NULL: all files of the process, those to come too
- * @nr_events: events kept per thread: rounded up to a power of two;
- *	0: 65536; at most 2^24
+ * @nr_events: events kept per thread at least, at most 2^24: 15 or more, a
+ *	power of two less one; 0: 65535
  *
  * Every thread has a ring of its own, made at its first event and shared by
  * all traces that run; when it is full the oldest events go.  A ring takes 96

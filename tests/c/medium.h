@@ -3,7 +3,8 @@
  * medium.h -- a medium that remembers what would survive a power failure
  *
  *	medium_attach(dev, deferred)	put it under a device
- *	medium_durable(dev, addr)	the byte that survives
+ *	medium_durable(addr)		the byte of the device that survives
+ *	survives(mapping, pos)		that of a file, 0 in a hole
  *
  * What is flushed or stored past the cache survives at once, or with @deferred
  * when the device is next synced, as with a file behind the page cache: then a
@@ -15,8 +16,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "device.h"
-#include "tap.h"
+#include "invariants.h"
 
 enum { MEDIUM_LINE = 64, MEDIUM_LOG = 4096 };
 
@@ -176,6 +176,16 @@ static inline int medium_durable(uint64_t addr)
 	byte = (unsigned char)medium.durable[addr];
 	pthread_mutex_unlock(&medium.lock);
 	return byte;
+}
+
+static inline int survives(struct dax_mapping *mapping, uint64_t pos)
+{
+	dax_pfn_t pfn = inv_mapped_pfn(mapping, pos >> DAX_PAGE_SHIFT);
+
+	if (pfn == UINT64_MAX)
+		return 0;
+	return medium_durable(((pfn - medium.dev->pfn_base) << DAX_PAGE_SHIFT) +
+			      pos % DAX_PAGE_SIZE);
 }
 
 #endif

@@ -46,14 +46,6 @@ static void tear_down(void)
 	fx_close();
 }
 
-static char value_at(struct dax_vma *vma, dax_pgoff_t page)
-{
-	char value = -1;
-
-	EQ(dax_vma_read(vma, &value, 1, page << DAX_PAGE_SHIFT, NULL), 1);
-	return value;
-}
-
 static void copy_pages(dax_pgoff_t first, dax_pgoff_t nr)
 {
 	EQ(dax_vma_fault_range(private, first, nr, 1, NULL, 0, NULL), nr);
@@ -223,7 +215,7 @@ static void all_zero(void)
 	CHECK(vma_soft_leaf(private, INNER) & LEAF_ANON);
 	EQ(count(DAX_STAT_PMD_FAULT), 2);
 	/* Another 4 KiB load turns it back; data comes as ever. */
-	EQ(value_at(small, INNER), 0);
+	EQ(load_page(small, INNER), 0);
 	EQ(count(DAX_STAT_DOWNGRADE), 1);
 	tear_down();
 }
@@ -283,7 +275,7 @@ static void one_has_a_block(void)
 	load_pages(BASE, PMD_PAGES);
 	EQ(dax_vma_write(small, "x", 1, (uint64_t)INNER << DAX_PAGE_SHIFT, NULL), 1);
 	check_load(false);
-	EQ(value_at(wide, INNER), 'x');
+	EQ(load_page(wide, INNER), 'x');
 	tear_down();
 }
 
@@ -313,7 +305,7 @@ static void a_table_is_there(void)
 	check_load(false);
 	EQ(wide->vm_ops->pmd_state(wide, BASE), VMA_PMD_TABLE);
 	EQ(dax_vma_fault_range(small, BASE, PMD_PAGES, 0, NULL, 0, NULL), PMD_PAGES - 1);
-	EQ(value_at(wide, BASE + 1), 0);
+	EQ(load_page(wide, BASE + 1), 0);
 	EQ(count(DAX_STAT_PROMOTION), 0);
 	EQ(entries(), PMD_PAGES);
 	tear_down();
@@ -339,7 +331,7 @@ static void no_memory(void)
 		oom_clear();
 		CHECK(ret == NOPAGE || ret == DAX_VM_FAULT_OOM);
 		check_invariants(fx.file);
-		EQ(value_at(wide, INNER), 0);
+		EQ(load_page(wide, INNER), 0);
 		tear_down();
 		if (!oom_fired())
 			break;
@@ -380,7 +372,7 @@ static void stored_to_meanwhile(void)
 	go_on();
 	EQ(result, NOPAGE);
 	EQ(count(DAX_STAT_PROMOTION), 0);
-	EQ(value_at(wide, INNER), 'x');
+	EQ(load_page(wide, INNER), 'x');
 	tear_down();
 }
 
@@ -389,7 +381,7 @@ static void written_to_meanwhile(void)
 	park_before_promotion();
 	EQ(dax_mapping_pwrite(fx.file, "x", 1, (dax_loff_t)INNER << DAX_PAGE_SHIFT), 1);
 	go_on();
-	EQ(value_at(wide, INNER), 'x');
+	EQ(load_page(wide, INNER), 'x');
 	tear_down();
 }
 
@@ -434,7 +426,7 @@ static void only_once(void)
 static void twins(void)
 {
 	park_before_promotion();
-	EQ(value_at(wide, INNER), 0);
+	EQ(load_page(wide, INNER), 0);
 	go_on();
 	EQ(result, NOPAGE);
 	EQ(count(DAX_STAT_PROMOTION), 1);

@@ -477,22 +477,25 @@ struct waiter {
 	dax_entry_t found;
 };
 
+static bool wants(const struct dax_slot *own, const void *arg)
+{
+	const struct waiter *w = arg;
+
+	return own->iter.entry && w->locks;
+}
+
 static void wait_body(void *arg)
 {
 	struct waiter *w = arg;
 	struct percpu_area *area;
 	struct dax_slot own;
+	bool locked;
 
 	MUST(!mapping_lock_shared(fx.file, &area));
 	dax_slot_init(&own, fx.file, area, w->index);
-	do {
-		w->found = dax_from_slot(get_unlocked_mapping_entry(&own));
-		if (!w->found || !w->locks) {
-			put_unlocked_mapping_entry(&own);
-			break;
-		}
-	} while (!lock_slot(&own));
-	if (w->found && w->locks)
+	locked = lock_slot_if(&own, wants, w);
+	w->found = dax_from_slot(own.iter.entry) & ~(dax_entry_t)DAX_LOCKED;
+	if (locked)
 		put_locked_mapping_entry(&own);
 	mapping_unlock_shared(fx.file, area);
 }

@@ -49,14 +49,6 @@ static int store_at(struct dax_vma *vma, dax_pgoff_t page, char value)
 	return (int)dax_vma_write(vma, &value, 1, page << DAX_PAGE_SHIFT, NULL);
 }
 
-static int load_at(struct dax_vma *vma, dax_pgoff_t page)
-{
-	char value = -1;
-
-	EQ(dax_vma_read(vma, &value, 1, page << DAX_PAGE_SHIFT, NULL), 1);
-	return value;
-}
-
 static uint64_t dirty(void)
 {
 	uint64_t nr = 0;
@@ -108,13 +100,13 @@ static void others_go_on(void)
 	set_up();
 	EQ(store_at(shared, DATA, 7), 1);
 	EQ(dax_mapping_freeze(fx.file), 0);
-	EQ(load_at(shared, DATA), 7);
-	EQ(load_at(huge, 2 * PMD_PAGES), 0);
+	EQ(load_page(shared, DATA), 7);
+	EQ(load_page(huge, 2 * PMD_PAGES), 0);
 	EQ(dax_mapping_pread(fx.file, &byte, 1, 0), 1);
 	EQ(store_at(private, DATA, 8), 1);
-	EQ(load_at(private, DATA), 8);
+	EQ(load_page(private, DATA), 8);
 	more = fx_vma(0, FILE_PAGES, RW_SHARED, DAX_PAGES_PTE);
-	EQ(load_at(more, DATA), 7);
+	EQ(load_page(more, DATA), 7);
 	dax_vma_put(more);
 	EQ(dax_vma_dontneed(shared, 0, BYTES), 0);
 	EQ(dax_mapping_fsync(fx.file, NULL), 0);
@@ -239,7 +231,7 @@ static void check_waits(unsigned int policy)
 		EQ(dax_mapping_freeze(fx.file), 0);
 		step_start(&step, make_call, &call, DAX_TEST_FROZEN);
 		MUST(step_parked(&step));
-		EQ(load_at(shared, DATA), 1);
+		EQ(load_page(shared, DATA), 1);
 		EQ(dirty(), 0);
 		/* Both locks are free. */
 		MUST(!mapping_lock_exclusive(fx.file));
@@ -278,7 +270,7 @@ static void frozen_again(void)
 	EQ(dax_mapping_freeze(fx.file), 0);
 	step_go(&step, DAX_TEST_FROZEN);
 	MUST(step_parked(&step));
-	EQ(load_at(shared, DATA), 0);
+	EQ(load_page(shared, DATA), 0);
 	EQ(dax_mapping_thaw(fx.file), 0);
 	step_go(&step, STEP_NOWHERE);
 	step_join(&step);
@@ -310,7 +302,7 @@ static void store_inside(void)
 	step_join(&freeze);
 	EQ(ret, 0);
 	EQ(call.ret, 0);
-	EQ(load_at(shared, DATA), 5);
+	EQ(load_page(shared, DATA), 5);
 	EQ(dirty(), 0);
 	EQ(dax_mapping_thaw(fx.file), 0);
 	tear_down();
@@ -402,7 +394,7 @@ static void signal_ends_it(void)
 		sched_yield();
 	}
 	EQ(interrupted, -EINTR);
-	EQ(load_at(shared, DATA), 0);
+	EQ(load_page(shared, DATA), 0);
 	EQ(dax_mapping_thaw(fx.file), 0);
 	step_join(&step);
 	CHECK(call.ret == 0 || call.ret == -EINTR - 1);

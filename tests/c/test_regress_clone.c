@@ -28,19 +28,6 @@
 
 enum { PAGES = 2 * PMD_PAGES, ADDR = 4 << 20 };
 
-static char load(struct dax_vma *vma, dax_pgoff_t page)
-{
-	char byte = '?';
-
-	EQ(dax_vma_read(vma, &byte, 1, page << DAX_PAGE_SHIFT, NULL), 1);
-	return byte;
-}
-
-static void store(struct dax_vma *vma, dax_pgoff_t page, char byte)
-{
-	EQ(dax_vma_write(vma, &byte, 1, page << DAX_PAGE_SHIFT, NULL), 1);
-}
-
 static void put(struct dax_mapping *mapping, dax_pgoff_t page, char byte)
 {
 	EQ(dax_mapping_pwrite(mapping, &byte, 1, (dax_loff_t)(page << DAX_PAGE_SHIFT)),
@@ -75,11 +62,11 @@ static void moved(unsigned int pages, void (*again)(struct dax_vma *vma), char b
 	vma = fx_vma(0, PAGES, RW_SHARED, pages);
 	reader = fx_vma(0, PAGES, RW_SHARED, DAX_PAGES_AUTO);
 	move_to(0, 'o');
-	store(vma, 3, 'd');
-	EQ(load(reader, 3), 'd');
+	store_page(vma, 3, 'd');
+	EQ(load_page(reader, 3), 'd');
 	move_to(ADDR, 'n');
 	again(vma);
-	EQ(load(reader, 3), byte);
+	EQ(load_page(reader, 3), byte);
 	check_invariants(fx.file);
 	dax_vma_put(reader);
 	dax_vma_put(vma);
@@ -108,8 +95,8 @@ static void by_store_of_a_small_vma(struct dax_vma *vma)
 	struct dax_vma *small = fx_vma(0, PAGES, RW_SHARED, DAX_PAGES_PTE);
 
 	(void)vma;
-	store(small, 3, 'w');
-	EQ(load(small, 4), 'n');
+	store_page(small, 3, 'w');
+	EQ(load_page(small, 4), 'n');
 	dax_vma_put(small);
 }
 
@@ -131,7 +118,7 @@ static void gone_though_the_fault_fails(void)
 	fx_open(PAGES);
 	vma = fx_vma(0, PAGES, RW_SHARED, DAX_PAGES_PTE);
 	move_to(0, 'o');
-	EQ(load(vma, 3), 'o');
+	EQ(load_page(vma, 3), 'o');
 	fx_answer(DAX_IOMAP_MAPPED, 512, DAX_IOMAP_F_NEW);	/* misaligned */
 	CHECK(dax_vma_fault(vma, 3, 1, NULL) & DAX_VM_FAULT_SIGBUS);
 	EQ(vma_soft_leaf(vma, 3), 0);
@@ -234,7 +221,7 @@ static void zeroes_for_unwritten(void)
 	EQ(dax_mapping_punch_hole(clone, 0, 4 * DAX_PAGE_SIZE), 0);
 	EQ(dax_mapping_fallocate(fx.file, 0, 4 * DAX_PAGE_SIZE), 0);
 	EQ(dax_mapping_clone_range(clone, 0, fx.file, 0, 4 * DAX_PAGE_SIZE), 0);
-	store(clone_vma, 0, 'c');
+	store_page(clone_vma, 0, 'c');
 	put(clone, 1, 'c');
 	for (dax_pgoff_t i = 0; i < 2; i++) {
 		EQ(dax_mapping_pread(clone, page, sizeof(page),
@@ -262,7 +249,7 @@ static void pread_body(void *arg)
 
 static void load_body(void *arg)
 {
-	((struct reader *)arg)->byte = load(clone_vma, 2);
+	((struct reader *)arg)->byte = load_page(clone_vma, 2);
 }
 
 static void pin_body(void *arg)
@@ -294,7 +281,7 @@ static void reader_inside(void (*body)(void *), int point)
 	block = block_of(clone, 2);
 	step_start(&r.step, body, &r, point);
 	MUST(step_parked(&r.step));
-	store(clone_vma, 2, 'n');
+	store_page(clone_vma, 2, 'n');
 	CHECK(block_of(clone, 2) != block);
 	reuse();
 	step_go(&r.step, STEP_NOWHERE);
@@ -318,7 +305,7 @@ static void pin_inside(void)
 static void store_body(void *arg)
 {
 	(void)arg;
-	store(clone_vma, 2, 'n');
+	store_page(clone_vma, 2, 'n');
 }
 
 static void pwrite_body(void *arg)
@@ -337,7 +324,7 @@ static void load_inside(void (*body)(void *))
 	bool left = false;
 
 	set_up();
-	EQ(load(clone_vma, 2), 'o');
+	EQ(load_page(clone_vma, 2), 'o');
 	step_start(&r.step, load_body, &r, DAX_TEST_STORE_INSIDE);
 	MUST(step_parked(&r.step));
 	step_start(&writer, body, NULL, DAX_TEST_UNSHARED);
@@ -392,7 +379,7 @@ static void read_fault_beside_a_write(void)
 	EQ(vma_soft_leaf(clone_vma, 2), 0);
 	step_go(&writer, STEP_NOWHERE);
 	step_join(&writer);
-	EQ(load(clone_vma, 2), 'n');
+	EQ(load_page(clone_vma, 2), 'n');
 	tear_down();
 }
 
@@ -449,7 +436,7 @@ static void both_unshare(void)
 	left = fx.dev->blocks.nr_free;
 	step_start(&a, store_body, NULL, DAX_TEST_UNSHARED);
 	MUST(step_parked(&a));
-	store(vma, 2, 'a');
+	store_page(vma, 2, 'a');
 	EQ(fx.dev->blocks.nr_free, left - 2);
 	step_go(&a, STEP_NOWHERE);
 	step_join(&a);
@@ -477,18 +464,18 @@ static void counts_after_splits(void)
 		.struct_size = sizeof(struct dax_vma_attr), .length = PAGES << 12,
 		.flags = RW_SHARED }));
 	check_all();
-	EQ(load(huge, 0), 'o');			/* a 2 MiB entry, shared */
-	EQ(load(huge, PMD_PAGES), 0);		/* and one that is zero */
-	store(small, PMD_PAGES + 5, 'a');	/* downgrade */
+	EQ(load_page(huge, 0), 'o');			/* a 2 MiB entry, shared */
+	EQ(load_page(huge, PMD_PAGES), 0);		/* and one that is zero */
+	store_page(small, PMD_PAGES + 5, 'a');	/* downgrade */
 	check_all();
-	store(small, 7, 'a');			/* split */
+	store_page(small, 7, 'a');			/* split */
 	check_all();
 	EQ(dax_mapping_punch_hole(fx.file, 9 * DAX_PAGE_SIZE, DAX_PAGE_SIZE), 0);
-	EQ(load(other, 7), 'o');
-	store(other, 8, 'c');			/* all 2 MiB of the clone */
+	EQ(load_page(other, 7), 'o');
+	store_page(other, 8, 'c');			/* all 2 MiB of the clone */
 	check_all();
 	EQ(dax_pin_pages(fx.file, 20 * DAX_PAGE_SIZE, 8 * DAX_PAGE_SIZE, 1, &pin) > 0, 1);
-	EQ(load(huge, 21), 'o');
+	EQ(load_page(huge, 21), 'o');
 	EQ(dax_unpin_pages(&pin, 1), 0);
 	check_all();
 	EQ(dax_mapping_truncate(clone, 100 * DAX_PAGE_SIZE + 1), 0);

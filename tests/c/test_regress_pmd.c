@@ -49,19 +49,6 @@ static void tear_down(void)
 	fx_close();
 }
 
-static char load(struct dax_vma *vma, dax_pgoff_t page)
-{
-	char byte = 'x';
-
-	EQ(dax_vma_read(vma, &byte, 1, page << DAX_PAGE_SHIFT, NULL), 1);
-	return byte;
-}
-
-static void store(struct dax_vma *vma, dax_pgoff_t page, char byte)
-{
-	EQ(dax_vma_write(vma, &byte, 1, page << DAX_PAGE_SHIFT, NULL), 1);
-}
-
 /* A fault in a thread of its own. */
 struct faulter {
 	struct step step;
@@ -88,16 +75,16 @@ static void small_zero_pages_under_a_huge_block(void)
 	struct dax_fault_info info;
 
 	set_up();
-	EQ(load(small, BASE + 1), 0);
-	EQ(load(small, BASE + 2), 0);
+	EQ(load_page(small, BASE + 1), 0);
+	EQ(load_page(small, BASE + 2), 0);
 	EQ(dax_vma_fault(huge, BASE + 1, 1, &info),
 	   DAX_VM_FAULT_NOPAGE | DAX_VM_FAULT_MAJOR);
 	EQ(info.reason, DAX_FALLBACK_ENTRY_EXISTS);
-	store(huge, BASE + 1, 'h');
-	EQ(load(small, BASE + 1), 'h');
-	EQ(load(small, BASE + 2), 0);
-	store(huge, BASE + 2, 'i');
-	EQ(load(small, BASE + 2), 'i');
+	store_page(huge, BASE + 1, 'h');
+	EQ(load_page(small, BASE + 1), 'h');
+	EQ(load_page(small, BASE + 2), 0);
+	store_page(huge, BASE + 2, 'i');
+	EQ(load_page(small, BASE + 2), 'i');
 	tear_down();
 }
 
@@ -106,11 +93,11 @@ static void small_zero_pages_under_a_huge_block(void)
 static void huge_block_after_the_holes_went(void)
 {
 	set_up();
-	EQ(load(small, BASE + 1), 0);
+	EQ(load_page(small, BASE + 1), 0);
 	EQ(dax_mapping_punch_hole(fx.file, DAX_PMD_SIZE, DAX_PMD_SIZE), 0);
-	store(huge, BASE + 1, 'h');
+	store_page(huge, BASE + 1, 'h');
 	EQ(place(BASE + 1).order, DAX_PMD_ORDER);
-	EQ(load(small, BASE + 1), 'h');
+	EQ(load_page(small, BASE + 1), 'h');
 	tear_down();
 }
 
@@ -134,7 +121,7 @@ static void collide(int point)
 	EQ(a.ret, DAX_VM_FAULT_NOPAGE);
 	EQ(a.info.reason, DAX_FALLBACK_PMD_OCCUPIED);
 	EQ(b.ret, DAX_VM_FAULT_DONE_COW);
-	EQ(load(private, BASE + 1), 0);
+	EQ(load_page(private, BASE + 1), 0);
 	CHECK(vma_soft_leaf(private, BASE + 2) & LEAF_ANON);
 	tear_down();
 }
@@ -158,7 +145,7 @@ static void collision_after_the_copy(void)
 	CHECK(step_parked(&b.step));
 	EQ(dax_vma_fault(huge, BASE + 1, 0, &info), DAX_VM_FAULT_NOPAGE);
 	EQ(info.reason, DAX_FALLBACK_ENTRY_EXISTS);
-	EQ(load(private, BASE + 1), 0);
+	EQ(load_page(private, BASE + 1), 0);
 	step_go(&b.step, STEP_NOWHERE);
 	step_join(&b.step);
 	EQ(b.ret, DAX_VM_FAULT_DONE_COW);
@@ -265,16 +252,16 @@ static void shifted_mapping_over_a_huge_entry(void)
 	struct dax_vma *shifted;
 
 	set_up();
-	store(huge, BASE + 508, 'a');
-	store(huge, BASE + 509, 'b');
+	store_page(huge, BASE + 508, 'a');
+	store_page(huge, BASE + 509, 'b');
 	shifted = fx_vma_at((UINT64_C(1) << 30) + 3 * DAX_PAGE_SIZE, 0, PAGES, RW_SHARED,
 			    DAX_PAGES_AUTO);
-	EQ(load(shifted, BASE + 508), 'a');	/* last page of a table */
-	EQ(load(shifted, BASE + 509), 'b');	/* first of the next */
+	EQ(load_page(shifted, BASE + 508), 'a');	/* last page of a table */
+	EQ(load_page(shifted, BASE + 509), 'b');	/* first of the next */
 	EQ(place(BASE).order, DAX_PMD_ORDER);
 	EQ(dax_mapping_punch_hole(fx.file, DAX_PMD_SIZE, DAX_PMD_SIZE), 0);
-	EQ(load(shifted, BASE + 508), 0);
-	EQ(load(shifted, BASE + 509), 0);
+	EQ(load_page(shifted, BASE + 508), 0);
+	EQ(load_page(shifted, BASE + 509), 0);
 	dax_vma_put(shifted);
 	tear_down();
 }
@@ -301,17 +288,17 @@ static void zero_length_file(void)
 static void truncated_to_nothing(void)
 {
 	set_up();
-	EQ(load(huge, BASE), 0);
-	store(huge, 0, 'h');
-	store(private, 1, 'p');
+	EQ(load_page(huge, BASE), 0);
+	store_page(huge, 0, 'h');
+	store_page(private, 1, 'p');
 	EQ(dax_mapping_truncate(fx.file, 0), 0);
 	EQ(dax_vma_fault(huge, BASE, 0, NULL), DAX_VM_FAULT_SIGBUS);
 	EQ(dax_vma_fault(huge, 0, 1, NULL), DAX_VM_FAULT_SIGBUS);
 	EQ(entries(), 0);
 	EQ(fx.file->cow_bytes, 0);
 	EQ(dax_mapping_truncate(fx.file, PAGES << DAX_PAGE_SHIFT), 0);
-	EQ(load(huge, 0), 0);
-	EQ(load(private, 1), 0);
+	EQ(load_page(huge, 0), 0);
+	EQ(load_page(private, 1), 0);
 	tear_down();
 }
 
@@ -350,7 +337,7 @@ static void huge_request_waits_for_a_downgrade(void)
 	set_up();
 	a.vma = small;
 	b.vma = private;
-	EQ(load(huge, BASE), 0);
+	EQ(load_page(huge, BASE), 0);
 	step_start(&a.step, fault_body, &a, DAX_TEST_DOWNGRADE);
 	CHECK(step_parked(&a.step));
 	step_start_asleep(&b.step, fault_body, &b, STEP_NOWHERE);
@@ -386,14 +373,14 @@ static void unlock_by_an_inner_page(void)
 	dax_entry_t before;
 
 	set_up();
-	store(huge, BASE, 'h');
+	store_page(huge, BASE, 'h');
 	before = word_at(BASE);
 	for (dax_pgoff_t i = 0; i < PMD_PAGES; i += 73) {
 		EQ(dax_vma_fault(small, BASE + i, 0, NULL), DAX_VM_FAULT_NOPAGE);
 		EQ(word_at(BASE), before);
 		EQ(word_at(BASE + i), before);
 	}
-	EQ(load(small, BASE), 'h');
+	EQ(load_page(small, BASE), 'h');
 	tear_down();
 }
 

@@ -62,38 +62,43 @@ static void invalidate_body(void *arg)
 	mapping_unlock_shared(fx.file, area);
 }
 
-/* Looks only: gets what stands there, and leaves. */
-static void look_body(void *arg)
+static bool nothing(const struct dax_slot *slot, const void *unused)
+{
+	(void)slot;
+	(void)unused;
+	return false;
+}
+
+static bool any_entry(const struct dax_slot *slot, const void *unused)
+{
+	(void)unused;
+	return slot->iter.entry;
+}
+
+static void lock_and_unlock(bool (*wanted)(const struct dax_slot *, const void *))
 {
 	struct percpu_area *area;
 	struct dax_slot slot;
 
-	(void)arg;
 	MUST(!mapping_lock_shared(fx.file, &area));
 	dax_slot_init(&slot, fx.file, area, PAGE);
-	get_unlocked_mapping_entry(&slot);
-	put_unlocked_mapping_entry(&slot);
+	if (lock_slot_if(&slot, wanted, NULL))
+		put_locked_mapping_entry(&slot);
 	mapping_unlock_shared(fx.file, area);
 }
 
-/* As writeback: lock and unlock what is there. */
-static void writeback_body(void *arg)
+/* Looks only: gets what stands there, and leaves. */
+static void look_body(void *unused)
 {
-	struct percpu_area *area;
-	struct dax_slot slot;
+	(void)unused;
+	lock_and_unlock(nothing);
+}
 
-	(void)arg;
-	MUST(!mapping_lock_shared(fx.file, &area));
-	dax_slot_init(&slot, fx.file, area, PAGE);
-	do {
-		if (!get_unlocked_mapping_entry(&slot)) {
-			put_unlocked_mapping_entry(&slot);
-			break;
-		}
-	} while (!lock_slot(&slot));
-	if (slot.iter.entry)
-		put_locked_mapping_entry(&slot);
-	mapping_unlock_shared(fx.file, area);
+/* As writeback: lock and unlock what is there. */
+static void writeback_body(void *unused)
+{
+	(void)unused;
+	lock_and_unlock(any_entry);
 }
 
 /* A fault stands in front of the unlock of PAGE's entry. */

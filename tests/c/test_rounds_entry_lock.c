@@ -46,12 +46,6 @@ static _Atomic unsigned int finished;
 static sem_t round_over;
 static __thread unsigned int seed;
 
-static unsigned int rnd(unsigned int n)
-{
-	seed = seed * 1103515245 + 12345;
-	return (seed >> 16) % n;
-}
-
 static void pause_for(unsigned int n)
 {
 	while (n--)
@@ -62,12 +56,12 @@ static void pause_for(unsigned int n)
 static void random_yield(enum dax_test_point point)
 {
 	(void)point;
-	switch (rnd(4)) {
+	switch (rnd(&seed, 4)) {
 	case 0:
 		sched_yield();
 		break;
 	case 1:
-		pause_for(rnd(300));
+		pause_for(rnd(&seed, 300));
 		break;
 	default:
 		break;
@@ -84,25 +78,17 @@ static dax_pgoff_t base(void)
 /* Any page of the entry: it has one lock and one key. */
 static dax_pgoff_t any_page(void)
 {
-	return scenario.shape == PTE ? 5 : PMD_PAGES + rnd(PMD_PAGES);
+	return scenario.shape == PTE ? 5 : PMD_PAGES + rnd(&seed, PMD_PAGES);
 }
 
 /* The holder stays until a few of the others sleep, or for a while. */
 static void linger(void)
 {
 	struct exceptional_entry_key key = { .owner = fx.file, .entry_start = base() };
-	unsigned int nr = rnd(ACTORS);
+	unsigned int nr = rnd(&seed, ACTORS);
 
 	for (int i = 0; i < 50 && wait_count(key) < nr; i++)
 		sched_yield();
-}
-
-static bool forget(const struct radix_tree_iter *iter, void *arg)
-{
-	(void)iter;
-	(void)arg;
-	percpu_inc(this_percpu(&fx.file->percpu), DAX_STAT_ENTRY_DELETE);
-	return true;
 }
 
 /* Between rounds: the entry is there, unlocked and dirty (if it can be). */
@@ -112,7 +98,7 @@ static void set_up_round(void)
 	struct radix_tree_iter iter;
 
 	MUST(!mapping_lock_exclusive(fx.file));
-	radix_tree_delete_range(&fx.file->i_pages, 0, 4 * PMD_PAGES, forget, NULL);
+	forget_entries(0, 4 * PMD_PAGES);
 	mapping_unlock_exclusive(fx.file);
 	if (scenario.shape == DOWNGRADE) {
 		plant(base(), 0, DAX_PMD | DAX_EMPTY);
@@ -202,7 +188,7 @@ static void act(unsigned int actor)
 	struct percpu_area *area;
 	struct dax_slot slot;
 
-	pause_for(rnd(1000));
+	pause_for(rnd(&seed, 1000));
 	MUST(!mapping_lock_shared(fx.file, &area));
 	dax_slot_init(&slot, fx.file, area, any_page());
 	operations[actor](&slot);

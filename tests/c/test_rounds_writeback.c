@@ -31,16 +31,6 @@ static unsigned char value(unsigned int round)
 	return (unsigned char)(round % 255 + 1);
 }
 
-static int survives(uint64_t pos)
-{
-	dax_pfn_t pfn = inv_mapped_pfn(fx.file, pos >> DAX_PAGE_SHIFT);
-
-	if (pfn == UINT64_MAX)
-		return 0;
-	return medium_durable(((pfn - fx.dev->pfn_base) << DAX_PAGE_SHIFT) +
-			      pos % DAX_PAGE_SIZE);
-}
-
 /* Does this round take something away, and the bytes that are stored too? */
 static bool takes(unsigned int round)
 {
@@ -79,7 +69,7 @@ static void fsync_one(unsigned int round)
 		return;
 	for (unsigned int i = 0; i < 2; i++)
 		if (before[i] == round + 1)
-			EQ(survives(pos_of(page[i], i)), value(round));
+			EQ(survives(fx.file, pos_of(page[i], i)), value(round));
 }
 
 /* 2 MiB: another page of the entry goes, it is split.  4 KiB: the page goes, or
@@ -122,7 +112,7 @@ static void look(unsigned int round)
 			EQ(dax_mapping_pread(fx.file, &byte, 1,
 					     (dax_loff_t)pos_of(page[i], i)), 1);
 			CHECK(byte == value(round) || removed);
-			EQ(survives(pos_of(page[i], i)), byte);
+			EQ(survives(fx.file, pos_of(page[i], i)), byte);
 		}
 	}
 	if (takes(round) && pmd) {

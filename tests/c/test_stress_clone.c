@@ -24,12 +24,6 @@ struct thread {
 
 static struct thread threads[FILES];
 
-static unsigned int rnd(struct thread *t, unsigned int n)
-{
-	t->seed = t->seed * 1103515245 + 12345;
-	return (t->seed >> 8) % n;
-}
-
 static void wrong(struct thread *t, const char *where)
 {
 	t->wrong++;
@@ -43,18 +37,18 @@ static uint64_t byte_of(dax_pgoff_t page)
 
 static dax_pgoff_t some_page(struct thread *t)
 {
-	return rnd(t, 2) ? rnd(t, PAGES) : rnd(t, 8);
+	return rnd(&t->seed, 2) ? rnd(&t->seed, PAGES) : rnd(&t->seed, 8);
 }
 
 static struct dax_vma *some_vma(struct thread *t)
 {
-	return rnd(t, 3) ? t->small : t->big;
+	return rnd(&t->seed, 3) ? t->small : t->big;
 }
 
 static void store(struct thread *t)
 {
 	dax_pgoff_t page = some_page(t);
-	unsigned char byte = (unsigned char)(1 + rnd(t, 200));
+	unsigned char byte = (unsigned char)(1 + rnd(&t->seed, 200));
 
 	if (dax_vma_write(some_vma(t), &byte, 1, byte_of(page), NULL) != 1)
 		wrong(t, "store");
@@ -65,7 +59,7 @@ static void store(struct thread *t)
 static void pwrite_page(struct thread *t)
 {
 	dax_pgoff_t page = some_page(t);
-	unsigned char byte = (unsigned char)(1 + rnd(t, 200));
+	unsigned char byte = (unsigned char)(1 + rnd(&t->seed, 200));
 
 	if (dax_mapping_pwrite(t->mapping, &byte, 1, (dax_loff_t)byte_of(page)) != 1)
 		wrong(t, "pwrite");
@@ -111,8 +105,8 @@ static void punch(struct thread *t)
 static void pin(struct thread *t)
 {
 	dax_pgoff_t page = some_page(t);
-	unsigned char byte = (unsigned char)(1 + rnd(t, 200));
-	int write = (int)rnd(t, 2);
+	unsigned char byte = (unsigned char)(1 + rnd(&t->seed, 200));
+	int write = (int)rnd(&t->seed, 2);
 	struct dax_pin pin;
 
 	if (dax_pin_pages(t->mapping, (dax_loff_t)byte_of(page), 1, write, &pin) != 1) {
@@ -131,12 +125,12 @@ static void pin(struct thread *t)
 static void steal(struct thread *t)
 {
 	static unsigned char buf[16 * DAX_PAGE_SIZE];
-	dax_loff_t pos = (dax_loff_t)rnd(t, 64) * (dax_loff_t)sizeof(buf);
+	dax_loff_t pos = (dax_loff_t)rnd(&t->seed, 64) * (dax_loff_t)sizeof(buf);
 
 	if (!buf[0] && t == &threads[0])
 		memset(buf, 0xdd, sizeof(buf));
 	if (dax_mapping_pwrite(t->scratch, buf, sizeof(buf), pos) != sizeof(buf) ||
-	    (rnd(t, 2) && dax_mapping_punch_hole(t->scratch, 0, 64 * sizeof(buf))))
+	    (rnd(&t->seed, 2) && dax_mapping_punch_hole(t->scratch, 0, 64 * sizeof(buf))))
 		wrong(t, "scratch");
 }
 
@@ -146,9 +140,9 @@ static void step(struct thread *t)
 		store, store, load, load, pwrite_page, pread_pages, pin,
 	};
 
-	if (rnd(t, 16))
-		usual[rnd(t, 7)](t);
-	else if (rnd(t, 4))
+	if (rnd(&t->seed, 16))
+		usual[rnd(&t->seed, 7)](t);
+	else if (rnd(&t->seed, 4))
 		steal(t);
 	else
 		punch(t);

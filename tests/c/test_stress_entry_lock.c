@@ -18,12 +18,6 @@ static uint64_t guarded[4 * PMD_PAGES];
 static uint64_t sum[THREADS];
 static pthread_barrier_t meeting;
 
-static unsigned int rnd(unsigned int *seed, unsigned int n)
-{
-	*seed = *seed * 1103515245 + 12345;
-	return (*seed >> 8) % n;
-}
-
 /* Few pages, two of them in one 2 MiB, so that they meet. */
 static dax_pgoff_t hot_page(unsigned int *seed)
 {
@@ -64,14 +58,15 @@ static void grab(struct dax_slot *slot, unsigned int order, unsigned int *seed,
 		dax_delete_locked_entry(slot);
 }
 
+static bool mostly(const struct dax_slot *slot, const void *seed)
+{
+	return slot->iter.entry && rnd((unsigned int *)(uintptr_t)seed, 8);
+}
+
 static void get(struct dax_slot *slot, unsigned int *seed, unsigned int thread)
 {
-	do {
-		if (!get_unlocked_mapping_entry(slot) || !rnd(seed, 8)) {
-			put_unlocked_mapping_entry(slot);
-			return;
-		}
-	} while (!lock_slot(slot));
+	if (!lock_slot_if(slot, mostly, seed))
+		return;
 	count_page(slot->index, thread);
 	if (rnd(seed, 2))
 		put_locked_mapping_entry(slot);
@@ -101,20 +96,12 @@ static void step(unsigned int *seed, unsigned int thread)
 	mapping_unlock_shared(fx.file, area);
 }
 
-static bool forget(const struct radix_tree_iter *iter, void *arg)
-{
-	(void)iter;
-	(void)arg;
-	percpu_inc(this_percpu(&fx.file->percpu), DAX_STAT_ENTRY_DELETE);
-	return true;
-}
-
 /* Empty nodes go, so that 2 MiB entries find room again. */
 static void start_afresh(void)
 {
 	check_tree_and_leaves(fx.file);
 	MUST(!mapping_lock_exclusive(fx.file));
-	radix_tree_delete_range(&fx.file->i_pages, 0, 4 * PMD_PAGES, forget, NULL);
+	forget_entries(0, 4 * PMD_PAGES);
 	mapping_unlock_exclusive(fx.file);
 }
 

@@ -33,12 +33,6 @@ struct thread {
 static struct thread threads[THREADS];
 static struct dax_vma *automatic, *small, *copies;
 
-static unsigned int rnd(struct thread *t, unsigned int n)
-{
-	t->seed = t->seed * 1103515245 + 12345;
-	return (t->seed >> 8) % n;
-}
-
 static void wrong(struct thread *t, const char *where)
 {
 	t->wrong++;
@@ -48,8 +42,8 @@ static void wrong(struct thread *t, const char *where)
 /* A page of the thread's own; mostly few of them, so that they are met again. */
 static dax_pgoff_t own_page(struct thread *t, dax_pgoff_t pages)
 {
-	dax_pgoff_t page = rnd(t, 4) ? rnd(t, 64) + rnd(t, 3) * PMD_PAGES
-				     : rnd(t, (unsigned int)pages);
+	dax_pgoff_t page = rnd(&t->seed, 4) ? rnd(&t->seed, 64) + rnd(&t->seed, 3) * PMD_PAGES
+				     : rnd(&t->seed, (unsigned int)pages);
 
 	page = page / THREADS * THREADS + t->nr;
 	return page < pages ? page : t->nr;
@@ -62,7 +56,7 @@ static uint64_t byte_of(dax_pgoff_t page)
 
 static struct dax_vma *some_vma(struct thread *t)
 {
-	return rnd(t, 2) ? automatic : small;
+	return rnd(&t->seed, 2) ? automatic : small;
 }
 
 /* ---- what a thread does -------------------------------------------------------------- */
@@ -80,7 +74,7 @@ static void load(struct thread *t)
 static void store(struct thread *t)
 {
 	dax_pgoff_t page = own_page(t, STABLE);
-	unsigned char byte = (unsigned char)(1 + rnd(t, 200));
+	unsigned char byte = (unsigned char)(1 + rnd(&t->seed, 200));
 
 	if (dax_vma_write(some_vma(t), &byte, 1, byte_of(page), NULL) != 1)
 		wrong(t, "store");
@@ -101,7 +95,7 @@ static void load_copy(struct thread *t)
 static void store_copy(struct thread *t)
 {
 	dax_pgoff_t page = own_page(t, STABLE);
-	unsigned char byte = (unsigned char)(1 + rnd(t, 200));
+	unsigned char byte = (unsigned char)(1 + rnd(&t->seed, 200));
 
 	if (dax_vma_write(copies, &byte, 1, byte_of(page), NULL) != 1)
 		wrong(t, "store to a copy");
@@ -112,7 +106,7 @@ static void store_copy(struct thread *t)
 static void fault_in(struct thread *t)
 {
 	dax_pgoff_t page = own_page(t, STABLE);
-	int bits = dax_vma_fault(some_vma(t), page, (int)rnd(t, 2), NULL);
+	int bits = dax_vma_fault(some_vma(t), page, (int)rnd(&t->seed, 2), NULL);
 
 	if (bits < 0 || bits & DAX_VM_FAULT_ERROR)
 		wrong(t, "fault");
@@ -121,7 +115,7 @@ static void fault_in(struct thread *t)
 static void pwrite_page(struct thread *t)
 {
 	dax_pgoff_t page = own_page(t, STABLE);
-	unsigned char byte = (unsigned char)(1 + rnd(t, 200));
+	unsigned char byte = (unsigned char)(1 + rnd(&t->seed, 200));
 
 	if (dax_mapping_pwrite(fx.file, &byte, 1, (dax_loff_t)byte_of(page)) != 1)
 		wrong(t, "pwrite");
@@ -153,7 +147,7 @@ static void punch(struct thread *t)
 static void truncate_or_grow(struct thread *t)
 {
 	dax_loff_t size = (STABLE << DAX_PAGE_SHIFT) +
-			  rnd(t, (MOST - STABLE) << DAX_PAGE_SHIFT);
+			  rnd(&t->seed, (MOST - STABLE) << DAX_PAGE_SHIFT);
 
 	if (dax_mapping_truncate(fx.file, size))
 		wrong(t, "truncate");
@@ -162,7 +156,7 @@ static void truncate_or_grow(struct thread *t)
 /* Some whole 2 MiB at the end become a hole again. */
 static void punch_end(struct thread *t)
 {
-	dax_loff_t first = (dax_loff_t)(STABLE + rnd(t, 4) * PMD_PAGES) << DAX_PAGE_SHIFT;
+	dax_loff_t first = (dax_loff_t)(STABLE + rnd(&t->seed, 4) * PMD_PAGES) << DAX_PAGE_SHIFT;
 
 	if (dax_mapping_punch_hole(fx.file, first, DAX_PMD_SIZE))
 		wrong(t, "punch of 2 MiB");
@@ -171,12 +165,12 @@ static void punch_end(struct thread *t)
 /* Pages that come and go: the page's value, zero, or past the end. */
 static void touch_end(struct thread *t)
 {
-	dax_pgoff_t page = STABLE + rnd(t, (MOST - STABLE) / THREADS) * THREADS + t->nr;
+	dax_pgoff_t page = STABLE + rnd(&t->seed, (MOST - STABLE) / THREADS) * THREADS + t->nr;
 	unsigned char value = (unsigned char)(page % 250 + 1), byte = 0xee;
 	struct dax_fault_info info;
 	ssize_t ret;
 
-	if (rnd(t, 2))
+	if (rnd(&t->seed, 2))
 		ret = dax_vma_write(some_vma(t), &value, 1, byte_of(page), &info);
 	else
 		ret = dax_vma_read(some_vma(t), &byte, 1, byte_of(page), &info);
@@ -190,7 +184,7 @@ static void drop_leaf(struct thread *t)
 {
 	dax_pgoff_t page = own_page(t, STABLE);
 
-	if (dax_vma_dontneed(rnd(t, 2) ? copies : some_vma(t), 0, 0) ||
+	if (dax_vma_dontneed(rnd(&t->seed, 2) ? copies : some_vma(t), 0, 0) ||
 	    dax_vma_dontneed(copies, page << DAX_PAGE_SHIFT, DAX_PAGE_SIZE) ||
 	    dax_vma_dontneed(some_vma(t), page << DAX_PAGE_SHIFT, DAX_PAGE_SIZE))
 		wrong(t, "dontneed");
@@ -200,9 +194,9 @@ static void drop_leaf(struct thread *t)
 static void map_and_unmap(struct thread *t)
 {
 	dax_pgoff_t page = own_page(t, STABLE);
-	dax_pgoff_t first = page - rnd(t, (unsigned int)page + 1);
-	struct dax_vma *vma = fx_vma(first, page - first + 1 + rnd(t, 700), RW_SHARED,
-				     rnd(t, 2));
+	dax_pgoff_t first = page - rnd(&t->seed, (unsigned int)page + 1);
+	struct dax_vma *vma = fx_vma(first, page - first + 1 + rnd(&t->seed, 700), RW_SHARED,
+				     rnd(&t->seed, 2));
 	unsigned char byte = 0xee;
 
 	if (dax_vma_read(vma, &byte, 1, byte_of(page) - (first << DAX_PAGE_SHIFT),
@@ -214,11 +208,11 @@ static void map_and_unmap(struct thread *t)
 static void look_at_all(struct thread *t)
 {
 	struct dax_entry_info rows[16];
-	dax_pgoff_t index = rnd(t, MOST);
+	dax_pgoff_t index = rnd(&t->seed, MOST);
 	dax_pfn_t pfns[8];
 
 	if (dax_mapping_entries(fx.file, &index, rows, 16) < 0 ||
-	    dax_vma_pagemap(automatic, rnd(t, MOST - 8), pfns, 8))
+	    dax_vma_pagemap(automatic, rnd(&t->seed, MOST - 8), pfns, 8))
 		wrong(t, "snapshot");
 }
 
@@ -241,7 +235,7 @@ static void hold_entry(struct thread *t)
 {
 	struct dax_entry_cookie *cookie;
 	struct dax_entry_info row;
-	unsigned int order = rnd(t, 2) * DAX_PMD_ORDER;
+	unsigned int order = rnd(&t->seed, 2) * DAX_PMD_ORDER;
 	int ret = dax_lock_mapping_entry(fx.file, own_page(t, STABLE), order, &row,
 					 &cookie);
 
@@ -262,7 +256,7 @@ static void collect(struct thread *t)
 /* A hole by 4 KiB, then by 2 MiB through a mapping that has none of it. */
 static void read_hole_twice(struct thread *t)
 {
-	dax_pgoff_t first = STABLE + rnd(t, 4) * PMD_PAGES;
+	dax_pgoff_t first = STABLE + rnd(&t->seed, 4) * PMD_PAGES;
 	struct dax_vma *vma;
 	int64_t ret;
 
@@ -288,10 +282,10 @@ static void step(struct thread *t)
 		look_at_all, freeze, hold_entry, collect, read_hole_twice,
 	};
 
-	if (rnd(t, 64))
-		usual[rnd(t, 10)](t);
+	if (rnd(&t->seed, 64))
+		usual[rnd(&t->seed, 10)](t);
 	else
-		alone[rnd(t, 10)](t);
+		alone[rnd(&t->seed, 10)](t);
 }
 
 /* ---- the run ---------------------------------------------------------------------------- */

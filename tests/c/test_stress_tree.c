@@ -20,12 +20,6 @@ static pthread_barrier_t meeting;
 static _Atomic uint64_t operations;
 static _Atomic unsigned int wrong;
 
-static unsigned int rnd(unsigned int *seed, unsigned int n)
-{
-	*seed = *seed * 1103515245 + 12345;
-	return (*seed >> 8) % n;
-}
-
 /* The word of a page says which page it is of, and by whom. */
 static void *word_of(dax_pgoff_t index, unsigned int thread)
 {

@@ -707,19 +707,6 @@ static void store_to_a_readonly_mapping(void)
 
 /* ---- shared and private ------------------------------------------------------------------------------------ */
 
-static char load(struct dax_vma *from, dax_pgoff_t page)
-{
-	char byte = 'x';
-
-	EQ(dax_vma_read(from, &byte, 1, page << DAX_PAGE_SHIFT, NULL), 1);
-	return byte;
-}
-
-static void store(struct dax_vma *to, dax_pgoff_t page, char byte)
-{
-	EQ(dax_vma_write(to, &byte, 1, page << DAX_PAGE_SHIFT, NULL), 1);
-}
-
 static void copies_are_private(void)
 {
 	struct dax_vma *first, *second;
@@ -727,16 +714,16 @@ static void copies_are_private(void)
 	open_real(RW_SHARED, DAX_PAGES_AUTO);
 	first = fx_vma(0, PAGES, RW_PRIVATE, DAX_PAGES_AUTO);
 	second = fx_vma(0, PAGES, RW_PRIVATE, DAX_PAGES_AUTO);
-	store(vma, PAGE, 's');
-	store(first, PAGE, '1');
-	EQ(load(vma, PAGE), 's');
-	EQ(load(second, PAGE), 's');
-	store(second, PAGE, '2');
-	store(vma, PAGE, 't');
-	EQ(load(first, PAGE), '1');
-	EQ(load(second, PAGE), '2');
-	EQ(load(vma, PAGE), 't');
-	EQ(load(first, PAGE + 1), 0);
+	store_page(vma, PAGE, 's');
+	store_page(first, PAGE, '1');
+	EQ(load_page(vma, PAGE), 's');
+	EQ(load_page(second, PAGE), 's');
+	store_page(second, PAGE, '2');
+	store_page(vma, PAGE, 't');
+	EQ(load_page(first, PAGE), '1');
+	EQ(load_page(second, PAGE), '2');
+	EQ(load_page(vma, PAGE), 't');
+	EQ(load_page(first, PAGE + 1), 0);
 	dax_vma_put(second);
 	dax_vma_put(first);
 	close_real();
@@ -749,11 +736,11 @@ static void private_shows_the_file(void)
 
 	open_real(RW_SHARED, DAX_PAGES_AUTO);
 	private = fx_vma(0, PAGES, RW_PRIVATE, DAX_PAGES_AUTO);
-	EQ(load(private, PAGE), 0);
-	store(vma, PAGE, 's');
-	EQ(load(private, PAGE), 's');
+	EQ(load_page(private, PAGE), 0);
+	store_page(vma, PAGE, 's');
+	EQ(load_page(private, PAGE), 's');
 	EQ(dax_mapping_pwrite(fx.file, "w", 1, (PAGE + 1) << DAX_PAGE_SHIFT), 1);
-	EQ(load(private, PAGE + 1), 'w');
+	EQ(load_page(private, PAGE + 1), 'w');
 	dax_vma_put(private);
 	close_real();
 }
@@ -764,15 +751,15 @@ static void copies_survive_punch_not_truncate(void)
 
 	open_real(RW_SHARED, DAX_PAGES_PTE);
 	private = fx_vma(0, PAGES, RW_PRIVATE, DAX_PAGES_PTE);
-	store(vma, PAGE, 's');
-	store(private, PAGE, 'c');
+	store_page(vma, PAGE, 's');
+	store_page(private, PAGE, 'c');
 	EQ(dax_mapping_punch_hole(fx.file, PAGE << DAX_PAGE_SHIFT, DAX_PAGE_SIZE), 0);
-	EQ(load(private, PAGE), 'c');
-	EQ(load(vma, PAGE), 0);
+	EQ(load_page(private, PAGE), 'c');
+	EQ(load_page(vma, PAGE), 0);
 	EQ(dax_mapping_truncate(fx.file, PAGE << DAX_PAGE_SHIFT), 0);
 	EQ(fx.file->cow_bytes, 0);
 	EQ(dax_mapping_truncate(fx.file, PAGES << DAX_PAGE_SHIFT), 0);
-	EQ(load(private, PAGE), 0);
+	EQ(load_page(private, PAGE), 0);
 	dax_vma_put(private);
 	close_real();
 }
@@ -780,11 +767,11 @@ static void copies_survive_punch_not_truncate(void)
 static void dontneed_drops_copies(void)
 {
 	open_real(RW_PRIVATE, DAX_PAGES_PTE);
-	store(vma, PAGE, 'a');
-	store(vma, PAGE + 1, 'b');
+	store_page(vma, PAGE, 'a');
+	store_page(vma, PAGE + 1, 'b');
 	EQ(dax_vma_dontneed(vma, PAGE << DAX_PAGE_SHIFT, DAX_PAGE_SIZE), 0);
-	EQ(load(vma, PAGE), 0);
-	EQ(load(vma, PAGE + 1), 'b');
+	EQ(load_page(vma, PAGE), 0);
+	EQ(load_page(vma, PAGE + 1), 'b');
 	EQ(dax_vma_dontneed(vma, 1, DAX_PAGE_SIZE), -EINVAL);
 	EQ(fx.file->cow_bytes, DAX_PAGE_SIZE);
 	close_real();
@@ -794,10 +781,10 @@ static void dontneed_drops_copies(void)
 static void dontneed_keeps_the_file(void)
 {
 	open_real(RW_SHARED, DAX_PAGES_AUTO);
-	store(vma, PAGE, 'a');
+	store_page(vma, PAGE, 'a');
 	EQ(dax_vma_dontneed(vma, 0, (uint64_t)PAGES << DAX_PAGE_SHIFT), 0);
 	EQ(leaf(PAGE), 0);
-	EQ(load(vma, PAGE), 'a');
+	EQ(load_page(vma, PAGE), 'a');
 	CHECK(is_dirty(PAGE));
 	close_real();
 }
@@ -811,14 +798,14 @@ static void pagemap(void)
 
 	open_real(RW_SHARED, DAX_PAGES_PTE);
 	private = fx_vma(0, PAGES, RW_PRIVATE, DAX_PAGES_PTE);
-	load(vma, PAGE);
-	store(vma, PAGE + 1, 'a');
+	load_page(vma, PAGE);
+	store_page(vma, PAGE + 1, 'a');
 	EQ(dax_vma_pagemap(vma, PAGE, pfn, 3), 0);
 	EQ(pfn[0], DAX_ZERO_PFN);
 	EQ(pfn[1], dax_radix_pfn(dax_to_slot(word_at(PAGE + 1))));
 	CHECK(pfn_is_device(pfn[1]));
 	EQ(pfn[2], 0);
-	store(private, PAGE, 'c');
+	store_page(private, PAGE, 'c');
 	EQ(dax_vma_pagemap(private, PAGE, pfn, 1), 0);
 	CHECK(pfn[0] & DAX_PFN_HOST);
 	EQ(*(char *)pfn_to_kaddr(pfn[0]), 'c');
@@ -834,11 +821,11 @@ static void pagemap_of_huge_leaves(void)
 	dax_pfn_t pfn[PMD_PAGES], first;
 
 	open_real(RW_SHARED, DAX_PAGES_AUTO);
-	load(vma, PAGE);
+	load_page(vma, PAGE);
 	EQ(dax_vma_pagemap(vma, BASE, pfn, PMD_PAGES), 0);
 	for (dax_pgoff_t i = 0; i < PMD_PAGES; i++)
 		EQ(pfn[i], DAX_HUGE_ZERO_PFN + i);
-	store(vma, PAGE, 'a');
+	store_page(vma, PAGE, 'a');
 	EQ(dax_vma_pagemap(vma, BASE, pfn, PMD_PAGES), 0);
 	first = dax_radix_pfn(dax_to_slot(word_at(BASE)));
 	for (dax_pgoff_t i = 0; i < PMD_PAGES; i++)

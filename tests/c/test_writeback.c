@@ -48,17 +48,6 @@ static uint64_t pos_of(dax_pgoff_t page)
 	return page << DAX_PAGE_SHIFT;
 }
 
-/* The byte of the file at @pos that would survive. */
-static int survives(uint64_t pos)
-{
-	dax_pfn_t pfn = inv_mapped_pfn(fx.file, pos >> DAX_PAGE_SHIFT);
-
-	if (pfn == UINT64_MAX)
-		return 0;
-	return medium_durable(((pfn - fx.dev->pfn_base) << DAX_PAGE_SHIFT) +
-			      pos % DAX_PAGE_SIZE);
-}
-
 static bool has_towrite(dax_pgoff_t index)
 {
 	struct radix_tree_iter iter = place(index);
@@ -89,14 +78,14 @@ static void fsync_cleans(bool deferred)
 	poke(small, pos_of(3) + 7, 'a');
 	poke(huge, pos_of(600), 'b');
 	CHECK(is_dirty(3) && is_dirty(600));
-	EQ(survives(pos_of(3) + 7), 0);
+	EQ(survives(fx.file, pos_of(3) + 7), 0);
 	leaf = vma_soft_leaf(small, 3);
 	EQ(dax_mapping_fsync(fx.file, NULL), 0);
 	CHECK(!any_tag());
 	CHECK(!writable(small, 3) && !writable(huge, 600));
 	EQ(vma_soft_leaf(small, 3), leaf & ~(uint64_t)(LEAF_WRITE | LEAF_DIRTY));
-	EQ(survives(pos_of(3) + 7), 'a');
-	EQ(survives(pos_of(600)), 'b');
+	EQ(survives(fx.file, pos_of(3) + 7), 'a');
+	EQ(survives(fx.file, pos_of(600)), 'b');
 	EQ(medium.flushes, 2);
 	EQ(medium.flushed_bytes, DAX_PAGE_SIZE + DAX_PMD_SIZE);
 	EQ(count(DAX_STAT_WRITEBACK_ONE), 2);
@@ -132,8 +121,8 @@ static void redirty(void)
 		poke(small, pos_of(3) + 1, (char)round);	/* no third */
 		EQ(count(DAX_STAT_PTE_FAULT) + count(DAX_STAT_PMD_FAULT), faults + 2);
 		EQ(dax_mapping_writeback(fx.file, 0, pos_of(PAGES)), 2);
-		EQ(survives(pos_of(3)), round);
-		EQ(survives(pos_of(600)), round);
+		EQ(survives(fx.file, pos_of(3)), round);
+		EQ(survives(fx.file, pos_of(600)), round);
 	}
 	tear_down();
 }
@@ -151,9 +140,9 @@ static void what_is_not_dirty(void)
 	EQ(dax_vma_read(small, &byte, 1, pos_of(10), NULL), 1);
 	EQ(dax_vma_read(huge, &byte, 1, pos_of(1024), NULL), 1);
 	CHECK(!any_tag());
-	EQ(survives(pos_of(9)), 0);
+	EQ(survives(fx.file, pos_of(9)), 0);
 	EQ(dax_mapping_fsync(fx.file, NULL), 0);
-	EQ(survives(pos_of(9)), 'p');
+	EQ(survives(fx.file, pos_of(9)), 'p');
 	EQ(medium.flushes, 0);
 	EQ(count(DAX_STAT_WRITEBACK_VISIT), 0);
 	tear_down();
@@ -253,7 +242,7 @@ static void batches(void)
 		CHECK(medium.fences <= nr / 128 + 3);
 		CHECK(!any_tag());
 		for (dax_pgoff_t page = 0; page < nr; page++)
-			EQ(survives(pos_of(3 * page)), (unsigned char)nr);
+			EQ(survives(fx.file, pos_of(3 * page)), (unsigned char)nr);
 	}
 	tear_down();
 }
@@ -281,7 +270,7 @@ static void fsync_body(void *arg)
 	struct call *call = arg;
 
 	call->ret = dax_mapping_fsync(fx.file, NULL);
-	call->survived = survives(call->pos);
+	call->survived = survives(fx.file, call->pos);
 }
 
 static void start_fsync(struct call *call, uint64_t pos, int point)
@@ -347,13 +336,13 @@ static void store_waits(void)
 	step_start_asleep(&writer.step, store_body, &writer, DAX_TEST_AFTER_GRAB);
 	step_go(&sync.step, DAX_TEST_WRITEBACK_SYNC);
 	MUST(step_parked(&sync.step));
-	EQ(survives(pos_of(3)), 'o');
+	EQ(survives(fx.file, pos_of(3)), 'o');
 	CHECK(step_parked(&writer.step));
 	finish(&writer, 1);
 	finish(&sync, 0);
 	CHECK(is_dirty(3) && writable(small, 3));
 	EQ(dax_mapping_fsync(fx.file, NULL), 0);
-	EQ(survives(pos_of(3)), 'n');
+	EQ(survives(fx.file, pos_of(3)), 'n');
 	tear_down();
 }
 
@@ -374,7 +363,7 @@ static void store_before_sync(struct dax_vma **vma, dax_pgoff_t page)
 	EQ(sync.survived, 'o');
 	CHECK(is_dirty(page) && !is_dirty(5) && !has_towrite(5));
 	EQ(dax_mapping_writeback(fx.file, 0, UINT64_MAX), 1);
-	EQ(survives(pos_of(page)), 'n');
+	EQ(survives(fx.file, pos_of(page)), 'n');
 	tear_down();
 }
 
@@ -410,7 +399,7 @@ static void store_beside_finish(void)
 	finish(&sync, 0);
 	CHECK(is_dirty(3) && !has_towrite(3) && writable(small, 3));
 	EQ(dax_mapping_fsync(fx.file, NULL), 0);
-	EQ(survives(pos_of(3)), 'n');
+	EQ(survives(fx.file, pos_of(3)), 'n');
 	tear_down();
 }
 
@@ -484,7 +473,7 @@ static void waits_holding_nothing(void)
 	finish(&sync, 0);
 	EQ(sync.survived, 'x');
 	EQ(dax_mapping_fsync(fx.file, NULL), 0);
-	EQ(survives(pos_of(5)), 'f');
+	EQ(survives(fx.file, pos_of(5)), 'f');
 	CHECK(!any_tag());
 	tear_down();
 }
@@ -550,7 +539,7 @@ static void gone_before_sync(void)
 	CHECK(is_dirty(600) && has_towrite(600) && has_towrite(1023));
 	finish(&sync, 0);
 	CHECK(!any_tag());
-	EQ(survives(pos_of(600)), 'b');
+	EQ(survives(fx.file, pos_of(600)), 'b');
 	EQ(dax_mapping_truncate(fx.file, (dax_loff_t)pos_of(PAGES)), 0);
 	tear_down();
 }
@@ -592,7 +581,7 @@ static void zero_inside_pmd(bool deferred)
 	CHECK(is_dirty(512) && writable(huge, 512));
 	EQ(dax_mapping_fsync(fx.file, NULL), 0);
 	for (dax_pgoff_t page = 512; page < 1024; page++)
-		EQ(survives(pos_of(page)), page >= 600 && page < 610 ? 0 : 'h');
+		EQ(survives(fx.file, pos_of(page)), page >= 600 && page < 610 ? 0 : 'h');
 	CHECK(!any_tag());
 	tear_down();
 }
@@ -612,7 +601,7 @@ static void truncate_inside(void)
 	EQ(dax_mapping_truncate(fx.file, (dax_loff_t)pos_of(700)), 0);
 	EQ(dax_mapping_writeback(fx.file, 0, UINT64_MAX), 700 - 512);
 	for (dax_pgoff_t page = 512; page < 700; page++)
-		EQ(survives(pos_of(page)), 'h');
+		EQ(survives(fx.file, pos_of(page)), 'h');
 	EQ(dax_mapping_truncate(fx.file, (dax_loff_t)pos_of(PAGES)), 0);
 	tear_down();
 }
@@ -635,7 +624,7 @@ static void sync_fails(void)
 	CHECK(!radix_tree_tagged(&fx.file->i_pages, DAX_PAGECACHE_TAG_TOWRITE));
 	CHECK(!writable(small, 3));
 	EQ(medium.flushes, 2);
-	EQ(survives(pos_of(3)), 0);
+	EQ(survives(fx.file, pos_of(3)), 0);
 	medium.sync_error = -ENOSPC;
 	EQ(dax_mapping_writeback(fx.file, 0, UINT64_MAX), -ENOSPC);
 	EQ(medium.flushes, 4);
@@ -643,8 +632,8 @@ static void sync_fails(void)
 	EQ(dax_mapping_fsync(fx.file, &b), -ENOSPC);	/* the last one */
 	CHECK(strstr(dax_errormsg(), "earlier writeback"));
 	EQ(medium.flushes, 6);
-	EQ(survives(pos_of(3)), 'a');
-	EQ(survives(pos_of(600)), 'b');
+	EQ(survives(fx.file, pos_of(3)), 'a');
+	EQ(survives(fx.file, pos_of(600)), 'b');
 	CHECK(!any_tag());
 	EQ(dax_mapping_fsync(fx.file, &b), 0);
 	EQ(dax_mapping_fsync(fx.file, &a), -ENOSPC);	/* not told of that yet */
@@ -843,7 +832,7 @@ static void exclusive(void)
 	CHECK(!has_towrite(10));
 	CHECK(!writable(small, 10));
 	EQ(dax_mapping_fsync(fx.file, NULL), 0);
-	EQ(survives(pos_of(299)), 'x');
+	EQ(survives(fx.file, pos_of(299)), 'x');
 	tear_down();
 }
 
@@ -890,7 +879,7 @@ static void cached(void)
 	for (int round = 'a'; round < 'd'; round++) {
 		poke(small, pos_of(3), (char)round);
 		EQ(dax_mapping_writeback(fx.file, 0, UINT64_MAX), 1);
-		EQ(survives(pos_of(3)), round);
+		EQ(survives(fx.file, pos_of(3)), round);
 		CHECK(!writable(small, 3));
 	}
 	tear_down();

@@ -225,14 +225,36 @@ static inline void overwrite(dax_pgoff_t index, dax_entry_t value)
 	smp_store_release(iter.slot, dax_to_slot(value));
 }
 
+static inline bool forget(const struct radix_tree_iter *iter, void *unused)
+{
+	(void)iter;
+	(void)unused;
+	percpu_inc(this_percpu(&fx.file->percpu), DAX_STAT_ENTRY_DELETE);
+	return true;
+}
+
+/* Take entries out of the tree, and nodes that are empty then.  Context:
+ * invalidate_lock exclusive. */
+static inline void forget_entries(dax_pgoff_t first, dax_pgoff_t last)
+{
+	radix_tree_delete_range(&fx.file->i_pages, first, last, forget, NULL);
+}
+
 static inline dax_pfn_t device_pfn(dax_pgoff_t page)
 {
 	return fx.dev->pfn_base + page;
 }
 
-/* ---- for dax_test.yield of stress programs: now and then a thread is held up
- * at a named point ------------------------------------------------------------ */
+/* ---- for programs of several threads ----------------------------------------- */
 
+/* A number below @n. */
+static inline unsigned int rnd(unsigned int *seed, unsigned int n)
+{
+	*seed = *seed * 1103515245 + 12345;
+	return (*seed >> 8) % n;
+}
+
+/* For dax_test.yield: now and then a thread is held up at a named point. */
 static inline void jitter(enum dax_test_point point)
 {
 	static __thread unsigned int calls;
@@ -245,6 +267,21 @@ static inline void jitter(enum dax_test_point point)
 		cpu_relax();
 	if (calls >> 30 == 0)
 		sched_yield();
+}
+
+/* ---- the first byte of a page ------------------------------------------------- */
+
+static inline char load_page(struct dax_vma *vma, dax_pgoff_t page)
+{
+	char byte = -1;
+
+	EQ(dax_vma_read(vma, &byte, 1, page << DAX_PAGE_SHIFT, NULL), 1);
+	return byte;
+}
+
+static inline void store_page(struct dax_vma *vma, dax_pgoff_t page, char byte)
+{
+	EQ(dax_vma_write(vma, &byte, 1, page << DAX_PAGE_SHIFT, NULL), 1);
 }
 
 /* ---- faults by hand ----------------------------------------------------------- */

@@ -117,9 +117,9 @@ enum dax_iomap_extent_flags {
 /* Why a block map is asked (flags of iomap_begin). */
 enum dax_iomap_request {
 	DAX_IOMAP_WRITE = 0x01,		/* allocate where there is a hole */
-	DAX_IOMAP_ZERO = 0x02,
+	DAX_IOMAP_ZERO = 0x02,		/* not asked by this version */
 	DAX_IOMAP_REPORT = 0x04,	/* report only, allocate nothing */
-	DAX_IOMAP_FAULT = 0x08
+	DAX_IOMAP_FAULT = 0x08		/* whole pages: 4 KiB, or 2 MiB as @length */
 };
 
 /* What a read of a hole inserts. */
@@ -226,13 +226,17 @@ struct dax_iomap {
  * iomap_begin: where is byte @pos?  Fills @iomap with one extent that covers
  *   @pos; it may be shorter or longer than @length, but for a fault it covers
  *   the whole page (a hole may end with the file).  Devices it names are held
- *   by the file until that is gone.  Called with the entry of
- *   the page locked when it serves a fault, several at once on different
- *   pages: must be thread safe.
+ *   by the file until that is gone.  A block that is NEW has zeroes: only what
+ *   the caller stores is put there.  A write fault of 2 MiB asks at their first
+ *   byte: it gets all of them, or nothing is allocated and the answer is a hole
+ *   or short; the 4 KiB fault that follows asks for its page.  Called with the
+ *   entry of the page locked when it serves a fault, several at once, those of
+ *   reads and writes also on the same page: must be thread safe.
  * iomap_end: called once for each iomap_begin that returned 0; @written is
  *   the number of bytes used, 0 after a failure.
  * fallocate: allocate blocks for [pos, pos+len).  punch: free the whole pages
- *   of the range.  truncate: free all from the page of @size rounded up.
+ *   of the range.  truncate: free all from the page of @size rounded up; also
+ *   called when the file grows to @size, but not for a write past the end.
  *   These are called with no fault in progress in the file.
  * sync: make what begin has answered so far durable.  Called with no lock of
  *   the file held, by fsync and by a store through a mapping with DAX_VM_SYNC
