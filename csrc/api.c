@@ -10,6 +10,7 @@
 
 #include <errno.h>
 
+#include "bounce.h"
 #include "clone.h"
 #include "collect.h"
 #include "errormsg.h"
@@ -266,17 +267,45 @@ uint64_t dax_mapping_ino(const struct dax_mapping *mapping)
 	return mapping_ino(mapping);
 }
 
+/* Bytes of a file from a position on, for a buffer that is bounced. */
+struct file_bytes {
+	struct dax_mapping *mapping;
+	dax_loff_t pos;
+};
+
+static ssize_t pread_step(const void *arg, void *buf, size_t len, size_t done)
+{
+	const struct file_bytes *bytes = arg;
+
+	return mapping_pread(bytes->mapping, buf, len, bytes->pos + (dax_loff_t)done);
+}
+
+static ssize_t pwrite_step(const void *arg, void *buf, size_t len, size_t done)
+{
+	const struct file_bytes *bytes = arg;
+
+	return mapping_pwrite(bytes->mapping, buf, len, bytes->pos + (dax_loff_t)done);
+}
+
 ssize_t dax_mapping_pread(struct dax_mapping *mapping, void *buf, size_t len,
 			  dax_loff_t pos)
 {
+	struct file_bytes bytes = { mapping, pos };
+
 	clear_errormsg();
+	if (unlikely(needs_bounce(buf, len)))
+		return bounce(pread_step, &bytes, buf, len, true);
 	return mapping_pread(mapping, buf, len, pos);
 }
 
 ssize_t dax_mapping_pwrite(struct dax_mapping *mapping, const void *buf,
 			   size_t len, dax_loff_t pos)
 {
+	struct file_bytes bytes = { mapping, pos };
+
 	clear_errormsg();
+	if (unlikely(needs_bounce(buf, len)))
+		return bounce(pwrite_step, &bytes, (void *)(uintptr_t)buf, len, false);
 	return mapping_pwrite(mapping, buf, len, pos);
 }
 
@@ -658,17 +687,46 @@ int64_t dax_vma_fault_many(struct dax_vma *vma, const dax_pgoff_t *pgoffs,
 			      info);
 }
 
+/* The same of a mapping. */
+struct vma_bytes {
+	struct dax_vma *vma;
+	uint64_t offset;
+	struct dax_fault_info *info;
+};
+
+static ssize_t read_step(const void *arg, void *buf, size_t len, size_t done)
+{
+	const struct vma_bytes *bytes = arg;
+
+	return vma_real_read(bytes->vma, buf, len, bytes->offset + done, bytes->info);
+}
+
+static ssize_t write_step(const void *arg, void *buf, size_t len, size_t done)
+{
+	const struct vma_bytes *bytes = arg;
+
+	return vma_real_write(bytes->vma, buf, len, bytes->offset + done, bytes->info);
+}
+
 ssize_t dax_vma_read(struct dax_vma *vma, void *buf, size_t len,
 		     uint64_t offset, struct dax_fault_info *info)
 {
+	struct vma_bytes bytes = { vma, offset, info };
+
 	clear_errormsg();
+	if (unlikely(needs_bounce(buf, len)))
+		return bounce(read_step, &bytes, buf, len, true);
 	return vma_real_read(vma, buf, len, offset, info);
 }
 
 ssize_t dax_vma_write(struct dax_vma *vma, const void *buf, size_t len,
 		      uint64_t offset, struct dax_fault_info *info)
 {
+	struct vma_bytes bytes = { vma, offset, info };
+
 	clear_errormsg();
+	if (unlikely(needs_bounce(buf, len)))
+		return bounce(write_step, &bytes, (void *)(uintptr_t)buf, len, false);
 	return vma_real_write(vma, buf, len, offset, info);
 }
 

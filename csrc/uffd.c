@@ -28,6 +28,13 @@
 #define DAX_UFFD_FEATURE_POISON		(UINT64_C(1) << 14)
 #define DAX_UFFD_FEATURE_MOVE		(UINT64_C(1) << 16)
 
+struct dax_uffdio_move {
+	uint64_t dst, src, len, mode;
+	int64_t move;
+};
+#define DAX_UFFDIO_MOVE		_IOWR(UFFDIO, 0x05, struct dax_uffdio_move)
+#define DAX_MOVE_DONTWAKE	(UINT64_C(1) << 0)
+
 struct dax_uffdio_poison {
 	struct uffdio_range range;
 	uint64_t mode;
@@ -219,6 +226,20 @@ int uffd_copy(int fd, void *addr, const void *from, size_t len, bool protect)
 			return -errno;
 		if (copy.copy > 0)
 			done += (size_t)copy.copy;
+	}
+	return 0;
+}
+
+int uffd_move(int fd, void *addr, void *from, size_t len)
+{
+	struct dax_uffdio_move move = {
+		.dst = (uintptr_t)addr, .src = (uintptr_t)from, .len = len,
+		.mode = DAX_MOVE_DONTWAKE,
+	};
+
+	while (ioctl(fd, DAX_UFFDIO_MOVE, &move)) {
+		if (errno != EAGAIN || move.move > 0)
+			return -errno;
 	}
 	return 0;
 }

@@ -51,6 +51,10 @@ int uffd_zeropage(int fd, void *addr, size_t len);
  * first page is there. */
 int uffd_copy(int fd, void *addr, const void *from, size_t len, bool protect);
 
+/* Pages of [from, from + len) go to absent ones at @addr; both are multiples of
+ * 2 MiB, and so is @len.  -EEXIST: something is there, a page table even. */
+int uffd_move(int fd, void *addr, void *from, size_t len);
+
 /* The next store to a page that is there is told of, or (false) is not. */
 int uffd_writeprotect(int fd, void *addr, size_t len, bool protect);
 

@@ -36,7 +36,8 @@ enum {
 	POISONED_MAX = 64,
 	EXTENT_ROWS = 64,
 	STUCK = 3,	/* touches of a page that has its leaf, in a row */
-	STREAK_GROWTH = 8
+	STREAK_GROWTH = 8,
+	STAGE_PAGES = 16	/* of 2 MiB */
 };
 
 /* Page tables of zeroes that nobody has asked for yet: 32 MiB at most. */
@@ -64,6 +65,11 @@ struct vma_real {
 	/* Loads in a row: where the next one would be, how far to go then. */
 	_Atomic dax_pgoff_t streak_next;
 	_Atomic uint64_t streak_pages;
+
+	/* 2 MiB pages of zeroes, to be moved to where they are wanted. */
+	struct mutex stage_lock;
+	char *stage;
+	unsigned int stage_left;
 
 	struct mutex lock;
 	struct stray *strays;
@@ -278,6 +284,56 @@ static int make_anonymous(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t 
 	return ret;
 }
 
+/* stage_lock held. */
+static int fill_stage(struct vma_real *real)
+{
+	size_t len = STAGE_PAGES * DAX_PMD_SIZE;
+	void *stage = real->stage;
+	int ret = 0;
+
+	if (!stage) {
+		ret = vm_area_reserve(&stage, len, 0);
+		if (!ret)
+			ret = vm_area_replace(stage, len);
+		if (!ret)
+			ret = vm_area_protect(stage, len, true, true);
+	}
+	real->stage = stage;
+	if (!ret)
+		ret = vm_area_populate_huge_zero(stage, len);
+	if (!ret)
+		real->stage_left = STAGE_PAGES;
+	return ret;
+}
+
+/* Move a page of zeroes, all 2 MiB of it, to where nothing is. */
+static int move_huge_zero(struct vma_real *real, char *addr)
+{
+	int ret = 0;
+
+	mutex_lock(&real->stage_lock);
+	if (!real->stage_left)
+		ret = fill_stage(real);
+	if (!ret)
+		ret = uffd_move(real->area.uffd, addr,
+				real->stage + (real->stage_left - 1) * DAX_PMD_SIZE,
+				DAX_PMD_SIZE);
+	if (!ret)
+		real->stage_left--;
+	mutex_unlock(&real->stage_lock);
+	return ret;
+}
+
+/* The huge zero page where it can be had, else as many small ones. */
+static int insert_zeroes(struct vma_real *real, char *addr, dax_pgoff_t nr)
+{
+	if (nr == DAX_PMD_NR_PAGES && real->features & UFFD_CAN_MOVE &&
+	    real->area.writable && vm_area_has_huge_zero() &&
+	    !move_huge_zero(real, addr))
+		return 0;
+	return uffd_zeropage(real->area.uffd, addr, bytes_of(nr));
+}
+
 static int carry_zero(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr)
 {
 	char *addr = address_of(real, first);
@@ -287,7 +343,7 @@ static int carry_zero(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr)
 	if (real->prefaulting)
 		return 0;
 	unpoison(real, first, nr);
-	ret = uffd_zeropage(fd, addr, bytes_of(nr));
+	ret = insert_zeroes(real, addr, nr);
 	if (!ret && real->area.writable) {
 		ret = uffd_writeprotect(fd, addr, bytes_of(nr), true);
 		dax_test_yield(DAX_TEST_ZEROES_PROTECTED);
@@ -808,6 +864,8 @@ static void free_real(struct vma_real *real)
 {
 	if (real->area.start)
 		vm_area_release(real->area.start, real->area.length);
+	if (real->stage)
+		vm_area_release(real->stage, STAGE_PAGES * DAX_PMD_SIZE);
 	if (real->area.uffd >= 0)
 		sys_close(real->area.uffd);
 	dax_free(real);
