@@ -44,10 +44,12 @@ struct dax_device {
 	char durability[160];		/* what persist does, and why */
 	struct record_log *record;	/* persist_record alone: its log */
 
-	/* persist_file alone: a bit per page, */
+	/* persist_file alone: a bit per page, and one per 4096 of them */
 	_Atomic uint64_t *unsynced;	/* stored since the last sync began */
+	_Atomic uint64_t *unsynced_groups;	/* where to look for these */
 	uint64_t *syncing;		/* what the last sync was to cover */
-	_Atomic uint64_t unsynced_words;	/* words of both ever used */
+	uint64_t *syncing_groups;
+	_Atomic uint64_t unsynced_end;	/* words of groups ever used */
 	struct mutex sync_lock;		/* guards syncing and sync_failed */
 	bool sync_failed;		/* one did, ever */
 };

@@ -155,16 +155,40 @@ static __always_inline_fn void look_up(struct extent_map *map, dax_pgoff_t page,
 	fill_iomap(iomap, page, run, word);
 }
 
-/* The same; the extent ends where blocks begin or cease to have one of @mask.
- * Return: have they? */
+/* Do @nr words from that of @page on name the blocks that they named? */
+static bool names_still(struct extent_map *map, dax_pgoff_t page, uint64_t nr,
+			const void *word)
+{
+	return !map->cloned ||
+	       (radix_tree_lookup(&map->tree, page) == word &&
+		extent_run(map, page, page + nr - 1, word) == nr);
+}
+
+/*
+ * The same; the extent ends where blocks begin or cease to have one of @mask.
+ * Words are looked at again after the blocks' counts: a block that has been
+ * left meanwhile may seem to be the file's alone, and be another file's.
+ * Return: have they?
+ */
 static bool look_up_run(struct extent_map *map, dax_pgoff_t page,
 			dax_pgoff_t last, uint64_t mask, struct dax_iomap *iomap)
 {
-	const void *word = radix_tree_lookup(&map->tree, page);
+	const void *word;
+	uint64_t run;
+	bool has;
 
-	fill_iomap(iomap, page, word ? same_run(map, page, last, word, mask)
-				     : hole_run(map, page, last), word);
-	return word && word_has(map, word, mask);
+	do {
+		word = radix_tree_lookup(&map->tree, page);
+		if (!word) {
+			fill_iomap(iomap, page, hole_run(map, page, last), NULL);
+			return false;
+		}
+		dax_test_yield(DAX_TEST_BLOCK_FOUND);
+		run = same_run(map, page, last, word, mask);
+		has = word_has(map, word, mask);
+	} while (unlikely(!names_still(map, page, run, word)));
+	fill_iomap(iomap, page, run, word);
+	return has;
 }
 
 /* ---- allocating (map->lock held) ------------------------------------------------ */

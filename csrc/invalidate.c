@@ -94,8 +94,10 @@ static int invalidate_entry(struct dax_slot *slot, const struct stale *stale)
 	left = !shows_hole(slot->iter.entry) && wrong_frame(stale, &slot->iter);
 	unmap_mapping_pages(slot->mapping, slot->iter.index,
 			    radix_tree_iter_last(&slot->iter), false);
-	if (left)
+	if (left) {
 		percpu_synchronize(&slot->mapping->percpu);
+		dax_flush_rest(slot);
+	}
 	dax_delete_locked_entry(slot);
 	return 0;
 }

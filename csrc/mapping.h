@@ -89,6 +89,8 @@ struct dax_mapping {
 	_Atomic uint32_t wb_err;	/* sequence << 12 | errno of the last failure */
 	_Atomic(struct met_device *) met_devices;
 	pthread_rwlock_t i_rwsem __aligned(FALSE_SHARING);
+	_Atomic uint32_t i_rwsem_writers;	/* who waits to write ... */
+	struct mutex i_rwsem_turn;		/* ... has this while he does */
 	_Atomic unsigned int refs;
 	unsigned int nr_real;		/* of its vmas; under invalidate_lock excl. */
 	_Atomic uint64_t page_table_bytes;
@@ -167,6 +169,9 @@ static inline int mapping_verify(struct dax_mapping *mapping)
 /* The lock of writeback, outermost of all.  0, -EDEADLK, -ESTALE, -ENOMEM. */
 int wb_lock(struct dax_mapping *mapping);
 void wb_unlock(struct dax_mapping *mapping);
+
+/* Remember a failure to make bytes durable: each open file is told once. */
+void mapping_set_error(struct dax_mapping *mapping, int err);
 
 static inline dax_loff_t i_size_read(struct dax_mapping *mapping)
 {

@@ -478,23 +478,25 @@ static ssize_t sparse_read(struct dax_mapping *mapping, void *buf, size_t len,
 	return ret < 0 ? sys_failed(sf, (int)ret, "read it") : ret;
 }
 
-/* What mappings show of holes that are about to get blocks goes first, so that
+/*
+ * What mappings show of holes that are about to get blocks goes first, so that
  * nobody sees old after new.  The pages are data before they have blocks: who
- * comes in between is shown the window, where the bytes are going to be. */
+ * comes in between is shown the window, where the bytes are going to be.  The
+ * tree is asked although all pages are data already: a fault that took a block
+ * may not have come to its zero page yet, or have failed before that.
+ */
 static int show_window(struct dax_mapping *mapping, dax_pgoff_t first,
 		       dax_pgoff_t last)
 {
 	struct sparse_file *sf = to_sparse(mapping);
 	struct percpu_area *area;
 	uint64_t run;
-	int ret;
+	int ret = mapping_lock_shared_nested(mapping, &area);
 
-	if (page_set_run(&sf->data, first, last, &run) && run > last - first)
-		return 0;
-	ret = mapping_lock_shared_nested(mapping, &area);
 	if (ret)
 		return ret;
-	add_data(sf, first, last);
+	if (!page_set_run(&sf->data, first, last, &run) || run <= last - first)
+		add_data(sf, first, last);
 	smp_mb();	/* as invalidate_stale() in rw.c */
 	invalidate_pages_range(mapping, area, first, last, true, 0);
 	mapping_unlock_shared(mapping, area);

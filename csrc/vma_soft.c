@@ -716,7 +716,7 @@ static void leave_to_reap(struct dax_vma *vma)
 
 /* In a forked child the lock is refused, and the vma is left as it is.  So it
  * is to a block map that drops its own file's vma, and to a thread that holds
- * an entry lock: then it is freed later. */
+ * an entry lock: then vma_reap() frees it later. */
 static void vma_release(struct dax_vma *vma)
 {
 	struct dax_mapping *mapping = vma->mapping;
@@ -731,6 +731,7 @@ static void vma_release(struct dax_vma *vma)
 	vma->vm_ops->free(vma);
 	collect_some(mapping);
 	mapping_unlock_exclusive(mapping);
+	vma_reap(mapping);
 	mapping_put(mapping);
 }
 

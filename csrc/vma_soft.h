@@ -49,8 +49,8 @@ bool vma_soft_split_zero(struct dax_vma *vma, dax_pgoff_t pgoff);
 void vma_get(struct dax_vma *vma);
 void vma_put(struct dax_vma *vma);
 
-/* Free what vma_put() could not free while the thread was inside the file.  The
- * caller holds a reference to the file.  Context: no lock of the file held. */
+/* Free what vma_put() could not free while the thread was inside the file; what
+ * still cannot be freed is left.  The caller holds a reference to the file. */
 void vma_reap(struct dax_mapping *mapping);
 
 /* The calls of daxcore.h of the same names. */

@@ -277,3 +277,10 @@ def test_conclusion_says_both_ways(zero_ns, text):
     line = report.conclusion(data)
     assert line.endswith(text)
     assert "0 B of page cache" in line and "1 GiB of page cache" in line
+
+
+def test_a_kernel_session_closes_beside_a_thread_at_work(tmp_path):
+    kernel = contenders.Kernel("kernel", str(tmp_path))
+    session = kernel.open(Work(SIZE, "seq", 1, "pte"))
+    with memoryview(session._map):  # as a thread that Ctrl-C left behind has one
+        session.close()

@@ -560,12 +560,14 @@ DAX_API int64_t dax_mapping_dedupe_range(struct dax_mapping *dst,
  * A pin shows a frame.  If the file leaves that for another (a store to a
  * shared block, a store to a hole) a pin to read goes on showing the old one.
  *
- * Context: invalidate_lock shared, then entry locks; may sleep; GIL: no.
+ * Context: invalidate_lock shared, then entry locks; may sleep, with @write
+ * until a frozen file is thawed; GIL: no.
  * Return: bytes, 0 at or past the end of the file (nothing is pinned); -EINVAL
  * (@pos negative, or a block map whose extents begin within pages), -EOPNOTSUPP
  * (a sparse file, which another program may cut off at any time), -ENOSPC,
- * -EROFS, -ENXIO, -EIO, -ENOMEM, -EDEADLK, -ESTALE, or what the block map
- * returned, if that was of the first page.
+ * -EROFS, -ENXIO, -EIO, -ENOMEM, -EINTR (@write: a signal handler ran while it
+ * waited for a thaw), -EDEADLK, -ESTALE, or what the block map returned, if that
+ * was of the first page.
  * Since: 0.2
  */
 DAX_API ssize_t dax_pin_pages(struct dax_mapping *mapping, dax_loff_t pos,
@@ -658,10 +660,11 @@ DAX_API int64_t dax_mapping_collect(struct dax_mapping *mapping);
  *
  * Waits for changes in progress, writes back everything (dax_mapping_fsync())
  * and returns with the file clean and no page of it writable.  Until it is
- * thawed, stores through shared mappings, pwrite, truncate, fallocate, punch_hole
- * and zero_range sleep, holding no lock; a signal ends the sleep with -EINTR
- * and nothing done, and the call is to be repeated.  Loads, reads, writeback,
- * private copies, mmap and munmap go on.  Freezes do not nest.
+ * thawed, stores through shared mappings, pwrite, truncate, fallocate, punch_hole,
+ * zero_range and pins to write sleep, holding no lock; a signal ends the sleep
+ * with -EINTR and nothing done, and the call is to be repeated.  Loads, reads,
+ * writeback, private copies, mmap and munmap go on.  Who has pinned a page to
+ * write already is not held up.  Freezes do not nest.
  *
  * Context: may sleep; any thread may thaw; GIL: no.
  * Return: 0; freeze: -EBUSY (frozen already), and as dax_mapping_fsync(), then

@@ -213,7 +213,9 @@ class KernelSession:
     def close(self):
         """Unmap; the file, already nameless, goes with it."""
         self._bytes = None
-        self._map.close()
+        # After Ctrl-C a thread may be at work yet: the last view unmaps.
+        with contextlib.suppress(BufferError):
+            self._map.close()
 
 
 def _kernel_faults():

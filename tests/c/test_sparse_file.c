@@ -19,6 +19,7 @@
 
 #include "fixture.h"
 #include "oom.h"
+#include "step.h"
 #include "tmpdir.h"
 
 #define WRITE		DAX_OPEN_WRITE
@@ -1289,6 +1290,49 @@ static void a_hundred_gib(void)
 	gone();
 }
 
+/* ---- a write beside a fault --------------------------------------------------------------------------------- */
+
+static void store_first_body(void *vma)
+{
+	EQ(store(vma, 9, 's'), 0);
+}
+
+static void put_first_body(void *mapping)
+{
+	EQ(put(mapping, 0, 'w'), 0);
+}
+
+/* A store has got its block and not yet taken the zero page away: the page is
+ * data, and another mapping shows it as a hole.  A pwrite waits for that. */
+static void write_beside_a_fault(void)
+{
+	struct dax_mapping *mapping;
+	struct dax_vma *reader, *vma;
+	struct step fault, writer;
+
+	make(4 * PAGE);
+	mapping = open_rw();
+	reader = map_shared(mapping, 4 * PAGE);
+	vma = map_shared(mapping, 4 * PAGE);
+	dax_test = (struct dax_test_hooks){ .yield = step_yield, .no_spin = true };
+	EQ(load(reader, 0), 0);
+	step_start(&fault, store_first_body, vma, DAX_TEST_AFTER_IOMAP);
+	MUST(step_parked(&fault));
+	step_start(&writer, put_first_body, mapping, DAX_TEST_BEFORE_SLEEP);
+	CHECK(step_parked(&writer) || load(reader, 0) == 'w');
+	step_go(&fault, STEP_NOWHERE);
+	step_go(&writer, STEP_NOWHERE);
+	step_join(&fault);
+	step_join(&writer);
+	EQ(load(reader, 0), 'w');
+	EQ(get(mapping, 9), 's');
+	dax_test = (struct dax_test_hooks){ 0 };
+	dax_vma_put(vma);
+	dax_vma_put(reader);
+	dax_mapping_put(mapping);
+	gone();
+}
+
 /* ---- all of it --------------------------------------------------------------------------------------------- */
 
 static const struct {
@@ -1328,6 +1372,7 @@ static const struct {
 	{ "forked", forked },
 	{ "opening beside closing", opening_beside_closing },
 	{ "threads share a file", threads_share_a_file },
+	{ "a write beside a fault", write_beside_a_fault },
 	{ "a hundred GiB", a_hundred_gib },
 };
 
