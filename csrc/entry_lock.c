@@ -139,14 +139,20 @@ void put_unlocked_mapping_entry(struct dax_slot *slot)
 	pass_on(slot);
 }
 
+static void clear_tags(struct dax_slot *slot)
+{
+	radix_tree_tag_clear(&slot->iter, DAX_PAGECACHE_TAG_DIRTY);
+	radix_tree_tag_clear(&slot->iter, DAX_PAGECACHE_TAG_TOWRITE);
+	radix_tree_tag_clear(&slot->iter, DAX_PAGECACHE_TAG_AHEAD);
+}
+
 void dax_delete_locked_entry(struct dax_slot *slot)
 {
 	enum dax_wake_mode mode = WAKE_ALL;
 
 	if (dax_test_mutated(DAX_MUTATE_WAKE_ONE_ON_DELETE))
 		mode = WAKE_NEXT;
-	radix_tree_tag_clear(&slot->iter, DAX_PAGECACHE_TAG_DIRTY);
-	radix_tree_tag_clear(&slot->iter, DAX_PAGECACHE_TAG_TOWRITE);
+	clear_tags(slot);
 	if (radix_tree_exceptional_entry(slot->iter.entry)) {
 		smp_store_release(slot->iter.slot, NULL);
 		percpu_inc(slot->area, DAX_STAT_ENTRY_DELETE);
@@ -176,8 +182,7 @@ void dax_forget_block(struct dax_slot *slot)
 	unmap_mapping_pages(slot->mapping, slot->iter.index, last, false);
 	percpu_synchronize(&slot->mapping->percpu);
 	dax_test_yield(DAX_TEST_UNMAP_REPLACE);
-	radix_tree_tag_clear(&slot->iter, DAX_PAGECACHE_TAG_DIRTY);
-	radix_tree_tag_clear(&slot->iter, DAX_PAGECACHE_TAG_TOWRITE);
+	clear_tags(slot);
 	dax_replace_entry(slot, dax_radix_locked_entry(
 		0, DAX_EMPTY | (slot->iter.order ? DAX_PMD : 0)));
 }

@@ -84,6 +84,10 @@ struct dax_mapping {
 	struct percpu_rwsem invalidate_lock;
 	struct percpu percpu;
 
+	_Atomic bool ahead;		/* an entry may have the tag: ahead.h */
+	bool cloned;			/* may share blocks; changed under both
+					 * locks exclusive */
+
 	/* the rest */
 	struct mutex wb_lock;		/* one writeback at a time: writeback.c */
 	_Atomic uint32_t wb_err;	/* sequence << 12 | errno of the last failure */

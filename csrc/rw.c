@@ -16,6 +16,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "ahead.h"
 #include "blocks.h"
 #include "copy_mc.h"
 #include "errormsg.h"
@@ -508,6 +509,8 @@ int64_t mapping_extents(struct dax_mapping *mapping, dax_loff_t *pos,
 	if (*pos < 0)
 		return dax_error(-EINVAL, "offset %" PRId64 " is negative", *pos);
 	ret = mapping_verify(mapping);
+	if (!ret)
+		ret = mapping_give_back_ahead(mapping);
 	if (!ret)
 		ret = i_rwsem_lock_shared(mapping);
 	if (ret)

@@ -43,6 +43,7 @@ enum dax_test_point {
 	DAX_TEST_FROZEN,		/* about to sleep for a thaw */
 	DAX_TEST_PROMOTE,		/* lock dropped, to be taken exclusive */
 	DAX_TEST_SYNC_FAULT,		/* block map synced, leaf not inserted */
+	DAX_TEST_AHEAD_UNMAPPED,	/* leaves gone, bytes not looked at again */
 	DAX_TEST_NR_POINTS
 };
 

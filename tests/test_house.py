@@ -16,7 +16,7 @@ FLOORS = {
     3: "device frames blocks persist persist_record flush flush_x86 flush_generic "
     "zero_page vma",
     4: "mapping entry_lock policy iomap fs_dax",
-    5: "clone collect fault fault_outside freeze invalidate layout lock_entry "
+    5: "ahead clone collect fault fault_around fault_outside freeze invalidate layout lock_entry "
     "page_cache pin rw writeback",
     6: "vma_soft vma_real uffd extent_map sparse_file sparse_open",
     7: "version api",
@@ -36,16 +36,18 @@ INSIDE = {
     "policy": {"entry_lock"},
     "fault": {"collect"},
     "fault_outside": {"collect", "fault", "freeze", "writeback"},
+    "fault_around": {"ahead", "fault"},
     "freeze": {"writeback"},
-    "invalidate": {"collect", "layout"},
+    "invalidate": {"ahead", "collect", "layout"},
     "lock_entry": {"collect"},
     "page_cache": {"fault"},
-    "rw": {"freeze", "invalidate"},
+    "rw": {"ahead", "freeze", "invalidate"},
     "trace": {"errormsg", "sys"},
-    "layout": {"freeze"},
+    "layout": {"ahead", "freeze"},
     "clone": {"invalidate", "layout", "rw", "writeback"},
     "pin": {"fault"},
     "sparse_open": {"sparse_file"},
+    "writeback": {"ahead"},
     "vma_real": {"uffd"},
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
