@@ -22,12 +22,6 @@ static inline void dax_tag_ahead(struct dax_slot *slot)
 	radix_tree_tag_set(&slot->iter, DAX_PAGECACHE_TAG_AHEAD);
 }
 
-/* May the file have pages taken ahead?  Those of faults that ended before. */
-static inline bool mapping_has_ahead(const struct dax_mapping *mapping)
-{
-	return unlikely(READ_ONCE(mapping->ahead));
-}
-
 /*
  * Settle the pages taken ahead that lie in a range: stored to, they become
  * DIRTY; else the block is given back and the page is a hole again.  What the

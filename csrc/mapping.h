@@ -182,6 +182,13 @@ static inline bool mapping_is_frozen(const struct dax_mapping *mapping)
 	return READ_ONCE(mapping->frozen) & FREEZE_STATE;
 }
 
+/* May the file have pages taken ahead (ahead.h)?  Those of faults that ended
+ * before are counted. */
+static inline bool mapping_has_ahead(const struct dax_mapping *mapping)
+{
+	return unlikely(READ_ONCE(mapping->ahead));
+}
+
 /* Pages up to and including the one that holds the last byte. */
 static inline dax_pgoff_t mapping_max_pgoff(struct dax_mapping *mapping)
 {

@@ -357,6 +357,18 @@ static ssize_t write_locked(struct dax_mapping *mapping, const char *buf,
 	return done;
 }
 
+static ssize_t lock_and_write(struct dax_mapping *mapping, const void *buf,
+			      size_t len, dax_loff_t pos)
+{
+	ssize_t ret = i_rwsem_lock_write(mapping);
+
+	if (ret)
+		return ret;
+	ret = write_locked(mapping, buf, len, pos);
+	i_rwsem_unlock(mapping);
+	return ret;
+}
+
 ssize_t mapping_pwrite(struct dax_mapping *mapping, const void *buf,
 		       size_t len, dax_loff_t pos)
 {
@@ -370,12 +382,12 @@ ssize_t mapping_pwrite(struct dax_mapping *mapping, const void *buf,
 	if (len == 0)
 		return 0;
 	ret = mapping_verify(mapping);
-	if (!ret)
-		ret = i_rwsem_lock_write(mapping);
 	if (ret)
 		return ret;
-	ret = write_locked(mapping, buf, len, pos);
-	i_rwsem_unlock(mapping);
+	ret = lock_and_write(mapping, buf, len, pos);
+	if (ret == -ENOSPC && mapping_has_ahead(mapping) &&
+	    !mapping_give_back_ahead(mapping))
+		ret = lock_and_write(mapping, buf, len, pos);
 	return ret;
 }
 

@@ -120,6 +120,7 @@ struct dax_vm_fault {
 	 * Kept, so that none is promoted twice in a row. */
 	dax_pgoff_t promote;
 	bool promoted;
+	bool no_space;	/* with RETRY: pages taken ahead are to be given back */
 	/* out, with NEEDDSYNC; else 0: fault_outside.h */
 	dax_pfn_t pfn;		/* frame that is to be inserted */
 	unsigned int order;	/* of its leaf */

@@ -35,7 +35,7 @@ INSIDE = {
     "mapping": {"policy"},
     "policy": {"entry_lock"},
     "fault": {"collect"},
-    "fault_outside": {"collect", "fault", "freeze", "writeback"},
+    "fault_outside": {"ahead", "collect", "fault", "freeze", "writeback"},
     "fault_around": {"ahead", "fault"},
     "freeze": {"writeback"},
     "invalidate": {"ahead", "collect", "layout"},

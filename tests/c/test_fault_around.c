@@ -940,15 +940,35 @@ static void a_device_that_fills_up(void)
 	set_up_on(64);
 	EQ(store_run(0, RUN), 1 + 8);
 	EQ(store_run(100, RUN), 1 + 6);
-	for (dax_pgoff_t page = 200; page < 600; page++)
-		if (store_run(page, 4) == -ENOSPC)
-			break;
+	EQ(blocks(), 16);
+	EQ(load_run(200, RUN), RUN);
+	for (dax_pgoff_t page = 200; page < 262; page++)
+		EQ(store_at(page, 1), 0);
 	EQ(blocks(), 64);
-	CHECK(nr_ahead() > 0);
+	EQ(nr_ahead(), 0);
+	EQ(stat_of(file, DAX_STAT_AHEAD_GIVEN_BACK), 14);
 	check_invariants(file);
-	EQ(by_call(), 0);
-	CHECK(blocks() < 64);
-	EQ(store_run(700, 1), 1);
+	EQ(store_run(300, RUN), -ENOSPC);
+	tear_down();
+}
+
+/* So it is to a pwrite, and to the fault of a run. */
+static void what_was_ahead_is_there_for_others(void)
+{
+	set_up_on(16);
+	EQ(store_run(0, RUN), 1 + 2);
+	EQ(fill(file, 100 * PAGE, 13 * PAGE, 3), 13 * PAGE);
+	EQ(blocks(), 16);
+	EQ(put(file, 200 * PAGE, 4), 0);
+	EQ(put(file, 201 * PAGE, 4), 0);
+	EQ(put(file, 202 * PAGE, 4), -1);
+	EQ(dax_mapping_punch_hole(file, 100 * PAGE, 8 * PAGE), 0);
+	EQ(store_run(400, RUN), 1 + 1);
+	EQ(fill(file, 500 * PAGE, 6 * PAGE, 3), 6 * PAGE);
+	EQ(blocks(), 16);
+	EQ(store_run(600, RUN), 1);
+	EQ(store_run(700, RUN), -ENOSPC);
+	EQ(get(file, 200 * PAGE), 4);
 	tear_down();
 }
 
@@ -1291,58 +1311,6 @@ static void fsync_beside_a_run(void)
 	tear_down();
 }
 
-/* ---- many at once ---------------------------------------------------------------------------------------- */
-
-enum { STRESS_THREADS = 3, STRESS_ROUNDS = 400 };
-
-/* Thread k stores to pages that are k modulo STRESS_THREADS; nobody takes what
- * another one stored. */
-static void *stress(void *arg)
-{
-	uint64_t k = (uint64_t)(uintptr_t)arg, state = k + 12345;
-
-	for (unsigned int i = 0; i < STRESS_ROUNDS; i++) {
-		uint64_t page = next_random(&state) % (PAGES - STRESS_THREADS);
-
-		page -= page % STRESS_THREADS;
-		vma_fault_around(vma, page + k, 1 + next_random(&state) % 100, i % 4);
-		if (store_at(page + k, (int)(1 + k)))
-			CHECK(false);
-		if (load_at(page + k) != (int)(1 + k))
-			CHECK(false);
-		if (i % 32 == 7)
-			EQ(dax_mapping_fsync(file, NULL), 0);
-		if (i % 64 == 9)
-			EQ(mapping_give_back_ahead(file), 0);
-		if (i % 64 == 21)
-			EQ(dax_mapping_punch_hole(file, (PAGES - 1) * PAGE, PAGE), 0);
-	}
-	return NULL;
-}
-
-static void many_at_once(void)
-{
-	pthread_t thread[STRESS_THREADS];
-	uint64_t kept = 0;
-
-	set_up();
-	for (uintptr_t k = 0; k < STRESS_THREADS; k++)
-		MUST(!pthread_create(&thread[k], NULL, stress, (void *)k));
-	for (int k = 0; k < STRESS_THREADS; k++)
-		MUST(!pthread_join(thread[k], NULL));
-	check_invariants(file);
-	EQ(by_call(), 0);
-	for (dax_pgoff_t page = 0; page < PAGES; page++) {
-		int byte = get(file, (dax_loff_t)page * PAGE);
-
-		CHECK(byte == 0 || byte == 1 + (int)(page % STRESS_THREADS));
-		kept += byte != 0;
-	}
-	CHECK(kept > 100);
-	CHECK(blocks() >= kept);
-	tear_down();
-}
-
 int main(void)
 {
 	plan(50);
@@ -1385,6 +1353,7 @@ int main(void)
 	run("a failing block map", a_failing_block_map);
 	run("a full device is the page's error", a_full_device_is_the_page_s_error);
 	run("a device that fills up", a_device_that_fills_up);
+	run("what was ahead is there for others", what_was_ahead_is_there_for_others);
 	run("leaves that find no room", leaves_that_find_no_room);
 	run("out of memory, each allocation", oom_everywhere);
 	run("out of memory for good", oom_for_long);
@@ -1395,6 +1364,5 @@ int main(void)
 	run("truncate beside a run", truncate_beside_a_run);
 	run("pwrite beside a run", pwrite_beside_a_run);
 	run("fsync beside a run", fsync_beside_a_run);
-	run("many at once", many_at_once);
 	return done();
 }
