@@ -39,7 +39,7 @@ static bool may_store_ahead(const struct dax_vm_fault *vmf, dax_pgoff_t first)
 	struct dax_mapping *mapping = vmf->vma->mapping;
 
 	return vmf->pgoff == first && !mapping->cloned &&
-	       READ_ONCE(mapping->ops)->punch && !mapping->dax_dev->readonly;
+	       READ_ONCE(mapping->ops)->punch;
 }
 
 /* A private vma that can be written to may show copies, which a run would meet. */
@@ -69,13 +69,13 @@ static unsigned int clip_run(const struct dax_vma *vma, dax_pgoff_t first,
 {
 	dax_pgoff_t max_pgoff = mapping_max_pgoff(vma->mapping);
 	dax_pgoff_t page = (vma->vm_start >> DAX_PAGE_SHIFT) + (first - vma->vm_pgoff);
-	dax_pgoff_t left = DAX_PMD_NR_PAGES - page % DAX_PMD_NR_PAGES;
+	dax_pgoff_t left = FAULT_AROUND_MAX - page % FAULT_AROUND_MAX;
 
 	if (!vma_covers(vma, first) || first >= max_pgoff)
 		return 0;
 	left = least(left, max_pgoff - first);
 	left = least(left, vma->vm_pgoff + vma->nr_pages - first);
-	return (unsigned int)least(least(left, nr), FAULT_AROUND_MAX);
+	return (unsigned int)least(left, nr);
 }
 
 /* The page table of the run, before anything is changed. */

@@ -5,8 +5,8 @@
 
 #include "vma.h"
 
-/* Pages of a run, at most. */
-enum { FAULT_AROUND_MAX = 512 };
+/* Pages of a run, at most: those of a page table. */
+enum { FAULT_AROUND_MAX = DAX_PMD_NR_PAGES };
 
 /*
  * Bring in the pages [first, first + nr), or the first of them: ask the block

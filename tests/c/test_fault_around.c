@@ -585,7 +585,8 @@ static void take_some(void)
 	EQ(store_at(0, 1), 0);
 	store_unseen(1, 2);
 	store_unseen(30, 3);
-	store_unseen(RUN - 1, 4);
+	CHECK(leaf(RUN - 1) & LEAF_WRITE);	/* its last byte alone */
+	*((char *)pfn_to_kaddr((leaf(RUN - 1) >> DAX_PAGE_SHIFT) + 1) - 1) = 4;
 	EQ(blocks(), RUN);
 }
 
@@ -597,7 +598,7 @@ static void check_given_back(void)
 	EQ(get(file, 0), 1);
 	EQ(get(file, PAGE), 2);
 	EQ(get(file, 30 * PAGE), 3);
-	EQ(get(file, (RUN - 1) * PAGE), 4);
+	EQ(get(file, RUN * PAGE - 1), 4);
 	CHECK(!entry_at(2) && !entry_at(29) && !entry_at(31));
 	EQ(get(file, 2 * PAGE), 0);
 	EQ(stat_of(file, DAX_STAT_AHEAD_GIVEN_BACK), RUN - 4);
@@ -1114,6 +1115,82 @@ static void answers_of_all_kinds(void)
 	tear_down();
 }
 
+/* Blocks that have moved: entries, leaves and tags of the old ones go. */
+static void blocks_that_have_moved(void)
+{
+	struct mock mock = { .answer = mock_answer };
+	struct dax_mapping *old;
+	struct dax_vma *old_vma;
+
+	set_up();
+	old = file;
+	old_vma = vma;
+	file = mock_file(&mock, dev, PAGES * PAGE);
+	vma = map_pte();
+	mock_type = DAX_IOMAP_MAPPED;
+	mock_flags = DAX_IOMAP_F_NEW | DAX_IOMAP_F_AHEAD;
+	mock_pages = 8;
+	mock_addr = 0;
+	EQ(mocked(&mock, true), 8);
+	mock_flags = 0;
+	mock_addr = 100 * PAGE;
+	EQ(mocked(&mock, false), 8);
+	EQ(nr_ahead(), 0);
+	CHECK(!is_dirty(0));
+	for (dax_pgoff_t page = 0; page < 8; page++) {
+		EQ(dax_radix_pfn(entry_at(page)), dev->pfn_base + 100 + page);
+		EQ(leaf(page) >> DAX_PAGE_SHIFT, dev->pfn_base + 100 + page);
+	}
+	mock_addr = 200 * PAGE;
+	EQ(mocked(&mock, true), 1);
+	EQ(leaf(0) >> DAX_PAGE_SHIFT, dev->pfn_base + 200);
+	dax_vma_put(vma);
+	dax_mapping_put(file);
+	file = old;
+	vma = old_vma;
+	tear_down();
+}
+
+/* The fault is not that of the first page: a load may be, a store may not. */
+static void a_run_beside_the_fault(void)
+{
+	struct dax_vm_fault vmf = { .write = true, .pgoff = 5 };
+
+	set_up();
+	vmf.vma = vma;
+	MUST(!mapping_lock_shared(file, &vmf.area));
+	EQ(iomap_fault_around(&vmf, 6, 8), 0);
+	EQ(iomap_fault_around(&vmf, 0, 8), 0);
+	EQ(begins, 0);
+	vmf.write = false;
+	EQ(iomap_fault_around(&vmf, 6, 8), 8);
+	EQ(iomap_fault_around(&vmf, 2, 4), 4);
+	EQ(iomap_fault_around(&vmf, PAGES, 4), 0);
+	EQ(iomap_fault_around(&vmf, 0, 1), 0);
+	CHECK(leaf(5) && leaf(13) && !leaf(1) && !leaf(14));
+	mapping_unlock_shared(file, vmf.area);
+	tear_down();
+}
+
+static int no_table(struct dax_vm_fault *vmf)
+{
+	(void)vmf;
+	return -ENOMEM;
+}
+
+/* It comes first: nothing has been changed or asked. */
+static void no_page_table(void)
+{
+	set_up();
+	vm_ops.pte_alloc = no_table;
+	EQ(load_run(0, RUN), -ENOMEM);
+	EQ(store_run(0, RUN), -ENOMEM);
+	EQ(begins, 0);
+	CHECK(!entry_at(0) && !entry_at(1));
+	vm_ops.pte_alloc = soft_ops->pte_alloc;
+	tear_down();
+}
+
 /* ---- beside others ------------------------------------------------------------------------------------ */
 
 struct side {
@@ -1313,7 +1390,7 @@ static void fsync_beside_a_run(void)
 
 int main(void)
 {
-	plan(50);
+	plan(53);
 	run("loads of a hole: one question, one insertion", loads_of_a_hole);
 	run("loads of blocks", loads_of_blocks);
 	run("loads over what is there", loads_over_what_is_there);
@@ -1358,6 +1435,9 @@ int main(void)
 	run("out of memory, each allocation", oom_everywhere);
 	run("out of memory for good", oom_for_long);
 	run("answers of all kinds", answers_of_all_kinds);
+	run("blocks that have moved", blocks_that_have_moved);
+	run("a run beside the fault", a_run_beside_the_fault);
+	run("no page table", no_page_table);
 	run("a run ends at a locked entry", a_run_ends_at_a_locked_entry);
 	run("the first entry is waited for", the_first_entry_is_waited_for);
 	run("who waits for a run", who_waits_for_a_run);
