@@ -104,7 +104,8 @@ static void find_slot(const struct around *around, unsigned int i,
 	radix_tree_walk(&around->mapping->i_pages, slot->index, 0, &slot->iter);
 }
 
-/* Can what was found be of the run?  What has a block is not taken ahead. */
+/* Can what was found be of the run?  Nothing is taken ahead of a store to a page
+ * that has a block, nor over one. */
 static bool fits(const struct around *around, const struct dax_slot *slot)
 {
 	const void *entry = slot->iter.entry;
@@ -113,8 +114,7 @@ static bool fits(const struct around *around, const struct dax_slot *slot)
 		return true;
 	if (!radix_tree_exceptional_entry(entry) || slot->iter.order)
 		return false;
-	return !around->vmf->write || slot->index == around->first ||
-	       !dax_is_data_entry(entry);
+	return !around->vmf->write || !dax_is_data_entry(entry);
 }
 
 static int insert_empty(struct dax_slot *slot)

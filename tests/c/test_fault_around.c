@@ -239,6 +239,8 @@ static void loads_of_a_hole(void)
 	EQ(stat_of(file, DAX_STAT_LOAD_HOLE), RUN);
 	EQ(stat_of(file, DAX_STAT_FAULT_AROUND), RUN);
 	EQ(blocks(), 0);
+	EQ(load_run(0, RUN), RUN);	/* all leaves are there */
+	EQ(inserts, 2);
 	tear_down();
 }
 
@@ -665,6 +667,11 @@ static int by_truncate(void)
 	return dax_mapping_truncate(file, (PAGES - 1) * PAGE);
 }
 
+static int by_growth(void)
+{
+	return dax_mapping_truncate(file, 10000 * PAGE);
+}
+
 static int by_freeze(void)
 {
 	return dax_mapping_freeze(file) || dax_mapping_thaw(file);
@@ -735,7 +742,7 @@ static void writeback_of_a_range_settles_that(void)
 }
 
 /* More than are settled under the locks at a time. */
-static void settled_in_batches(void)
+static void settled_in_batches_by(int (*what)(void))
 {
 	const dax_pgoff_t many = 9000;
 
@@ -748,11 +755,17 @@ static void settled_in_batches(void)
 	EQ(blocks(), many);
 	for (dax_pgoff_t page = 0; page < many; page += 100)
 		store_unseen(page, 1);
-	EQ(by_call(), 0);
+	EQ(what(), 0);
 	EQ(blocks(), many / 100 + 17);	/* and first pages of runs */
 	CHECK(!file->ahead);
 	check_tree_exact(&file->i_pages);
 	tear_down();
+}
+
+static void settled_in_batches(void)
+{
+	settled_in_batches_by(by_call);
+	settled_in_batches_by(by_growth);
 }
 
 static void a_store_of_a_fault_keeps_the_page(void)
@@ -817,6 +830,7 @@ static void what_cannot_be_given_back_stays(void)
 	EQ(nr_ahead(), 0);
 	EQ(stat_of(file, DAX_STAT_WRITEBACK_ONE), RUN);
 	EQ(load_at(2), 0);
+	check_tree_exact(&file->i_pages);
 	check_after_fsync(file, 0, PAGES - 1);
 	tear_down();
 }
@@ -1037,7 +1051,7 @@ static void oom_for_long(void)
 /* ---- a block map that answers what it likes --------------------------------------------------------- */
 
 static unsigned int mock_type, mock_flags;
-static uint64_t mock_addr, mock_pages;
+static uint64_t mock_addr, mock_pages, mock_bytes;
 
 static int mock_answer(struct mock *mock, dax_loff_t pos, uint64_t length,
 		       unsigned int flags, struct dax_iomap *iomap)
@@ -1050,7 +1064,7 @@ static int mock_answer(struct mock *mock, dax_loff_t pos, uint64_t length,
 	iomap->flags = (uint16_t)mock_flags;
 	iomap->offset = pos;
 	iomap->addr = (uint64_t)pos + mock_addr;
-	iomap->length = mock_pages * DAX_PAGE_SIZE;
+	iomap->length = mock_pages * DAX_PAGE_SIZE + mock_bytes;
 	return 0;
 }
 
@@ -1104,10 +1118,19 @@ static void answers_of_all_kinds(void)
 	mock_pages = 1000;
 	EQ(mocked(&mock, true), RUN);
 	EQ(nr_ahead(), RUN - 1);
+	EQ(vma_fault_around(vma, 203, 1, true), 1);
+	CHECK(is_dirty(203));
+	EQ(vma_fault_around(vma, 200, RUN, true), 3);	/* that was no hole */
+	CHECK(!is_ahead(203));
 	mock_type = DAX_IOMAP_HOLE;	/* where there are blocks */
 	mock_flags = 0;
 	EQ(vma_fault_around(vma, RUN, 8, false), 8);
 	EQ(vma_fault_around(vma, RUN - 1, 8, false), 1);
+	EQ(dax_mapping_truncate(file, 510 * PAGE + 7), 0);
+	mock_pages = 10;		/* a hole that ends with the file */
+	mock_bytes = 7;
+	EQ(vma_fault_around(vma, 500, 20, false), 11);
+	mock_bytes = 0;
 	dax_vma_put(vma);
 	dax_mapping_put(file);
 	file = old;

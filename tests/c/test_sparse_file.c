@@ -1047,6 +1047,7 @@ static void taken_ahead_and_given_back(void)
 	vma = map_pte(mapping);
 	EQ(vma_fault_around(vma, 8, 64, true), 64);
 	EQ(stat_of(mapping, DAX_STAT_FAULT_AROUND), 64);
+	check_invariants(mapping);
 	EQ(vma_fault_around(vma, 80, 64, true), 20);
 	CHECK(du_is(85 * PAGE));
 	EQ(store(vma, 8 * PAGE, 'x'), 0);
@@ -1089,10 +1090,27 @@ static void set_aside_is_not_ahead(void)
 	EQ(vma_fault_around(vma, 0, 64, true), told ? 32 : 1);
 	EQ(dax_mapping_fsync(mapping, NULL), 0);
 	CHECK(du_is(before + PAGE));
+	dax_vma_put(vma);
+	dax_mapping_put(mapping);
+	gone();
+}
+
+static void set_aside_by_us_is_not_ahead(void)
+{
+	struct dax_mapping *mapping;
+	struct dax_vma *vma;
+	uint64_t start, end;
+	bool told;
+
+	make(16 * MIB);
+	told = sys_fiemap(fd, 0, PAGE, &start, &end) != -EOPNOTSUPP;
+	mapping = open_rw();
+	vma = map_pte(mapping);
 	EQ(dax_mapping_fallocate(mapping, 100 * PAGE, 8 * PAGE), 0);
 	EQ(vma_fault_around(vma, 90, 64, true), told ? 10 : 1);
+	EQ(vma_fault_around(vma, 101, 64, true), 1);
 	EQ(dax_mapping_fsync(mapping, NULL), 0);
-	CHECK(du_is(before + 10 * PAGE));
+	CHECK(du_is(9 * PAGE));
 	dax_vma_put(vma);
 	dax_mapping_put(mapping);
 	gone();
@@ -1455,6 +1473,7 @@ static const struct {
 	{ "full file system", full_file_system },
 	{ "taken ahead and given back", taken_ahead_and_given_back },
 	{ "set aside is not ahead", set_aside_is_not_ahead },
+	{ "set aside by us is not ahead", set_aside_by_us_is_not_ahead },
 	{ "ahead beside other programs", ahead_beside_other_programs },
 	{ "no room ahead", no_room_ahead },
 	{ "opened twice", opened_twice },
