@@ -33,7 +33,8 @@ static struct dax_vma *vma;
 static struct dax_iomap_ops ops;
 static struct dax_vm_ops vm_ops;
 static const struct dax_vm_ops *soft_ops;
-static unsigned int begins, ends, inserts, punches, fail_begin, fail_insert;
+static _Atomic unsigned int begins, ends, inserts, punches;
+static unsigned int fail_begin, fail_insert;
 static int begin_error, punch_error;
 
 static int begin(struct dax_mapping *mapping, void *private_data, dax_loff_t pos,
@@ -109,7 +110,8 @@ static struct dax_vma *map_pte(void)
 static void no_hooks(void)
 {
 	dax_test = (struct dax_test_hooks){ 0 };
-	begins = ends = inserts = punches = fail_begin = fail_insert = 0;
+	begins = ends = inserts = punches = 0;
+	fail_begin = fail_insert = 0;
 	begin_error = punch_error = 0;
 }
 
