@@ -619,6 +619,15 @@ bool pfn_may_move(dax_pfn_t pfn)
 	return pfn_word(pfn);
 }
 
+bool pfn_is_pinned(dax_pfn_t pfn)
+{
+	struct dax_device *dev = pfn_device(pfn);
+	const struct frame_table *frames = &dev->blocks.frames;
+
+	return frames_any_buffer() && pfn - dev->pfn_base < frames->nr &&
+	       frame_is_pinned(frames, pfn - dev->pfn_base);
+}
+
 void pfn_pin(dax_pfn_t pfn, uint64_t nr)
 {
 	struct dax_device *dev = pfn_device(pfn);

@@ -145,6 +145,7 @@ static void clear_tags(const struct radix_tree_iter *iter)
 {
 	radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_TOWRITE);
 	radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_DIRTY);
+	radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_AHEAD);
 }
 
 void dax_delete_locked_entry(struct dax_slot *slot)

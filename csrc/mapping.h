@@ -84,6 +84,10 @@ struct dax_mapping {
 	struct percpu_rwsem invalidate_lock;
 	struct percpu percpu;
 
+	_Atomic bool ahead;		/* an entry may have the tag: ahead.h */
+	bool cloned;			/* may share blocks; changed under both
+					 * locks exclusive */
+
 	/* the rest */
 	struct mutex wb_lock;		/* one writeback at a time: writeback.c */
 	_Atomic uint32_t wb_err;	/* sequence << 12 | errno of the last failure */
@@ -182,6 +186,13 @@ static inline dax_loff_t i_size_read(struct dax_mapping *mapping)
 static inline bool mapping_is_frozen(const struct dax_mapping *mapping)
 {
 	return READ_ONCE(mapping->frozen) & FREEZE_STATE;
+}
+
+/* May the file have pages taken ahead (ahead.h)?  Those of faults that ended
+ * before are counted. */
+static inline bool mapping_has_ahead(const struct dax_mapping *mapping)
+{
+	return unlikely(READ_ONCE(mapping->ahead));
 }
 
 /* Pages up to and including the one that holds the last byte. */

@@ -45,6 +45,7 @@ enum dax_test_point {
 	DAX_TEST_PROMOTE,		/* lock dropped, to be taken exclusive */
 	DAX_TEST_ZEROES_PROTECTED,	/* real: zeroes inserted and write-protected */
 	DAX_TEST_SYNC_FAULT,		/* block map synced, leaf not inserted */
+	DAX_TEST_AHEAD_UNMAPPED,	/* leaves gone, bytes not looked at again */
 	DAX_TEST_NR_POINTS
 };
 

@@ -27,6 +27,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "ahead.h"
 #include "entry_lock.h"
 #include "errormsg.h"
 #include "frames.h"
@@ -420,7 +421,9 @@ int writeback_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
 		return ret;
 	writeback_init(&wb, mapping, first, last);
 	trace_dax_writeback_range(mapping, first, last);
-	ret = collect_dirty(&wb, first, last);
+	ret = mapping_settle_ahead(mapping, first, last);
+	if (!ret)
+		ret = collect_dirty(&wb, first, last);
 	if (!ret)
 		ret = writeback_locked(&wb);
 	/* Before the next one, which may make it good, looks for it. */

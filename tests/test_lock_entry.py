@@ -3,6 +3,7 @@
 
 import errno
 import gc
+import threading
 
 import pytest
 from conftest import MIB, PAGE, in_child, in_thread

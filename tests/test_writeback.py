@@ -2,6 +2,7 @@
 """Writeback, fsync, zero_range and what a device says of durability."""
 
 import errno
+import os
 import threading
 from pathlib import Path
 

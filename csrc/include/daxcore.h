@@ -451,7 +451,8 @@ DAX_API int dax_mapping_zero_range(struct dax_mapping *mapping,
  * covered.  How bytes are flushed: dax_device_durability().
  *
  * Context: one at a time per file; entry locks; may sleep for the medium; GIL:
- * no.  Not from a block map of the file.
+ * no.  Where blocks were taken ahead of stores, i_rwsem and invalidate_lock
+ * exclusive first.  Not from a block map of the file.
  * Return: entries written; -EINVAL (alignment), -ENXIO (device dead), -EIO,
  * -ENOSPC and what else fdatasync(2) says, -EDEADLK, -ESTALE, -ENOMEM.  What
  * could not be made durable stays dirty: a retry stores it again.
@@ -721,7 +722,9 @@ DAX_API int dax_drop_mapping_entry(struct dax_entry_cookie *cookie);
  * @buf: receives rows in order of offset, holes included
  * @nr: rows @buf can take
  *
- * Context: i_rwsem shared; GIL: no.
+ * Blocks taken ahead of stores are given back first, or are the file's.
+ *
+ * Context: i_rwsem shared, exclusive for that; GIL: no.
  * Return: rows filled, 0 at the end of file; -EINVAL, -EIO, -EDEADLK,
  * -ESTALE, -ENOMEM, or what the block map returned.
  * Since: 0.1
