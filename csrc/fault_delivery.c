@@ -41,6 +41,7 @@ static struct mutex table_lock;
 static int epoll_fd = -1;
 static bool have_segv;
 static struct sigaction segv_before;
+static pid_t owner;	/* the process whose table this is */
 
 /* Stores to frozen files: the thread's own. */
 static struct waiting {
@@ -321,14 +322,15 @@ static bool context_is_write(const void *context)
 }
 #endif
 
-/* A load of a page that is being changed ends well by itself. */
+/* A load of a page that is being changed ends well by itself.  A child that was
+ * forked behind our back (clone(2), _Fork()) has the table, but not the areas. */
 static bool serve_touch(struct fault_area *area, void *addr, bool write)
 {
 	size_t offset = ((uintptr_t)addr - (uintptr_t)area->start) & ~(size_t)4095;
 	int err = errno;
 	int ret;
 
-	if (write && !area->writable)
+	if ((write && !area->writable) || getpid() != owner)
 		return false;
 	ret = area->serve(area, offset, write, true);
 	errno = err;
@@ -355,22 +357,12 @@ static bool on_sigbus(siginfo_t *info, const void *context)
 	return area && serve_touch(area, info->si_addr, context_is_write(context));
 }
 
-static void pass_segv(int sig, siginfo_t *info, void *context)
-{
-	if (segv_before.sa_flags & SA_SIGINFO)
-		segv_before.sa_sigaction(sig, info, context);
-	else if (segv_before.sa_handler == SIG_DFL || segv_before.sa_handler == SIG_IGN)
-		signal(sig, SIG_DFL);	/* the access is repeated and ends it */
-	else
-		segv_before.sa_handler(sig);
-}
-
 static void on_sigsegv(int sig, siginfo_t *info, void *context)
 {
-	struct fault_area *area = find_area(info->si_addr);
+	struct fault_area *area = info->si_code > 0 ? find_area(info->si_addr) : NULL;
 
 	if (!area || !serve_touch(area, info->si_addr, context_is_write(context)))
-		pass_segv(sig, info, context);
+		sys_pass_signal(&segv_before, sig, info, context);
 }
 
 /* table_lock held. */
@@ -422,6 +414,7 @@ static int attach(struct fault_area *area)
 	unsigned int place = 0;
 	int ret = arm_signals();
 
+	owner = getpid();
 	while (!ret && place < nr_areas && READ_ONCE(areas[place]))
 		place++;
 	if (place == AREAS_MAX)
@@ -487,6 +480,7 @@ static void fork_child(void)
 		vm_area_replace(area->start, area->length);
 		sys_close(area->uffd);
 		area->uffd = -1;
+		mutex_reset(&area->serving);
 		smp_store_release(&areas[i], NULL);
 	}
 	if (epoll_fd >= 0)

@@ -591,6 +591,28 @@ int sys_set_signal(int sig, const struct sigaction *action,
 	return result(sigaction(sig, action, ret_before));
 }
 
+/* An access is repeated and ends the process, also where the signal is ignored;
+ * what somebody has sent is sent once more. */
+void sys_pass_signal(const struct sigaction *before, int sig, siginfo_t *info,
+		     void *context)
+{
+	bool sent = info->si_code <= 0;
+
+	if (before->sa_flags & SA_SIGINFO) {
+		before->sa_sigaction(sig, info, context);
+		return;
+	}
+	if (before->sa_handler != SIG_DFL && before->sa_handler != SIG_IGN) {
+		before->sa_handler(sig);
+		return;
+	}
+	if (sent && before->sa_handler == SIG_IGN)
+		return;
+	signal(sig, SIG_DFL);
+	if (sent)
+		raise(sig);
+}
+
 /* ---- waiting ----------------------------------------------------------- */
 
 void futex_wait(_Atomic uint32_t *word, uint32_t val)

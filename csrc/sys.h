@@ -8,6 +8,7 @@
 #ifndef DAXCORE_SYS_H
 #define DAXCORE_SYS_H
 
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -114,6 +115,10 @@ int sys_read_link(const char *path, char *buf, size_t size);
 struct sigaction;
 int sys_set_signal(int sig, const struct sigaction *action,
 		   struct sigaction *ret_before);
+/* For a handler of SIGSEGV or SIGBUS, about a signal that is not its own: do
+ * what @before, which it has replaced, would have done. */
+void sys_pass_signal(const struct sigaction *before, int sig, siginfo_t *info,
+		     void *context);
 
 /* Sleep while *@word == @val; returns at once if it differs, and may return
  * early: callers look again. */
