@@ -63,6 +63,7 @@ int vm_area_replace(void *addr, size_t len)
 	if (vm_area_has_huge_zero())
 		madvise(addr, len, MADV_HUGEPAGE);
 	madvise(addr, len, MADV_DONTDUMP);
+	madvise(addr, len, MADV_DONTFORK);
 	return 0;
 }
 

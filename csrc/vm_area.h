@@ -20,7 +20,8 @@ int vm_area_reserve(void **ret_addr, size_t len, size_t phase);
 void vm_area_release(void *addr, size_t len);
 
 /* Empty anonymous memory in place of what is there, reserved until it is
- * opened: meanwhile it is registered with somebody.  -ENOMEM: no more areas
+ * opened: meanwhile it is registered with somebody.  Core dumps and forked
+ * children do not have it.  -ENOMEM: no more areas
  * (vm.max_map_count) or a limit on address space. */
 int vm_area_replace(void *addr, size_t len);
 int vm_area_protect(void *addr, size_t len, bool read, bool write);
