@@ -413,8 +413,6 @@ static int carry(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr,
 		return carry_zero(real, first, nr);
 	if (!pfn_is_device(pfn))
 		return carry_copy(real, first, nr, pfn);
-	if (!write && real->area.writable && any_shared(pfn, nr))
-		return carry_copy(real, first, nr, pfn);
 	return carry_frames(real, first, nr, pfn, write);
 }
 
@@ -511,6 +509,32 @@ static int real_insert_pfn_pmd(struct dax_vm_fault *vmf, dax_pfn_t pfn, bool wri
 	return ret;
 }
 
+/* Leaves of one kind that stand side by side. */
+struct run {
+	dax_pgoff_t first;
+	dax_pgoff_t nr;
+	bool file;
+};
+
+/*
+ * Of a private piece of a file the kernel's copies stay: they are taken out,
+ * while nobody can store to them, and put back.
+ */
+static int64_t save_copies(struct vma_real *real, const struct run *run,
+			   uint64_t *pages, char *buf, size_t room)
+{
+	char *addr = address_of(real, run->first);
+	int64_t found = vm_area_protect(addr, bytes_of(run->nr), true, false);
+
+	if (found)
+		return found;
+	found = vm_area_copied_pages(addr, bytes_of(run->nr), pages, room);
+	for (int64_t i = 0; i < found; i++)
+		memcpy(buf + bytes_of((dax_pgoff_t)i), addr + bytes_of(pages[i]),
+		       DAX_PAGE_SIZE);
+	return found;
+}
+
 /* A private mapping's stray stores belong into the copy. */
 static void merge_into_copy(struct vma_real *real, dax_pgoff_t pgoff, char *page)
 {
@@ -525,6 +549,16 @@ static void merge_into_copy(struct vma_real *real, dax_pgoff_t pgoff, char *page
 	}
 }
 
+/* The kernel has made a copy already, perhaps: then that is the page. */
+static int prefer_copy(struct vma_real *real, dax_pgoff_t pgoff, char *page)
+{
+	const struct run run = { .first = pgoff, .nr = 1, .file = true };
+	uint64_t number;
+	int64_t found = save_copies(real, &run, &number, page, 1);
+
+	return found < 0 ? (int)found : 0;
+}
+
 /* The copy is at the address, not where it was made: the leaf says so. */
 static int real_finish_cow(struct dax_vm_fault *vmf, void *page)
 {
@@ -536,6 +570,11 @@ static int real_finish_cow(struct dax_vm_fault *vmf, void *page)
 	if (leaf & LEAF_ANON)
 		return -EBUSY;
 	unpoison(real, vmf->pgoff, 1);
+	if (leaf && leaf_is_device(leaf)) {
+		ret = prefer_copy(real, vmf->pgoff, page);
+		if (ret)
+			return map_error(ret, vmf->pgoff);
+	}
 	merge_into_copy(real, vmf->pgoff, page);
 	if (leaf)
 		drop(real, vmf->pgoff, 1, leaf_is_device(leaf));
@@ -560,32 +599,17 @@ static void transfer_dirty(struct dax_mapping *mapping, dax_pgoff_t pgoff)
 		dax_tag_dirty(&slot);
 }
 
-/* Leaves of one kind that stand side by side. */
-struct run {
-	dax_pgoff_t first;
-	dax_pgoff_t nr;
-	bool file;
-};
-
-/*
- * Of a private piece of a file the kernel's copies stay: they are taken out,
- * while nobody can store to them, and put back.
- */
-static int64_t save_copies(struct vma_real *real, const struct run *run,
-			   uint64_t *pages, char *buf, size_t room)
-{
-	char *addr = address_of(real, run->first);
-	int64_t found;
-
-	vm_area_protect(addr, bytes_of(run->nr), true, false);
-	found = vm_area_copied_pages(addr, bytes_of(run->nr), pages, room);
-	for (int64_t i = 0; i < found; i++)
-		memcpy(buf + bytes_of((dax_pgoff_t)i), addr + bytes_of(pages[i]),
-		       DAX_PAGE_SIZE);
-	return found;
-}
-
 enum { SAVED_PAGES = 64 };
+
+/* A page that the kernel has copied is a private copy as any other. */
+static int keep_copy(struct vma_real *real, dax_pgoff_t pgoff, const void *page)
+{
+	struct dax_vm_fault vmf = { .vma = real->vma, .pgoff = pgoff };
+	char *addr = address_of(real, pgoff);
+	int ret = uffd_copy(real->area.uffd, addr, page, DAX_PAGE_SIZE, false);
+
+	return ret ? ret : vma_soft_ops.finish_cow(&vmf, addr);
+}
 
 /* 0 and the pages that were saved, or -errno. */
 static int drop_private_part(struct vma_real *real, const struct run *run)
@@ -596,8 +620,8 @@ static int drop_private_part(struct vma_real *real, const struct run *run)
 	int ret = found < 0 ? (int)found : make_anonymous(real, run->first, run->nr);
 
 	for (int64_t i = 0; !ret && i < found; i++)
-		ret = uffd_copy(real->area.uffd, address_of(real, run->first + pages[i]),
-				buf + bytes_of((dax_pgoff_t)i), DAX_PAGE_SIZE, false);
+		ret = keep_copy(real, run->first + pages[i],
+				buf + bytes_of((dax_pgoff_t)i));
 	dax_free(buf);
 	return ret;
 }
