@@ -383,6 +383,13 @@ static ssize_t pread_once(int fd, char *buf, size_t len, uint64_t offset)
 	return ret < 0 ? -errno : ret;
 }
 
+int64_t sys_read(int fd, void *buf, size_t len)
+{
+	ssize_t n = read(fd, buf, len);
+
+	return n < 0 ? -errno : n;
+}
+
 int64_t sys_pread(int fd, void *buf, size_t len, uint64_t offset)
 {
 	size_t done = 0;

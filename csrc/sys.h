@@ -85,6 +85,7 @@ void sys_advise_random(void *addr, uint64_t size);
 /* Bytes done, fewer than @len only if the rest failed; or -errno.  The limit
  * on the size of files is -EFBIG, and not the signal SIGXFSZ. */
 int64_t sys_pwrite(int fd, const void *buf, size_t len, uint64_t offset);
+int64_t sys_read(int fd, void *buf, size_t len);
 /* Bytes done, fewer than @len at the end of file; or -errno. */
 int64_t sys_pread(int fd, void *buf, size_t len, uint64_t offset);
 /* Next byte of data, of hole, at or after @offset; -ENXIO: there is none,

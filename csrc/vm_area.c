@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -85,6 +85,75 @@ int vm_area_map_file(void *addr, size_t len, int fd, uint64_t offset, bool write
 			(off_t)offset);
 
 	return at == MAP_FAILED ? -errno : 0;
+}
+
+static int64_t count_areas(void)
+{
+	char buf[16384];
+	int64_t lines = 0, n;
+	int fd = sys_open("/proc/self/maps", false);
+
+	if (fd < 0)
+		return fd;
+	while ((n = sys_read(fd, buf, sizeof(buf))) > 0)
+		for (int64_t i = 0; i < n; i++)
+			lines += buf[i] == '\n';
+	sys_close(fd);
+	return n < 0 ? n : lines;
+}
+
+static int64_t areas_allowed(void)
+{
+	char line[32];
+
+	if (sys_read_line("/proc/sys/vm/max_map_count", line, sizeof(line)))
+		return 65530;
+	return atoll(line);
+}
+
+/* Where nothing can be counted the kernel's own refusal is met. */
+static int64_t ask_room(void)
+{
+	int64_t nr = count_areas();
+
+	return nr < 0 ? INT64_MAX : (areas_allowed() * 3 / 5 - nr) / 2;
+}
+
+bool vm_area_has_room(void)
+{
+	static struct mutex count_lock;
+	static _Atomic int64_t left;	/* changes until they are to be counted */
+	int64_t room;
+
+	if (likely(atomic_fetch_sub(&left, 1) > 0))
+		return true;
+	mutex_lock(&count_lock);
+	room = ask_room();
+	atomic_store(&left, room);
+	mutex_unlock(&count_lock);
+	return room > 0;
+}
+
+/* A file of no bytes: all of it lies behind the end. */
+static int empty_file(void)
+{
+	static struct mutex open_lock;
+	static int fd = -1;
+	int ret;
+
+	mutex_lock(&open_lock);
+	if (fd < 0)
+		fd = sys_memfd("daxcore-nothing");
+	ret = fd;
+	mutex_unlock(&open_lock);
+	return ret;
+}
+
+int vm_area_map_nothing(void *addr, size_t len, bool write)
+{
+	int fd = empty_file();
+
+	return fd < 0 ? fd : vm_area_map_file(addr, len, fd, 0, write, true);
 }
 
 void vm_area_populate_write(void *addr, size_t len)
@@ -178,6 +247,11 @@ static int pagemap_fd(void)
 	return ret;
 }
 
+bool vm_area_can_look(void)
+{
+	return pagemap_fd() >= 0;
+}
+
 /* What is asked of the pages of a range: not this, though it is there. */
 struct page_query {
 	uint64_t not_category;	/* for the scan */
@@ -261,12 +335,31 @@ static bool is_copied(uint64_t word)
 	return word & (PM_SWAPPED | PM_PRESENT) && !(word & PM_FILE);
 }
 
+static bool page_is_zero(const char *page)
+{
+	return !page[0] && !memcmp(page, page + 1, PAGE - 1);
+}
+
+/* The process may not see its page map: a page that holds zeroes is as good as
+ * the zero page. */
+static int64_t nonzero_pages(const char *addr, size_t len, uint64_t *ret_pages,
+			     size_t nr)
+{
+	size_t filled = 0;
+
+	for (size_t i = 0; i < len / PAGE && filled < nr; i++)
+		if (!page_is_zero(addr + i * PAGE))
+			ret_pages[filled++] = i;
+	return (int64_t)filled;
+}
+
 int64_t vm_area_private_pages(const void *addr, size_t len, uint64_t *ret_pages,
 			      size_t nr)
 {
 	static const struct page_query query = { PAGE_IS_PFNZERO, is_private };
+	int64_t ret = find_pages(addr, len, &query, ret_pages, nr);
 
-	return find_pages(addr, len, &query, ret_pages, nr);
+	return ret < 0 ? nonzero_pages(addr, len, ret_pages, nr) : ret;
 }
 
 int64_t vm_area_copied_pages(const void *addr, size_t len, uint64_t *ret_pages,

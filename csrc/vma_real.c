@@ -104,40 +104,6 @@ static int map_error(int err, dax_pgoff_t pgoff)
 	return dax_error(err, "page %" PRIu64 " cannot be mapped", pgoff);
 }
 
-/* ---- pages that answer with SIGBUS ------------------------------------------------- */
-
-static void poison(struct vma_real *real, dax_pgoff_t pgoff)
-{
-	char *addr = address_of(real, pgoff);
-
-	mutex_lock(&real->lock);
-	if (real->nr_poisoned == POISONED_MAX) {
-		vm_area_discard(address_of(real, real->poisoned[0]), DAX_PAGE_SIZE);
-		real->poisoned[0] = real->poisoned[--real->nr_poisoned];
-	}
-	vm_area_discard(addr, DAX_PAGE_SIZE);
-	if (!uffd_poison(real->area.uffd, addr, DAX_PAGE_SIZE))
-		real->poisoned[real->nr_poisoned++] = pgoff;
-	mutex_unlock(&real->lock);
-}
-
-/* Before something is put there.  The entry locks of the pages are held. */
-static void unpoison(struct vma_real *real, dax_pgoff_t pgoff, dax_pgoff_t nr)
-{
-	if (likely(!READ_ONCE(real->nr_poisoned)))
-		return;
-	mutex_lock(&real->lock);
-	for (unsigned int i = 0; i < real->nr_poisoned;) {
-		if (real->poisoned[i] - pgoff >= nr) {
-			i++;
-			continue;
-		}
-		vm_area_discard(address_of(real, real->poisoned[i]), DAX_PAGE_SIZE);
-		real->poisoned[i] = real->poisoned[--real->nr_poisoned];
-	}
-	mutex_unlock(&real->lock);
-}
-
 /* ---- stores that came too early ------------------------------------------------------ */
 
 static int note_stray(struct vma_real *real, dax_pgoff_t pgoff)
@@ -286,6 +252,65 @@ static int make_anonymous(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t 
 	return ret;
 }
 
+/* ---- pages that answer with SIGBUS ------------------------------------------------- */
+
+/* real->lock held. */
+static void clear_poison(struct vma_real *real, unsigned int i)
+{
+	dax_pgoff_t pgoff = real->poisoned[i];
+
+	real->poisoned[i] = real->poisoned[--real->nr_poisoned];
+	if (real->features & UFFD_CAN_POISON)
+		vm_area_discard(address_of(real, pgoff), DAX_PAGE_SIZE);
+	else if (make_anonymous(real, pgoff, 1))
+		give_up(real);
+}
+
+static int set_poison(struct vma_real *real, char *addr)
+{
+	if (!(real->features & UFFD_CAN_POISON))
+		return vm_area_map_nothing(addr, DAX_PAGE_SIZE, real->area.writable);
+	vm_area_discard(addr, DAX_PAGE_SIZE);
+	return uffd_poison(real->area.uffd, addr, DAX_PAGE_SIZE);
+}
+
+static bool is_poisoned(const struct vma_real *real, dax_pgoff_t pgoff)
+{
+	bool found = false;
+
+	for (unsigned int i = 0; i < real->nr_poisoned; i++)
+		found |= real->poisoned[i] == pgoff;
+	return found;
+}
+
+static void poison(struct vma_real *real, dax_pgoff_t pgoff)
+{
+	mutex_lock(&real->lock);
+	if (!is_poisoned(real, pgoff)) {
+		if (real->nr_poisoned == POISONED_MAX)
+			clear_poison(real, 0);
+		if (!set_poison(real, address_of(real, pgoff)))
+			real->poisoned[real->nr_poisoned++] = pgoff;
+	}
+	mutex_unlock(&real->lock);
+}
+
+/* Before something is put there.  The entry locks of the pages are held. */
+static void unpoison(struct vma_real *real, dax_pgoff_t pgoff, dax_pgoff_t nr)
+{
+	if (likely(!READ_ONCE(real->nr_poisoned)))
+		return;
+	mutex_lock(&real->lock);
+	for (unsigned int i = 0; i < real->nr_poisoned;)
+		if (real->poisoned[i] - pgoff < nr)
+			clear_poison(real, i);
+		else
+			i++;
+	mutex_unlock(&real->lock);
+}
+
+/* ---- zeroes, frames, copies ----------------------------------------------------------- */
+
 /* stage_lock held. */
 static int fill_stage(struct vma_real *real)
 {
@@ -364,7 +389,9 @@ static int carry_frames(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr
 	int ret = 0;
 
 	unpoison(real, first, nr);
-	if (shared)
+	if (!vm_area_has_room())
+		ret = -ENOMEM;
+	if (!ret && shared)
 		ret = merge_strays(real, first, nr, pfn);
 	if (!ret)
 		ret = vm_area_map_file(address_of(real, first), bytes_of(nr), dev->fd,
@@ -464,6 +491,15 @@ static int carry_gaps(struct vma_real *real, dax_pgoff_t pgoff, unsigned int nr,
 	return ret;
 }
 
+/* Nothing stands behind a page that has no leaf. */
+static void drop_gaps(struct vma_real *real, dax_pgoff_t pgoff, unsigned int nr,
+		      bool file)
+{
+	for (unsigned int i = 0; i < nr; i++)
+		if (!vma_soft_leaf(real->vma, pgoff + i))
+			drop(real, pgoff + i, 1, file);
+}
+
 /* Leaves that were there and may not be stored to stay so: their own fault
  * tells. */
 static int real_insert_run(struct dax_vm_fault *vmf, dax_pgoff_t pgoff,
@@ -473,8 +509,10 @@ static int real_insert_run(struct dax_vm_fault *vmf, dax_pgoff_t pgoff,
 	bool write = may_write(real, pfn, nr, mkwrite);
 	int ret = carry_gaps(real, pgoff, nr, pfn, write);
 
-	if (ret)
+	if (ret) {
+		drop_gaps(real, pgoff, nr, pfn_is_device(pfn));
 		return ret;
+	}
 	if (mkwrite && write)
 		vm_area_populate_write(address_of(real, pgoff), bytes_of(nr));
 	return vma_soft_ops.insert_run(vmf, pgoff, nr, pfn,
@@ -661,15 +699,14 @@ static void widen(struct dax_vma *vma, dax_pgoff_t *first, dax_pgoff_t *last)
 		*last |= DAX_PMD_NR_PAGES - 1;
 }
 
-static void real_zap(struct dax_vma *vma, dax_pgoff_t first, dax_pgoff_t last,
-		     bool even_cows)
+static void zap_leaves(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t last,
+		       bool even_cows)
 {
-	struct vma_real *real = vma->real;
+	struct dax_vma *vma = real->vma;
 	struct run run = { 0 };
 	dax_pgoff_t nr;
 	uint64_t leaf;
 
-	widen(vma, &first, &last);
 	for (dax_pgoff_t at = first; vma_soft_next_leaf(vma, &at, last, &leaf, &nr);
 	     at += nr) {
 		bool file = leaf_is_device(leaf);
@@ -686,8 +723,71 @@ static void real_zap(struct dax_vma *vma, dax_pgoff_t first, dax_pgoff_t last,
 		run = (struct run){ .first = at, .nr = nr, .file = file };
 	}
 	zap_run(real, &run, even_cows);
-	if (percpu_is_writer(&vma->mapping->invalidate_lock))
-		forget_strays(real, first, last);
+}
+
+/* Leaves that had a store go, and all that stands behind the table at once. */
+static int drop_all_shared(struct vma_real *real)
+{
+	struct dax_vma *vma = real->vma;
+	dax_pgoff_t first = vma->vm_pgoff, last = first + vma->nr_pages - 1, nr;
+	uint64_t leaf;
+	int ret;
+
+	for (dax_pgoff_t at = first; vma_soft_next_leaf(vma, &at, last, &leaf, &nr);
+	     at += nr)
+		if (leaf_is_device(leaf) && leaf & LEAF_WRITE)
+			transfer_dirty(vma->mapping, at);
+	vma_soft_ops.zap(vma, first, last, true);
+	ret = make_anonymous(real, first, vma->nr_pages);
+	if (ret)
+		return ret;
+	mutex_lock(&real->lock);
+	real->nr_poisoned = 0;
+	mutex_unlock(&real->lock);
+	WRITE_ONCE(real->broken, false);
+	return 0;
+}
+
+/*
+ * There are as many pieces as there may be: all go, and those that are touched
+ * come back.  Context: invalidate_lock exclusive.
+ */
+static void drop_all(struct vma_real *real)
+{
+	struct dax_vma *vma = real->vma;
+
+	if (!vma_is_shared(vma))
+		zap_leaves(real, vma->vm_pgoff, vma->vm_pgoff + vma->nr_pages - 1, false);
+	else if (drop_all_shared(real))
+		give_up(real);
+}
+
+static void real_zap(struct dax_vma *vma, dax_pgoff_t first, dax_pgoff_t last,
+		     bool even_cows)
+{
+	bool exclusive = percpu_is_writer(&vma->mapping->invalidate_lock);
+	struct vma_real *real = vma->real;
+
+	widen(vma, &first, &last);
+	zap_leaves(real, first, last, even_cows);
+	if (!exclusive)
+		return;
+	forget_strays(real, first, last);
+	if (unlikely(!vm_area_has_room()))
+		drop_all(real);
+}
+
+/* No lock held.  0: touch it again; -ENOMEM: that would be in vain. */
+static int make_room(struct vma_real *real)
+{
+	struct dax_mapping *mapping = real->vma->mapping;
+	int ret = mapping_lock_exclusive(mapping);
+
+	if (ret)
+		return ret;
+	drop_all(real);
+	mapping_unlock_exclusive(mapping);
+	return vm_area_has_room() && !READ_ONCE(real->broken) ? 0 : -ENOMEM;
 }
 
 static void real_split_zero_pmd(struct dax_vma *vma, dax_pgoff_t pgoff)
@@ -870,7 +970,7 @@ static int real_serve(struct fault_area *area, size_t offset, bool write,
 	dax_pgoff_t pgoff = real->vma->vm_pgoff + (offset >> DAX_PAGE_SHIFT);
 	int64_t ret;
 
-	if (READ_ONCE(real->broken))
+	if (unlikely(READ_ONCE(real->broken)) && make_room(real))
 		return -EIO;
 	if (write && !may_sleep && mapping_is_frozen(real->vma->mapping))
 		return 1;
@@ -882,6 +982,8 @@ static int real_serve(struct fault_area *area, size_t offset, bool write,
 		ret = again(real, pgoff);
 	if (ret == -EINTR)
 		return 0;
+	if (ret == -ENOMEM && !vm_area_has_room())
+		return make_room(real);
 	if (ret < 0)
 		return (int)ret;
 	absorb_strays(real);
@@ -897,6 +999,12 @@ static void real_fail(struct fault_area *area, size_t offset)
 	poison(real, real->vma->vm_pgoff + (offset >> DAX_PAGE_SHIFT));
 }
 
+/* Was it for that, and is it better now?  The reason of the failure stays. */
+static int make_room_once(struct vma_real *real)
+{
+	return vm_area_has_room() ? -ENOMEM : make_room(real);
+}
+
 int64_t vma_real_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
 			     uint64_t nr_pages, bool write, uint64_t *latencies,
 			     size_t nr_latencies, struct dax_fault_info *info)
@@ -904,6 +1012,9 @@ int64_t vma_real_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
 	int64_t ret = vma_fault_range(vma, pgoff, nr_pages, write, latencies,
 				      nr_latencies, info);
 
+	if (ret == -ENOMEM && vma->real && !make_room_once(vma->real))
+		ret = vma_fault_range(vma, pgoff, nr_pages, write, latencies,
+				      nr_latencies, info);
 	if (ret >= 0 && vma->real) {
 		int err = absorb_strays(vma->real);
 
@@ -938,19 +1049,43 @@ static ssize_t copy_private(struct dax_vma *vma, char *buf, size_t len,
 	return ret ? ret : (ssize_t)len;
 }
 
+static ssize_t read_shared(struct dax_vma *vma, void *buf, size_t len,
+			   uint64_t offset, struct dax_fault_info *info)
+{
+	ssize_t ret = vma_read(vma, buf, len, offset, info);
+
+	if (ret == -ENOMEM && !make_room_once(vma->real))
+		ret = vma_read(vma, buf, len, offset, info);
+	return ret;
+}
+
+static ssize_t write_shared(struct dax_vma *vma, const void *buf, size_t len,
+			    uint64_t offset, struct dax_fault_info *info)
+{
+	ssize_t ret = vma_write(vma, buf, len, offset, info);
+
+	if (ret == -ENOMEM && !make_room_once(vma->real))
+		ret = vma_write(vma, buf, len, offset, info);
+	return ret;
+}
+
 ssize_t vma_real_read(struct dax_vma *vma, void *buf, size_t len, uint64_t offset,
 		      struct dax_fault_info *info)
 {
-	if (!vma->real || vma_is_shared(vma))
+	if (!vma->real)
 		return vma_read(vma, buf, len, offset, info);
+	if (vma_is_shared(vma))
+		return read_shared(vma, buf, len, offset, info);
 	return copy_private(vma, buf, len, offset, false, info);
 }
 
 ssize_t vma_real_write(struct dax_vma *vma, const void *buf, size_t len,
 		       uint64_t offset, struct dax_fault_info *info)
 {
-	if (!vma->real || vma_is_shared(vma))
+	if (!vma->real)
 		return vma_write(vma, buf, len, offset, info);
+	if (vma_is_shared(vma))
+		return write_shared(vma, buf, len, offset, info);
 	return copy_private(vma, (char *)(uintptr_t)buf, len, offset, true, info);
 }
 
@@ -1030,6 +1165,11 @@ static int check_real(struct dax_mapping *mapping, const struct dax_vma_attr *at
 	if (attr->flags & DAX_VM_SYNC)
 		return dax_error(-EOPNOTSUPP, "a mapping with sync cannot be real: the CPU "
 				 "stores to a block as soon as it is mapped, saved or not");
+	if (!(attr->flags & DAX_VM_SHARED) && attr->flags & DAX_VM_WRITE &&
+	    !vm_area_can_look())
+		return dax_error(-EACCES, "a private real mapping needs /proc/self/pagemap, "
+				 "which this process may not read (mount /proc, or set "
+				 "PR_SET_DUMPABLE after setuid(2))");
 	if (dev->alignment > DAX_PAGE_SIZE && attr->pages != DAX_PAGES_PMD)
 		return dax_error(-EOPNOTSUPP, "%s: the device is mapped by %" PRIu64
 				 " bytes, a real mapping of it needs pages of 2 MiB",
