@@ -76,10 +76,11 @@ struct dax_vm_ops {
 	 * be inside the frame still (percpu_synchronize()).
 	 * Kernel: pfn_mkclean_range() (v5.19).
 	 */
-	bool (*mkclean)(struct dax_vma *vma, dax_pgoff_t first,
-			dax_pgoff_t last);
-	/* The leaf of a page is looked at soon.  May be NULL. */
-	void (*prefetch)(struct dax_vma *vma, dax_pgoff_t pgoff);
+	bool (*mkclean)(struct dax_vma *vma, const struct radix_tree_iter *iter,
+			unsigned int nr);
+	/* The leaves of entries are looked at soon.  May be NULL. */
+	void (*prefetch)(struct dax_vma *vma, const struct radix_tree_iter *iter,
+			 unsigned int nr);
 	/* The entry of the 2 MiB zero leaf around @pgoff becomes 512 of 4 KiB:
 	 * the leaf goes, or becomes as many.  NULL: zap() it. */
 	void (*split_zero_pmd)(struct dax_vma *vma, dax_pgoff_t pgoff);
@@ -89,11 +90,6 @@ struct dax_vm_ops {
 			      dax_pgoff_t first, dax_pgoff_t last);
 	/* No lock held: from now on no fault comes but by calls.  May be NULL. */
 	void (*detach)(struct dax_vma *vma);
-	bool (*mkclean)(struct dax_vma *vma, const struct radix_tree_iter *iter,
-			unsigned int nr);
-	/* The leaves of entries are looked at soon.  May be NULL. */
-	void (*prefetch)(struct dax_vma *vma, const struct radix_tree_iter *iter,
-			 unsigned int nr);
 	void (*free)(struct dax_vma *vma);
 };
 
