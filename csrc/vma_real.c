@@ -106,6 +106,18 @@ static int map_error(int err, dax_pgoff_t pgoff)
 
 /* ---- stores that came too early ------------------------------------------------------ */
 
+/* A page that the CPU could have stored to until now, without a lock. */
+static void copy_out(char *to, const char *page)
+{
+	const _Atomic uint64_t *word = (const void *)page;
+
+	for (size_t i = 0; i < DAX_PAGE_SIZE / sizeof(*word); i++) {
+		uint64_t value = READ_ONCE(word[i]);
+
+		memcpy(to + i * sizeof(value), &value, sizeof(value));
+	}
+}
+
 static int note_stray(struct vma_real *real, dax_pgoff_t pgoff)
 {
 	struct stray *stray = dax_zalloc(sizeof(*stray));
@@ -114,7 +126,7 @@ static int note_stray(struct vma_real *real, dax_pgoff_t pgoff)
 		return dax_error(-ENOMEM, "no memory for a page that was stored to");
 	stray->pgoff = pgoff;
 	/* It is there, and protected. */
-	memcpy(stray->bytes, address_of(real, pgoff), DAX_PAGE_SIZE);
+	copy_out(stray->bytes, address_of(real, pgoff));
 	mutex_lock(&real->lock);
 	stray->next = real->strays;
 	real->strays = stray;
@@ -123,7 +135,20 @@ static int note_stray(struct vma_real *real, dax_pgoff_t pgoff)
 	return 0;
 }
 
-/* Zeroes were inserted, then protected: who stored in between? */
+static bool page_is_zero(const char *page)
+{
+	const _Atomic uint64_t *word = (const void *)page;
+	size_t i = 0;
+
+	while (i < DAX_PAGE_SIZE / sizeof(*word) && !READ_ONCE(word[i]))
+		i++;
+	return i == DAX_PAGE_SIZE / sizeof(*word);
+}
+
+/*
+ * Zeroes were inserted, then protected: who stored in between?  What there is no
+ * memory for is lost, and the next fsync() says so.
+ */
 static int note_strays(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr)
 {
 	uint64_t pages[DAX_PMD_NR_PAGES];
@@ -132,7 +157,10 @@ static int note_strays(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr)
 	int ret = found < 0 ? (int)found : 0;
 
 	for (int64_t i = 0; !ret && i < found; i++)
-		ret = note_stray(real, first + pages[i]);
+		if (!page_is_zero(address_of(real, first + pages[i])))
+			ret = note_stray(real, first + pages[i]);
+	if (ret)
+		mapping_set_error(real->vma->mapping, ret);
 	return ret;
 }
 
@@ -224,6 +252,8 @@ static int absorb_strays(struct vma_real *real)
 		if (!ret)	/* it had a block all the time */
 			forget_strays(real, pgoff, pgoff);
 	}
+	if (ret < 0)
+		mapping_set_error(real->vma->mapping, (int)ret);
 	return ret < 0 ? (int)ret : 0;
 }
 
@@ -361,22 +391,33 @@ static int insert_zeroes(struct vma_real *real, char *addr, dax_pgoff_t nr)
 	return uffd_zeropage(real->area.uffd, addr, bytes_of(nr));
 }
 
+/* In this order: a store is told of by the kernel, or found here. */
+static int protect_zeroes(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr)
+{
+	bool late = dax_test_mutated(DAX_MUTATE_PROTECT_LATE);
+	int ret = late ? note_strays(real, first, nr) : 0;
+
+	dax_test_yield(DAX_TEST_ZEROES_INSERTED);
+	if (!ret && !dax_test_mutated(DAX_MUTATE_NO_PROTECT))
+		ret = uffd_writeprotect(real->area.uffd, address_of(real, first),
+					bytes_of(nr), true);
+	dax_test_yield(DAX_TEST_ZEROES_PROTECTED);
+	if (!ret && !late)
+		ret = note_strays(real, first, nr);
+	return ret;
+}
+
 static int carry_zero(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr)
 {
 	char *addr = address_of(real, first);
-	int fd = real->area.uffd;
 	int ret;
 
 	if (real->prefaulting)
 		return 0;
 	unpoison(real, first, nr);
 	ret = insert_zeroes(real, addr, nr);
-	if (!ret && real->area.writable) {
-		ret = uffd_writeprotect(fd, addr, bytes_of(nr), true);
-		dax_test_yield(DAX_TEST_ZEROES_PROTECTED);
-		if (!ret)
-			ret = note_strays(real, first, nr);
-	}
+	if (!ret && real->area.writable)
+		ret = protect_zeroes(real, first, nr);
 	return ret ? map_error(ret, first) : 0;
 }
 
@@ -568,8 +609,7 @@ static int64_t save_copies(struct vma_real *real, const struct run *run,
 		return found;
 	found = vm_area_copied_pages(addr, bytes_of(run->nr), pages, room);
 	for (int64_t i = 0; i < found; i++)
-		memcpy(buf + bytes_of((dax_pgoff_t)i), addr + bytes_of(pages[i]),
-		       DAX_PAGE_SIZE);
+		copy_out(buf + bytes_of((dax_pgoff_t)i), addr + bytes_of(pages[i]));
 	return found;
 }
 
@@ -620,7 +660,9 @@ static int real_finish_cow(struct dax_vm_fault *vmf, void *page)
 	if (ret)
 		return map_error(ret, vmf->pgoff);
 	ret = vma_soft_ops.finish_cow(vmf, addr);
-	if (!ret)
+	if (ret)
+		vm_area_discard(addr, DAX_PAGE_SIZE);
+	else
 		dax_free(page);
 	return ret;
 }
@@ -1312,7 +1354,7 @@ static int real_alloc(struct vma_real **ret_real, const struct dax_vma_attr *att
 int vma_real_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
 		 const struct dax_vma_attr *attr)
 {
-	struct vma_real *real;
+	struct vma_real *real = NULL;
 	bool zeroes;
 	int ret = vma_check(mapping, attr);
 
