@@ -471,21 +471,6 @@ void mapping_set_error(struct dax_mapping *mapping, int err)
 
 /* ---- page tables ------------------------------------------------------------ */
 
-/* The part of [*first, *last] that @vma maps; false: none. */
-static bool clip_to_vma(const struct dax_vma *vma, dax_pgoff_t *first,
-			dax_pgoff_t *last)
-{
-	dax_pgoff_t end = vma->vm_pgoff + vma->nr_pages - 1;
-
-	if (*first > end || *last < vma->vm_pgoff)
-		return false;
-	if (*first < vma->vm_pgoff)
-		*first = vma->vm_pgoff;
-	if (*last > end)
-		*last = end;
-	return true;
-}
-
 void unmap_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
 			 dax_pgoff_t last, bool even_cows)
 {
@@ -546,26 +531,12 @@ void collect_dirty_pages(struct dax_mapping *mapping, struct percpu_area *area,
 	}
 }
 
-static bool mkclean_vma(struct dax_vma *vma, const struct radix_tree_iter *iter,
-			unsigned int nr)
-{
-	bool changed = false;
-
-	for (unsigned int i = 0; i < nr; i++) {
-		dax_pgoff_t from = iter[i].index;
-		dax_pgoff_t to = radix_tree_iter_last(&iter[i]);
-
-		if (clip_to_vma(vma, &from, &to))
-			changed |= vma->vm_ops->mkclean(vma, from, to);
-	}
-	return changed;
-}
-
-void prefetch_mapping_page(struct dax_mapping *mapping, dax_pgoff_t pgoff)
+void prefetch_mapping_entries(struct dax_mapping *mapping,
+			      const struct radix_tree_iter *iter, unsigned int nr)
 {
 	for (struct dax_vma *vma = mapping->i_mmap; vma; vma = vma->i_mmap_next)
-		if (vma->vm_ops->prefetch && vma_covers(vma, pgoff))
-			vma->vm_ops->prefetch(vma, pgoff);
+		if (vma->vm_ops->prefetch)
+			vma->vm_ops->prefetch(vma, iter, nr);
 }
 
 bool mkclean_mapping_entries(struct dax_mapping *mapping,
@@ -575,7 +546,7 @@ bool mkclean_mapping_entries(struct dax_mapping *mapping,
 
 	for (struct dax_vma *vma = mapping->i_mmap; vma; vma = vma->i_mmap_next)
 		if (vma_is_shared(vma))
-			changed |= mkclean_vma(vma, iter, nr);
+			changed |= vma->vm_ops->mkclean(vma, iter, nr);
 	return changed;
 }
 

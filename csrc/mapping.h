@@ -263,8 +263,9 @@ bool mkclean_mapping_entries(struct dax_mapping *mapping,
 			     const struct radix_tree_iter *iter,
 			     unsigned int nr);
 
-/* The leaves of a page are looked at soon. */
-void prefetch_mapping_page(struct dax_mapping *mapping, dax_pgoff_t pgoff);
+/* The leaves of entries are looked at soon. */
+void prefetch_mapping_entries(struct dax_mapping *mapping,
+			      const struct radix_tree_iter *iter, unsigned int nr);
 
 /* Kill the device: later users get -ENXIO, present ones finish first. */
 int device_kill(struct dax_device *dev);

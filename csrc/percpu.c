@@ -142,6 +142,7 @@ __cold struct percpu_area *percpu_area_slow(struct percpu *percpu)
 		}
 	}
 	mutex_unlock(&percpu->lock);
+	smp_mb();	/* pairs with the one in percpu_synchronize() */
 	if (area)
 		*c = (struct percpu_cache){ .id = percpu->id, .area = area };
 	return area;
@@ -174,10 +175,25 @@ static void wait_for_access(struct percpu_area *area)
 	}
 }
 
+/*
+ * Has no other thread ever used the object?  One that comes now publishes its
+ * area before it looks at a leaf, with a full fence in between, as there is one
+ * between the change of the leaf and this look: it is seen, or sees that.
+ */
+static bool is_alone(struct percpu *percpu)
+{
+	const struct percpu_area *area = smp_load_acquire(&percpu->areas);
+
+	return !area || (!area->next && READ_ONCE(area->owner) == this_thread());
+}
+
 void percpu_synchronize(struct percpu *percpu)
 {
 	struct percpu_area *area;
 
+	smp_mb();
+	if (is_alone(percpu))
+		return;
 	asym_barrier_heavy();
 	for (area = smp_load_acquire(&percpu->areas); area; area = area->next)
 		wait_for_access(area);

@@ -29,6 +29,7 @@ enum vma_pmd_state {
 
 struct dax_vm_fault;
 struct percpu_area;
+struct radix_tree_iter;
 
 struct dax_vm_ops {
 	/*
@@ -69,16 +70,17 @@ struct dax_vm_ops {
 	 * mkclean() would not find out. */
 	void (*split_huge_pmd)(struct dax_vma *vma, dax_pgoff_t pgoff);
 	/*
-	 * Write-protect and clean the leaves of pages that show the file, so
-	 * that the next store to them is a fault.  Entry locks of the pages
-	 * held.  true: one was writable or dirty, and a store that saw it may
+	 * Write-protect and clean the leaves of all pages of entries, so far as
+	 * they lie in the vma and show the file: the next store to them is a
+	 * fault.  The entries are locked.  true: one was writable or dirty, and a store that saw it may
 	 * be inside the frame still (percpu_synchronize()).
 	 * Kernel: pfn_mkclean_range() (v5.19).
 	 */
-	bool (*mkclean)(struct dax_vma *vma, dax_pgoff_t first,
-			dax_pgoff_t last);
-	/* The leaf of a page is looked at soon.  May be NULL. */
-	void (*prefetch)(struct dax_vma *vma, dax_pgoff_t pgoff);
+	bool (*mkclean)(struct dax_vma *vma, const struct radix_tree_iter *iter,
+			unsigned int nr);
+	/* The leaves of entries are looked at soon.  May be NULL. */
+	void (*prefetch)(struct dax_vma *vma, const struct radix_tree_iter *iter,
+			 unsigned int nr);
 	/* The entry of the 2 MiB zero leaf around @pgoff becomes 512 of 4 KiB:
 	 * the leaf goes, or becomes as many.  NULL: zap() it. */
 	void (*split_zero_pmd)(struct dax_vma *vma, dax_pgoff_t pgoff);
@@ -117,6 +119,21 @@ static inline bool vma_is_shared(const struct dax_vma *vma)
 static inline bool vma_covers(const struct dax_vma *vma, dax_pgoff_t pgoff)
 {
 	return pgoff - vma->vm_pgoff < vma->nr_pages;
+}
+
+/* What of a range lies in the vma; false: nothing. */
+static inline bool clip_to_vma(const struct dax_vma *vma, dax_pgoff_t *first,
+			       dax_pgoff_t *last)
+{
+	dax_pgoff_t end = vma->vm_pgoff + vma->nr_pages - 1;
+
+	if (*first > end || *last < vma->vm_pgoff)
+		return false;
+	if (*first < vma->vm_pgoff)
+		*first = vma->vm_pgoff;
+	if (*last > end)
+		*last = end;
+	return true;
 }
 
 /* One fault on its way. */

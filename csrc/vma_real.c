@@ -685,11 +685,12 @@ static void real_split_huge_pmd(struct dax_vma *vma, dax_pgoff_t pgoff)
 }
 
 /* What the CPU may store to stays so: collect_dirty() takes it for stored to. */
-static bool real_mkclean(struct dax_vma *vma, dax_pgoff_t first, dax_pgoff_t last)
+static bool real_mkclean(struct dax_vma *vma, const struct radix_tree_iter *iter,
+			 unsigned int nr)
 {
 	(void)vma;
-	(void)first;
-	(void)last;
+	(void)iter;
+	(void)nr;
 	return false;
 }
 

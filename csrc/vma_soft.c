@@ -425,15 +425,13 @@ static bool mkclean_pmd(struct vma_soft *soft, leaf_t *pmd, dax_pgoff_t first,
 	return false;
 }
 
-static bool soft_mkclean(struct dax_vma *vma, dax_pgoff_t first,
-			 dax_pgoff_t last)
+static bool mkclean_range(struct dax_vma *vma, dax_pgoff_t first, dax_pgoff_t last)
 {
 	struct vma_soft *soft = to_soft(vma);
-	leaf_t *pte = likely(first == last) ? pte_slot(soft, first) : NULL;
 	bool changed = false;
 
-	if (likely(pte))
-		return mkclean_leaf(pte);
+	if (!clip_to_vma(vma, &first, &last))
+		return false;
 	for (dax_pgoff_t pgoff = first;;) {
 		leaf_t *pmd = pmd_slot(soft, pgoff);
 		dax_pgoff_t end = range_end(vma, pgoff, DAX_PMD_ORDER, last);
@@ -446,12 +444,61 @@ static bool soft_mkclean(struct dax_vma *vma, dax_pgoff_t first,
 	}
 }
 
-static void soft_prefetch(struct dax_vma *vma, dax_pgoff_t pgoff)
-{
-	leaf_t *pte = pte_slot(to_soft(vma), pgoff);
+/* Where the last page that was looked for has its leaf. */
+struct table_cursor {
+	uint64_t table_nr;	/* which 2 MiB of address space */
+	struct pte_table *table;
+};
 
-	if (pte)
-		prefetch_later(pte);
+/* Leaf of the page of a 4 KiB entry; NULL: not in the vma, no table, larger. */
+static __always_inline_fn leaf_t *entry_pte(struct vma_soft *soft,
+					    struct table_cursor *cursor,
+					    const struct radix_tree_iter *iter)
+{
+	uint64_t page = address_page(&soft->vma, iter->index);
+
+	if (unlikely(iter->order || !vma_covers(&soft->vma, iter->index)))
+		return NULL;
+	if (unlikely(page / PTRS_PER_TABLE != cursor->table_nr)) {
+		leaf_t *pmd = pmd_slot(soft, iter->index);
+		uint64_t word = pmd ? smp_load_acquire(pmd) : 0;
+
+		cursor->table_nr = page / PTRS_PER_TABLE;
+		cursor->table = word & LEAF_TABLE ? slot_table(word) : NULL;
+	}
+	return likely(cursor->table) ? &cursor->table->slot[page % PTRS_PER_TABLE]
+				     : NULL;
+}
+
+static bool soft_mkclean(struct dax_vma *vma, const struct radix_tree_iter *iter,
+			 unsigned int nr)
+{
+	struct table_cursor cursor = { .table_nr = UINT64_MAX };
+	bool changed = false;
+
+	for (unsigned int i = 0; i < nr; i++) {
+		leaf_t *pte = entry_pte(to_soft(vma), &cursor, &iter[i]);
+
+		if (likely(pte))
+			changed |= mkclean_leaf(pte);
+		else
+			changed |= mkclean_range(vma, iter[i].index,
+						 radix_tree_iter_last(&iter[i]));
+	}
+	return changed;
+}
+
+static void soft_prefetch(struct dax_vma *vma, const struct radix_tree_iter *iter,
+			  unsigned int nr)
+{
+	struct table_cursor cursor = { .table_nr = UINT64_MAX };
+
+	for (unsigned int i = 0; i < nr; i++) {
+		leaf_t *pte = entry_pte(to_soft(vma), &cursor, &iter[i]);
+
+		if (pte)
+			prefetch_later(pte);
+	}
 }
 
 static void soft_split_huge_pmd(struct dax_vma *vma, dax_pgoff_t pgoff)

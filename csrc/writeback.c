@@ -135,10 +135,9 @@ static void look_ahead(struct writeback *wb, unsigned int nr)
 		nr = WRITEBACK_BATCH - wb->nr_ahead;
 	found = radix_tree_gang_lookup_tag(&wb->mapping->i_pages, from, wb->last,
 					   DAX_PAGECACHE_TAG_DIRTY, iter, nr);
-	for (unsigned int i = 0; i < found; i++) {
+	for (unsigned int i = 0; i < found; i++)
 		prefetch_later(iter[i].slot);
-		prefetch_mapping_page(wb->mapping, iter[i].index);
-	}
+	prefetch_mapping_entries(wb->mapping, iter, found);
 	wb->nr_ahead += found;
 }
 

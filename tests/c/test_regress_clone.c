@@ -437,7 +437,7 @@ static void left_before_it_is_looked_at(void)
 	set_up();
 	step_start(&writer, other_byte_body, NULL, DAX_TEST_BLOCK_FOUND);
 	MUST(step_parked(&writer));
-	store(clone_vma, 2, 'n');
+	store_page(clone_vma, 2, 'n');
 	step_go(&writer, STEP_NOWHERE);
 	step_join(&writer);
 	EQ(dax_mapping_pread(fx.file, &byte, 1, 2 * DAX_PAGE_SIZE + 9), 1);

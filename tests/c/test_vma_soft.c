@@ -420,7 +420,14 @@ static void split_leaves_a_writable_leaf(void)
 
 static bool mkclean(dax_pgoff_t first, dax_pgoff_t last)
 {
-	return vma->vm_ops->mkclean(vma, first, last);
+	bool changed = false;
+
+	for (dax_pgoff_t index = first; index <= last; index++) {
+		struct radix_tree_iter iter = { .index = index };
+
+		changed |= vma->vm_ops->mkclean(vma, &iter, 1);
+	}
+	return changed;
 }
 
 /* A 4 KiB leaf: @flags before; what it is after, and was it changed? */
