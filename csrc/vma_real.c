@@ -548,15 +548,19 @@ static int real_finish_cow(struct dax_vm_fault *vmf, void *page)
 	return ret;
 }
 
-/* What was stored through a leaf that goes is in the tag.  The entry is the
- * caller's. */
+/*
+ * What was stored through a leaf that goes is in the tag.  Not so of a block taken
+ * ahead: its bytes tell, before it is given back or written back.  The entry is the
+ * caller's.
+ */
 static void transfer_dirty(struct dax_mapping *mapping, dax_pgoff_t pgoff)
 {
 	struct dax_slot slot = { .mapping = mapping };
 
 	if (radix_tree_walk(&mapping->i_pages, pgoff, 0, &slot.iter) &&
 	    radix_tree_exceptional_entry(slot.iter.entry) &&
-	    dax_is_data_entry(slot.iter.entry))
+	    dax_is_data_entry(slot.iter.entry) &&
+	    !radix_tree_tag_get(&slot.iter, DAX_PAGECACHE_TAG_AHEAD))
 		dax_tag_dirty(&slot);
 }
 
@@ -710,7 +714,8 @@ static void tag_page(struct dax_mapping *mapping, struct percpu_area *area,
 			return;
 		}
 	} while (!lock_slot(&slot));
-	dax_tag_dirty(&slot);
+	if (!radix_tree_tag_get(&slot.iter, DAX_PAGECACHE_TAG_AHEAD))
+		dax_tag_dirty(&slot);
 	put_locked_mapping_entry(&slot);
 }
 
