@@ -124,10 +124,13 @@ class memmap(np.ndarray):
         np.empty(0, order=order)  # what it does not take is refused here
         _try_real()
         with ExitStack() as stack:
-            file, name = _open(filename, mode, offset, shape, dtype)
+            file, name = _open(filename, mode)
             stack.callback(file.close)
             if shape is None:
                 shape = _items_in(file.size, offset, dtype)
+            _make_room(file, mode, offset + _nbytes(shape, dtype))
+            if hasattr(filename, "read"):
+                filename.seek(0, os.SEEK_END)
             mapping = _map(file, mode, offset, _nbytes(shape, dtype))
             stack.callback(mapping.close)
             self = super().__new__(
@@ -402,23 +405,11 @@ def _item_range(start, stop, size):
 # ---- files ---------------------------------------------------------------
 
 
-def _open(filename, mode, offset, shape, dtype):
-    """Open and let grow; the File, and the array's filename."""
-    with ExitStack() as stack:
-        if hasattr(filename, "read"):
-            file, name = _open_object(filename, mode)
-        else:
-            file, name = _open_path(filename, mode)
-        stack.callback(file.close)
-        nbytes = 0 if shape is None else _nbytes(shape, dtype)
-        if mode in ("r+", "w+"):
-            _grow(file, max(offset + nbytes, 1))
-        else:
-            _check_inside(file.size, offset + nbytes)
-        if hasattr(filename, "read"):
-            filename.seek(0, os.SEEK_END)
-        stack.pop_all()
-    return file, name
+def _open(filename, mode):
+    """Return the File, and the array's filename."""
+    if hasattr(filename, "read"):
+        return _open_object(filename, mode)
+    return _open_path(filename, mode)
 
 
 def _open_path(filename, mode):
@@ -443,10 +434,14 @@ def _open_object(fid, mode):
     return file, os.path.abspath(name) if isinstance(name, str) else None
 
 
-def _check_inside(size, end):
-    if size == 0:
+def _make_room(file, mode, end):
+    """Let the file have `end` bytes, if it may grow; one at least, as numpy."""
+    size = file.size
+    if mode in ("r+", "w+"):
+        _grow(file, max(end, 1))
+    elif size == 0:
         raise ValueError("cannot map an empty file")
-    if end > size:
+    elif end > size:
         raise ValueError(
             f"the array ends at byte {end}, the file has {size}; only with modes 'r+' "
             "and 'w+' it would grow"
