@@ -6,6 +6,7 @@ import errno
 import glob
 import os
 import platform
+import resource
 import sys
 import time
 
@@ -39,6 +40,32 @@ def _kilobyte_field(path, name):
 def rss_bytes():
     """Resident memory of this process."""
     return _kilobyte_field("/proc/self/status", "VmRSS")
+
+
+def pss_bytes():
+    """Memory of this process, of shared pages its share; None if not told."""
+    return _kilobyte_field("/proc/self/smaps_rollup", "Pss")
+
+
+def memory_use():
+    """What grows while a file is mapped, by the name that its growth has."""
+    return {
+        "rss_delta_bytes": rss_bytes(),
+        "pss_delta_bytes": pss_bytes(),
+        "vmpte_delta_bytes": page_table_bytes(),
+        "system_cached_delta_bytes": cached_bytes(),
+    }
+
+
+def kernel_faults():
+    """Page faults of this process, by getrusage(2)."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_minflt + usage.ru_majflt
+
+
+def max_map_count():
+    """How many memory areas a process may have."""
+    return int(_read("/proc/sys/vm/max_map_count", "65530"))
 
 
 def page_table_bytes():
