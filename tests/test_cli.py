@@ -219,8 +219,10 @@ def wait_until_at_work(process):
         time.sleep(0.01)
 
 
-def test_interrupt_leaves_nothing_behind(tmp_path):
+@pytest.mark.parametrize("backend", ["soft", "real"])
+def test_interrupt_leaves_nothing_behind(tmp_path, backend):
     args = ["bench", "hole-read", "--size", "64MiB", "--rounds", "10000"]
+    args += ["--backend", backend, "--delivery", "thread"]
     process = daxcore_process(tmp_path, *args, stdout=-1, stderr=-1)
     wait_until_at_work(process)
     process.send_signal(signal.SIGINT)
