@@ -352,6 +352,14 @@ def test_real_hole_read_takes_no_memory(tmp_path, order, threads):
             assert result["faults"] == {"pte": 0, "pmd": 2, "fallback": 0}
 
 
+def test_real_page_alone_maps_nothing_around():
+    [default, alone, wide] = [
+        one.bytes_around
+        for one in real.real_contenders(".", ("signal",), (None, 4096, 65536))[:3]
+    ]
+    assert (default, alone, wide) == (None, 0, 65536)
+
+
 def test_real_scenarios_time_what_they_say(tmp_path):
     for scenario, timed_faults, mapped in (
         ("hole-read", PAGES, True),

@@ -172,17 +172,17 @@ def test_real_loops_refuse_what_they_do_not_know(small_real):
 @pytest.mark.parametrize("delivery", ["thread", "signal"])
 def test_bare_loops_leave_nothing_behind(small_real, delivery):
     """Neither descriptors nor their SIGBUS handler, which the library needs."""
-    native = small_real.native
+    native, found = small_real.native, []
     single = {"delivery": "signal", "kind": "pte", "fault_around": 0}
     with daxcore.Device.memory(2 << 20) as device:
-        native.real_round(native.ENGINE, 512, device, **single)
-        before = os.listdir("/proc/self/fd")
-        for work in (native.LOAD, native.LOAD_WRITABLE, native.STORE):
-            order = native.permutation(512)
-            assert native.real_floor_ns(work, delivery, 512, order) > 0
-            assert native.real_floor_ns(work, delivery, 1024) > 0
-        assert len(os.listdir("/proc/self/fd")) == len(before)
-        native.real_round(native.ENGINE, 512, device, **single)
+        for _ in range(2):  # the page map's descriptor stays
+            for work in (native.LOAD, native.LOAD_WRITABLE, native.STORE):
+                order = native.permutation(512)
+                assert native.real_floor_ns(work, delivery, 512, order) > 0
+                assert native.real_floor_ns(work, delivery, 1024) > 0
+            native.real_round(native.ENGINE, 512, device, **single)
+            found.append(len(os.listdir("/proc/self/fd")))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("order", ["in sequence", "random"])
