@@ -237,8 +237,10 @@ void dax_mapping_get(struct dax_mapping *mapping)
 	mapping_get(mapping);
 }
 
+/* A vma that could not be freed holds the file: it goes now. */
 void dax_mapping_put(struct dax_mapping *mapping)
 {
+	vma_reap(mapping);
 	mapping_put(mapping);
 }
 

@@ -160,6 +160,7 @@ static int remap(const struct remap_range *range)
 {
 	struct dax_mapping *dst = range->dst, *src = range->src;
 
+	dst->cloned = src->cloned = true;
 	return iomap_result(dst->ops->remap(dst, dst->private_data, range->dst_pos,
 					    src, src->private_data, range->src_pos,
 					    range->len));
@@ -276,6 +277,39 @@ static int read_bytes(struct dax_mapping *mapping, char *buf, size_t n,
 	return (size_t)ret == n ? 0 : -EIO;
 }
 
+/* Bytes from @pos on that no block is needed to read; 0: the page has one. */
+static int64_t bytes_of_hole(struct dax_mapping *mapping, dax_loff_t pos,
+			     uint64_t len)
+{
+	uint64_t asked = len < DAX_PAGE_SIZE ? len : DAX_PAGE_SIZE, n = 0;
+	struct dax_iomap iomap;
+	int ret;
+
+	do {	/* all of it only if there is a hole: data may be one long run */
+		ret = iomap_begin(mapping, pos, asked, 0, &iomap);
+		if (ret)
+			return ret;
+		n = iomap.type == DAX_IOMAP_MAPPED ? 0 : iomap_left(&iomap, pos, asked);
+		ret = iomap_end(mapping, pos, asked, 0, 0, &iomap);
+		if (ret || n < asked || asked == len)
+			break;
+		asked = len;
+	} while (true);
+	return ret ? ret : (int64_t)n;
+}
+
+/* The same of both files. */
+static int64_t bytes_of_both_holes(const struct remap_range *range, uint64_t done)
+{
+	int64_t n = bytes_of_hole(range->src, range->src_pos + (dax_loff_t)done,
+				  range->len - done);
+
+	if (n <= 0)
+		return n;
+	return bytes_of_hole(range->dst, range->dst_pos + (dax_loff_t)done,
+			     (uint64_t)n);
+}
+
 static size_t step_bytes(const struct remap_range *range, uint64_t done)
 {
 	uint64_t left = range->len - done;
@@ -283,22 +317,36 @@ static size_t step_bytes(const struct remap_range *range, uint64_t done)
 	return left < COMPARE_BYTES ? (size_t)left : COMPARE_BYTES;
 }
 
-/* 0: the bytes of both ranges are the same. */
+/* One step: the @n bytes from @done on are the same, or an error. */
+static int compare_bytes(const struct remap_range *range, struct compare *compare,
+			 uint64_t done, size_t n)
+{
+	int ret = read_bytes(range->src, compare->src, n,
+			     range->src_pos + (dax_loff_t)done);
+
+	if (!ret)
+		ret = read_bytes(range->dst, compare->dst, n,
+				 range->dst_pos + (dax_loff_t)done);
+	if (!ret && memcmp(compare->src, compare->dst, n))
+		ret = dax_error(-EBADE, "the ranges differ");
+	return ret;
+}
+
+/* 0: the bytes of both ranges are the same.  Holes are of any length, and are
+ * not read. */
 static int compare_ranges(const struct remap_range *range, struct compare *compare)
 {
 	int ret = 0;
 
 	for (uint64_t done = 0; !ret && done < range->len;) {
+		int64_t holes = bytes_of_both_holes(range, done);
 		size_t n = step_bytes(range, done);
 
-		ret = read_bytes(range->src, compare->src, n,
-				 range->src_pos + (dax_loff_t)done);
-		if (!ret)
-			ret = read_bytes(range->dst, compare->dst, n,
-					 range->dst_pos + (dax_loff_t)done);
-		if (!ret && memcmp(compare->src, compare->dst, n))
-			ret = dax_error(-EBADE, "the ranges differ");
-		done += n;
+		if (holes < 0)
+			return (int)holes;
+		if (!holes)
+			ret = compare_bytes(range, compare, done, n);
+		done += holes ? (uint64_t)holes : n;
 	}
 	return ret;
 }
@@ -334,28 +382,46 @@ static int share_run(const struct remap_range *range, uint64_t from, uint64_t en
 	return ret ? ret : punch_pages(run.dst, run.dst_pos, run.len);
 }
 
+/* Is the page at @done zero, or a hole?  Up to *ret_next all are like it. */
+static int next_is_zero(const struct remap_range *range, struct compare *compare,
+			uint64_t done, uint64_t *ret_next, bool *ret_zero)
+{
+	dax_loff_t pos = range->src_pos + (dax_loff_t)done;
+	uint64_t left = range->len - done;
+	size_t n = left < DAX_PAGE_SIZE ? (size_t)left : DAX_PAGE_SIZE;
+	int64_t hole = bytes_of_hole(range->src, pos, left);
+	int ret;
+
+	if (hole < 0)
+		return (int)hole;
+	*ret_zero = true;
+	*ret_next = done + (uint64_t)hole;
+	if (hole)
+		return 0;
+	ret = read_bytes(range->src, compare->src, n, pos);
+	*ret_zero = !ret && is_zero(compare->src, n);
+	*ret_next = done + n;
+	return ret;
+}
+
 /* The ranges are the same: share, run by run. */
 static int share_ranges(const struct remap_range *range, struct compare *compare)
 {
-	uint64_t from = 0;
-	bool zero = false;
+	uint64_t from = 0, next = 0;
+	bool zero = false, now = false;
 	int ret = 0;
 
-	for (uint64_t done = 0; !ret && done < range->len; done += DAX_PAGE_SIZE) {
-		uint64_t left = range->len - done;
-		size_t n = left < DAX_PAGE_SIZE ? (size_t)left : DAX_PAGE_SIZE;
-		bool now;
-
-		ret = read_bytes(range->src, compare->src, n,
-				 range->src_pos + (dax_loff_t)done);
-		now = !ret && is_zero(compare->src, n);
-		if (ret || now == zero)
-			continue;
-		ret = share_run(range, from, done, zero);
-		from = done;
-		zero = now;
+	for (uint64_t done = 0; done < range->len; done = next) {
+		ret = next_is_zero(range, compare, done, &next, &now);
+		if (!ret && now != zero) {
+			ret = share_run(range, from, done, zero);
+			from = done;
+			zero = now;
+		}
+		if (ret)
+			return ret;
 	}
-	return ret ? ret : share_run(range, from, range->len, zero);
+	return share_run(range, from, range->len, zero);
 }
 
 static int dedupe_locked(const struct remap_range *range)

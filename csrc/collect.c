@@ -45,13 +45,14 @@ static void collect_all(struct dax_mapping *mapping)
 }
 
 /* The count may be too high, some are used again; then the walk finds less, and
- * costs a constant per fault that failed all the same. */
+ * costs a constant per fault that failed all the same.  A thread that got no
+ * memory for its counters leaves it to others. */
 void collect_some(struct dax_mapping *mapping)
 {
 	uint64_t left = percpu_sum(&mapping->percpu, DAX_STAT_EMPTY_LEFT) -
 			mapping->empty_seen;
 
-	if (left > COLLECT_MIN &&
+	if (left > COLLECT_MIN && this_percpu(&mapping->percpu) &&
 	    left > mapping_nrexceptional(mapping) / COLLECT_FRACTION)
 		collect_all(mapping);
 }

@@ -117,7 +117,9 @@ static int guarded(move_fn move, void *to, const void *from, size_t n,
 	if (sigsetjmp(g.recovery, 0))
 		return refused(&g);
 	guard = &g;
+	barrier();	/* a volatile store holds back no other */
 	move(to, from, n);
+	barrier();
 	guard = NULL;
 	return 0;
 }

@@ -50,9 +50,18 @@ static struct dax_device *device_alloc(const char *path, enum device_kind kind)
 	return dev;
 }
 
+/* Words for the bits of all pages, in whole groups of 64 words. */
+static size_t unsynced_words(const struct dax_device *dev)
+{
+	return (dev->size / DAX_PAGE_SIZE + 4095) / 4096 * 64;
+}
+
+/* With those for the bits of the groups behind them. */
 static size_t unsynced_bytes(const struct dax_device *dev)
 {
-	return (dev->size / DAX_PAGE_SIZE + 63) / 64 * sizeof(uint64_t);
+	size_t words = unsynced_words(dev);
+
+	return (words + (words / 64 + 63) / 64) * sizeof(uint64_t);
 }
 
 static void device_free(struct dax_device *dev)
@@ -104,9 +113,11 @@ static int choose_fdatasync(struct dax_device *dev, const char *why)
 	if (sys_reserve(&unsynced, unsynced_bytes(dev)))
 		goto err;
 	dev->unsynced = unsynced;
+	dev->unsynced_groups = dev->unsynced + unsynced_words(dev);
 	if (sys_reserve(&syncing, unsynced_bytes(dev)))
 		goto err;
 	dev->syncing = syncing;
+	dev->syncing_groups = dev->syncing + unsynced_words(dev);
 	return 0;
 
 err:
@@ -608,6 +619,15 @@ bool pfn_may_move(dax_pfn_t pfn)
 	return pfn_word(pfn);
 }
 
+bool pfn_is_pinned(dax_pfn_t pfn)
+{
+	struct dax_device *dev = pfn_device(pfn);
+	const struct frame_table *frames = &dev->blocks.frames;
+
+	return frames_any_buffer() && pfn - dev->pfn_base < frames->nr &&
+	       frame_is_pinned(frames, pfn - dev->pfn_base);
+}
+
 void pfn_pin(dax_pfn_t pfn, uint64_t nr)
 {
 	struct dax_device *dev = pfn_device(pfn);
@@ -664,9 +684,9 @@ int device_flush(struct dax_device *dev, uint64_t offset, uint64_t len)
 {
 	int ret = check_touch(dev, offset, len);
 
-	if (!ret && len)
-		dev->persist->flush(dev, dev->window + offset, len);
-	return ret;
+	if (ret || !len)
+		return ret;
+	return dev->persist->flush(dev, dev->window + offset, len);
 }
 
 int device_fence(struct dax_device *dev)

@@ -44,10 +44,12 @@ struct dax_device {
 	char durability[160];		/* what persist does, and why */
 	struct record_log *record;	/* persist_record alone: its log */
 
-	/* persist_file alone: a bit per page, */
+	/* persist_file alone: a bit per page, and one per 4096 of them */
 	_Atomic uint64_t *unsynced;	/* stored since the last sync began */
+	_Atomic uint64_t *unsynced_groups;	/* where to look for these */
 	uint64_t *syncing;		/* what the last sync was to cover */
-	_Atomic uint64_t unsynced_words;	/* words of both ever used */
+	uint64_t *syncing_groups;
+	_Atomic uint64_t unsynced_end;	/* words of groups ever used */
 	struct mutex sync_lock;		/* guards syncing and sync_failed */
 	bool sync_failed;		/* one did, ever */
 };
@@ -88,6 +90,9 @@ bool pfn_is_shared(dax_pfn_t pfn);
 /* Is it shared, or was it when somebody began to copy it for a write?  If not
  * its file keeps it for as long as the caller holds a lock of that. */
 bool pfn_may_move(dax_pfn_t pfn);
+
+/* Does a pin hold it?  So it stays while nobody can make one. */
+bool pfn_is_pinned(dax_pfn_t pfn);
 void pfn_pin(dax_pfn_t pfn, uint64_t nr);
 void pfn_unpin(dax_pfn_t pfn, uint64_t nr);
 

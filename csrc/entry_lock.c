@@ -19,6 +19,7 @@
 #include <inttypes.h>
 
 #include "errormsg.h"
+#include "frames.h"
 #include "policy.h"
 
 /* About two microseconds of cpu_relax(); waking another CPU costs 20 to 60. */
@@ -139,14 +140,21 @@ void put_unlocked_mapping_entry(struct dax_slot *slot)
 	pass_on(slot);
 }
 
+/* In this order: no entry is TOWRITE that is not DIRTY. */
+static void clear_tags(const struct radix_tree_iter *iter)
+{
+	radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_TOWRITE);
+	radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_DIRTY);
+	radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_AHEAD);
+}
+
 void dax_delete_locked_entry(struct dax_slot *slot)
 {
 	enum dax_wake_mode mode = WAKE_ALL;
 
 	if (dax_test_mutated(DAX_MUTATE_WAKE_ONE_ON_DELETE))
 		mode = WAKE_NEXT;
-	radix_tree_tag_clear(&slot->iter, DAX_PAGECACHE_TAG_DIRTY);
-	radix_tree_tag_clear(&slot->iter, DAX_PAGECACHE_TAG_TOWRITE);
+	clear_tags(&slot->iter);
 	if (radix_tree_exceptional_entry(slot->iter.entry)) {
 		smp_store_release(slot->iter.slot, NULL);
 		percpu_inc(slot->area, DAX_STAT_ENTRY_DELETE);
@@ -174,14 +182,30 @@ static void *empty_entry(unsigned int order)
 	return dax_radix_locked_entry(0, DAX_EMPTY | (order ? DAX_PMD : 0));
 }
 
+void dax_flush_rest(struct dax_slot *slot)
+{
+	dax_pfn_t pfn = dax_radix_pfn(slot->iter.entry);
+	struct dax_device *dev = pfn_device(pfn);
+	int ret;
+
+	if (!slot->iter.order ||
+	    !radix_tree_tag_get(&slot->iter, DAX_PAGECACHE_TAG_DIRTY) ||
+	    !smp_load_acquire(&dev->alive))
+		return;
+	ret = dev->persist->flush(dev, pfn_to_kaddr(pfn), DAX_PMD_SIZE);
+	dev->persist->fence(dev);
+	if (ret)
+		mapping_set_error(slot->mapping, ret);
+}
+
 void dax_forget_block(struct dax_slot *slot)
 {
 	unmap_mapping_pages(slot->mapping, slot->iter.index,
 			    radix_tree_iter_last(&slot->iter), false);
 	percpu_synchronize(&slot->mapping->percpu);
 	dax_test_yield(DAX_TEST_UNMAP_REPLACE);
-	radix_tree_tag_clear(&slot->iter, DAX_PAGECACHE_TAG_DIRTY);
-	radix_tree_tag_clear(&slot->iter, DAX_PAGECACHE_TAG_TOWRITE);
+	dax_flush_rest(slot);
+	clear_tags(&slot->iter);
 	dax_replace_entry(slot, empty_entry(slot->iter.order));
 }
 

@@ -140,13 +140,22 @@ static inline void dax_tag_dirty(struct dax_slot *slot)
 	radix_tree_tag_clear(&slot->iter, DAX_PAGECACHE_TAG_TOWRITE);
 }
 
+/*
+ * The file has left a block of a locked data entry, whose leaves are gone.  If it
+ * is a DIRTY one of 2 MiB the file may have kept the others, and the tag that
+ * goes with the entry was of those too: they are flushed.  The next fsync syncs
+ * their device, as it always does, or tells of the failure.
+ */
+void dax_flush_rest(struct dax_slot *slot);
+
 /* The locked entry goes: empty its slot and wake everybody. */
 void dax_delete_locked_entry(struct dax_slot *slot);
 
 /*
  * The locked data entry shows a block that the file has left: its leaves go,
- * and whoever is inside by one of them leaves; then it becomes EMPTY, locked as
- * before, of the same size, with no tags.
+ * and whoever is inside by one of them leaves; what else is dirty of it is
+ * flushed; then it becomes EMPTY, locked as before, of the same size, with no
+ * tags.
  */
 void dax_forget_block(struct dax_slot *slot);
 

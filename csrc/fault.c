@@ -342,6 +342,11 @@ static __cold dax_vm_fault_t iomap_failed(struct dax_vm_fault *vmf,
 					  const struct dax_slot *slot, int err)
 {
 	note_empty_entry(slot);
+	/* The file may have what it lacks: each time there is less. */
+	if (err == -ENOSPC && mapping_has_ahead(slot->mapping)) {
+		vmf->no_space = true;
+		return DAX_VM_FAULT_RETRY;
+	}
 	return vmf_error(vmf, err);
 }
 

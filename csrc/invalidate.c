@@ -19,6 +19,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "ahead.h"
 #include "collect.h"
 #include "copy_mc.h"
 #include "entry_lock.h"
@@ -94,8 +95,10 @@ static int invalidate_entry(struct dax_slot *slot, const struct stale *stale)
 	left = !shows_hole(slot->iter.entry) && wrong_frame(stale, &slot->iter);
 	unmap_mapping_pages(slot->mapping, slot->iter.index,
 			    radix_tree_iter_last(&slot->iter), false);
-	if (left)
+	if (left) {
 		percpu_synchronize(&slot->mapping->percpu);
+		dax_flush_rest(slot);
+	}
 	dax_delete_locked_entry(slot);
 	return 0;
 }
@@ -610,6 +613,7 @@ int mapping_run_alone(struct dax_mapping *mapping,
 
 	if (ret)
 		return ret;
+	give_back_ahead_locked(mapping);
 	ret = fn(mapping, arg);
 	mapping_unlock_both(mapping);
 	return ret;

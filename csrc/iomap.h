@@ -57,10 +57,11 @@ static inline dax_pfn_t iomap_pfn(const struct dax_iomap *iomap, dax_loff_t pos)
 	return iomap->dax_dev->pfn_base + (addr >> DAX_PAGE_SHIFT);
 }
 
-/* What an operation of a block map returned: 0 or -errno, nothing else. */
+/* What an operation of a block map returned: 0 or -errno (4095 at most, which is
+ * what is kept of a failure), nothing else. */
 static inline int iomap_result(int ret)
 {
-	return likely(ret <= 0) ? ret : -EIO;
+	return likely(ret <= 0 && ret >= -4095) ? ret : -EIO;
 }
 
 /* @written: bytes used, 0 after a failure. */

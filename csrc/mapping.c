@@ -302,10 +302,40 @@ void mapping_unlock_exclusive(struct dax_mapping *mapping)
 	percpu_up_write(&mapping->invalidate_lock);
 }
 
-/* i_rwsem is a plain rwlock: writes to a file are frequent, and a membarrier
- * for each would cost more than the contention it saves. */
+/*
+ * i_rwsem is a plain rwlock: writes to a file are frequent, and a membarrier
+ * for each would cost more than the contention it saves.  Plain ones let every
+ * reader in while there is one, so that reads that overlap would keep a write
+ * out for ever: who comes after a writer that waits takes a turn behind it.
+ */
+static int i_rwsem_down_read(struct dax_mapping *mapping)
+{
+	int ret;
+
+	if (likely(!READ_ONCE(mapping->i_rwsem_writers)))
+		return pthread_rwlock_rdlock(&mapping->i_rwsem);
+	mutex_lock(&mapping->i_rwsem_turn);
+	ret = pthread_rwlock_rdlock(&mapping->i_rwsem);
+	mutex_unlock(&mapping->i_rwsem_turn);
+	return ret;
+}
+
+static int i_rwsem_down_write(struct dax_mapping *mapping)
+{
+	int ret = pthread_rwlock_trywrlock(&mapping->i_rwsem);
+
+	if (likely(!ret))
+		return 0;
+	atomic_fetch_add(&mapping->i_rwsem_writers, 1);
+	mutex_lock(&mapping->i_rwsem_turn);
+	ret = pthread_rwlock_wrlock(&mapping->i_rwsem);
+	mutex_unlock(&mapping->i_rwsem_turn);
+	atomic_fetch_sub(&mapping->i_rwsem_writers, 1);
+	return ret;
+}
+
 static int i_rwsem_lock(struct dax_mapping *mapping,
-			int (*lock)(pthread_rwlock_t *))
+			int (*lock)(struct dax_mapping *))
 {
 	struct percpu_area *area = this_percpu(&mapping->percpu);
 	int ret;
@@ -316,7 +346,7 @@ static int i_rwsem_lock(struct dax_mapping *mapping,
 		return stale_error();
 	if (area->i_rwsem_held || READ_ONCE(area->reading))
 		return mapping_lock_error(-EDEADLK);
-	ret = lock(&mapping->i_rwsem);
+	ret = lock(mapping);
 	if (ret)
 		return mapping_lock_error(-ret);
 	area->i_rwsem_held = 1;
@@ -325,12 +355,12 @@ static int i_rwsem_lock(struct dax_mapping *mapping,
 
 int i_rwsem_lock_shared(struct dax_mapping *mapping)
 {
-	return i_rwsem_lock(mapping, pthread_rwlock_rdlock);
+	return i_rwsem_lock(mapping, i_rwsem_down_read);
 }
 
 int i_rwsem_lock_exclusive(struct dax_mapping *mapping)
 {
-	return i_rwsem_lock(mapping, pthread_rwlock_wrlock);
+	return i_rwsem_lock(mapping, i_rwsem_down_write);
 }
 
 void i_rwsem_unlock(struct dax_mapping *mapping)
@@ -426,6 +456,17 @@ void wb_unlock(struct dax_mapping *mapping)
 {
 	if (!mapping_is_stale(mapping))	/* a child's lock is not the one we took */
 		mutex_unlock(&mapping->wb_lock);
+}
+
+/* Kernel: errseq_set(). */
+void mapping_set_error(struct dax_mapping *mapping, int err)
+{
+	uint32_t old = READ_ONCE(mapping->wb_err);
+	uint32_t new;
+
+	do {
+		new = ((old >> 12) + 1) << 12 | (uint32_t)-err;
+	} while (!atomic_compare_exchange_weak(&mapping->wb_err, &old, new));
 }
 
 /* ---- page tables ------------------------------------------------------------ */

@@ -84,11 +84,17 @@ struct dax_mapping {
 	struct percpu_rwsem invalidate_lock;
 	struct percpu percpu;
 
+	_Atomic bool ahead;		/* an entry may have the tag: ahead.h */
+	bool cloned;			/* may share blocks; changed under both
+					 * locks exclusive */
+
 	/* the rest */
 	struct mutex wb_lock;		/* one writeback at a time: writeback.c */
 	_Atomic uint32_t wb_err;	/* sequence << 12 | errno of the last failure */
 	_Atomic(struct met_device *) met_devices;
 	pthread_rwlock_t i_rwsem __aligned(FALSE_SHARING);
+	_Atomic uint32_t i_rwsem_writers;	/* who waits to write ... */
+	struct mutex i_rwsem_turn;		/* ... has this while he does */
 	_Atomic unsigned int refs;
 	unsigned int nr_real;		/* of its vmas; under invalidate_lock excl. */
 	_Atomic uint64_t page_table_bytes;
@@ -168,6 +174,9 @@ static inline int mapping_verify(struct dax_mapping *mapping)
 int wb_lock(struct dax_mapping *mapping);
 void wb_unlock(struct dax_mapping *mapping);
 
+/* Remember a failure to make bytes durable: each open file is told once. */
+void mapping_set_error(struct dax_mapping *mapping, int err);
+
 static inline dax_loff_t i_size_read(struct dax_mapping *mapping)
 {
 	return smp_load_acquire(&mapping->i_size);
@@ -177,6 +186,13 @@ static inline dax_loff_t i_size_read(struct dax_mapping *mapping)
 static inline bool mapping_is_frozen(const struct dax_mapping *mapping)
 {
 	return READ_ONCE(mapping->frozen) & FREEZE_STATE;
+}
+
+/* May the file have pages taken ahead (ahead.h)?  Those of faults that ended
+ * before are counted. */
+static inline bool mapping_has_ahead(const struct dax_mapping *mapping)
+{
+	return unlikely(READ_ONCE(mapping->ahead));
 }
 
 /* Pages up to and including the one that holds the last byte. */

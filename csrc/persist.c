@@ -34,11 +34,12 @@ static int plain_zero(struct dax_device *dev, void *to, size_t n)
 	return move_mc(zero_bytes, to, NULL, n);
 }
 
-static void no_flush(struct dax_device *dev, const void *addr, size_t n)
+static int no_flush(struct dax_device *dev, const void *addr, size_t n)
 {
 	(void)dev;
 	(void)addr;
 	(void)n;
+	return 0;
 }
 
 static void no_fence(struct dax_device *dev)
@@ -83,10 +84,17 @@ static int pmem_zero_nt(struct dax_device *dev, void *to, size_t n)
 	return move_mc(zero_past_cache, to, NULL, n);
 }
 
-static void pmem_flush(struct dax_device *dev, const void *addr, size_t n)
+static void flush_lines(void *addr, const void *unused, size_t n)
+{
+	(void)unused;
+	flush_select()->flush(addr, n);
+}
+
+/* To the MMU it is a load: of a file that was cut off it is SIGBUS. */
+static int pmem_flush(struct dax_device *dev, const void *addr, size_t n)
 {
 	(void)dev;
-	flush_select()->flush(addr, n);
+	return move_mc(flush_lines, (void *)(uintptr_t)addr, NULL, n);
 }
 
 static void pmem_fence(struct dax_device *dev)
@@ -122,27 +130,51 @@ static uint64_t page_of(const struct dax_device *dev, const void *addr)
 
 static void note_end(struct dax_device *dev, uint64_t words)
 {
-	uint64_t old = READ_ONCE(dev->unsynced_words);
+	uint64_t old = READ_ONCE(dev->unsynced_end);
 
 	while (old < words &&
-	       !atomic_compare_exchange_weak(&dev->unsynced_words, &old, words))
+	       !atomic_compare_exchange_weak(&dev->unsynced_end, &old, words))
 		;
 }
 
-/* The bits first, so that a sync that follows the store finds them. */
-static void file_remember(struct dax_device *dev, const void *addr, size_t n)
+/* A bit says where to look for bits: 64 words of them, 16 MiB of the device. */
+static void note_group(struct dax_device *dev, uint64_t group)
+{
+	uint64_t bit = UINT64_C(1) << (group % 64);
+
+	note_end(dev, group / 64 + 1);
+	if (!(atomic_load(&dev->unsynced_groups[group / 64]) & bit))
+		atomic_fetch_or(&dev->unsynced_groups[group / 64], bit);
+}
+
+/* Bits of pages [first, last] in the word of @first. */
+static uint64_t word_mask(uint64_t first, uint64_t last)
+{
+	uint64_t mask = UINT64_MAX << (first % 64);
+
+	if (last / 64 == first / 64)
+		mask &= UINT64_MAX >> (63 - last % 64);
+	return mask;
+}
+
+/* The bytes come before the look at their bit, and the bit before that at its
+ * group: a sync takes group, bit and bytes in this order.  So whoever finds a
+ * bit set and leaves it is covered by the sync that takes it. */
+static int file_remember(struct dax_device *dev, const void *addr, size_t n)
 {
 	uint64_t page = page_of(dev, addr);
 	uint64_t last = page_of(dev, (const char *)addr + n - 1);
 
-	note_end(dev, last / 64 + 1);
-	while (page <= last) {
-		uint64_t bit = UINT64_C(1) << (page % 64);
+	smp_mb();
+	for (; page <= last; page = (page | 63) + 1) {
+		_Atomic uint64_t *word = &dev->unsynced[page / 64];
+		uint64_t mask = word_mask(page, last);
 
-		if (!(READ_ONCE(dev->unsynced[page / 64]) & bit))
-			atomic_fetch_or(&dev->unsynced[page / 64], bit);
-		page++;
+		if ((atomic_load(word) & mask) != mask)
+			atomic_fetch_or(word, mask);
+		note_group(dev, page / 4096);
 	}
+	return 0;
 }
 
 static int file_store_nt(struct dax_device *dev, void *to, const void *from,
@@ -187,23 +219,64 @@ static int store_again(struct dax_device *dev, uint64_t word)
 	return ret;
 }
 
+/* The words of a group. */
+static int gather_group(struct dax_device *dev, uint64_t group)
+{
+	int ret = 0;
+
+	for (uint64_t i = group * 64; !ret && i < (group + 1) * 64; i++) {
+		if (atomic_load(&dev->unsynced[i]))
+			dev->syncing[i] |= atomic_exchange(&dev->unsynced[i], 0);
+		if (dev->sync_failed && dev->syncing[i])
+			ret = store_again(dev, i);
+	}
+	return ret;
+}
+
+static int forget_group(struct dax_device *dev, uint64_t group)
+{
+	for (uint64_t i = group * 64; i < (group + 1) * 64; i++)
+		if (dev->syncing[i])
+			dev->syncing[i] = 0;
+	return 0;
+}
+
+/* Groups of which something is to be covered; fn returns 0 or -errno. */
+static int for_each_group(struct dax_device *dev, uint64_t end,
+			  int (*fn)(struct dax_device *dev, uint64_t group))
+{
+	int ret = 0;
+
+	for (uint64_t i = 0; !ret && i < end; i++) {
+		uint64_t bits = dev->syncing_groups[i];
+
+		for (; !ret && bits; bits &= bits - 1)
+			ret = fn(dev, i * 64 + (uint64_t)__builtin_ctzll(bits));
+	}
+	return ret;
+}
+
 /*
  * What was stored so far goes along with this sync.  Once one has failed, all
  * of it is stored again, and for good: the failed sync also gave up pages of
  * which nobody had told us yet (stored through a mapping and not flushed, or
  * between a pwrite's store and its note), and those come with a later one.
  */
-static int gather(struct dax_device *dev, uint64_t words)
+static int gather(struct dax_device *dev, uint64_t end)
 {
-	int ret = 0;
+	for (uint64_t i = 0; i < end; i++)
+		if (atomic_load(&dev->unsynced_groups[i]))
+			dev->syncing_groups[i] |=
+				atomic_exchange(&dev->unsynced_groups[i], 0);
+	return for_each_group(dev, end, gather_group);
+}
 
-	for (uint64_t i = 0; !ret && i < words; i++) {
-		if (READ_ONCE(dev->unsynced[i]))
-			dev->syncing[i] |= atomic_exchange(&dev->unsynced[i], 0);
-		if (dev->sync_failed && dev->syncing[i])
-			ret = store_again(dev, i);
-	}
-	return ret;
+static void all_is_durable(struct dax_device *dev, uint64_t end)
+{
+	for_each_group(dev, end, forget_group);
+	for (uint64_t i = 0; i < end; i++)
+		if (dev->syncing_groups[i])
+			dev->syncing_groups[i] = 0;
 }
 
 static int fdatasync_device(struct dax_device *dev)
@@ -217,16 +290,20 @@ static int fdatasync_device(struct dax_device *dev)
 
 static int sync_locked(struct dax_device *dev)
 {
-	uint64_t words = READ_ONCE(dev->unsynced_words);
-	int ret = gather(dev, words);
+	uint64_t end = READ_ONCE(dev->unsynced_end);
+	int ret = gather(dev, end), cut_off;
 
 	if (!ret)
 		ret = fdatasync_device(dev);
+	/* fdatasync(2) is content with what was cut off, and is not asked if that
+	 * could not be stored again. */
+	cut_off = device_verify(dev);
+	if (cut_off)
+		ret = cut_off;
 	if (ret)
 		dev->sync_failed = true;
-	for (uint64_t i = 0; !ret && i < words; i++)
-		if (dev->syncing[i])
-			dev->syncing[i] = 0;
+	else
+		all_is_durable(dev, end);
 	return ret;
 }
 

@@ -37,8 +37,9 @@ struct persist_ops {
 	int (*store_nt)(struct dax_device *dev, void *to, const void *from,
 			size_t n);
 	int (*zero_nt)(struct dax_device *dev, void *to, size_t n);
-	/* Write back [addr, addr + n), whole cache lines. */
-	void (*flush)(struct dax_device *dev, const void *addr, size_t n);
+	/* Write back [addr, addr + n), whole cache lines.  0, or -EIO: the
+	 * medium refused, nothing may be taken to be written back. */
+	int (*flush)(struct dax_device *dev, const void *addr, size_t n);
 	/* What was flushed and stored past the cache is ordered before what
 	 * follows. */
 	void (*fence)(struct dax_device *dev);

@@ -159,13 +159,14 @@ static int zero_nt(struct dax_device *dev, void *to, size_t n)
 	return record_move(dev, DAX_RECORD_ZERO_NT, zero_bytes, to, to, n);
 }
 
-static void flush(struct dax_device *dev, const void *addr, size_t n)
+static int flush(struct dax_device *dev, const void *addr, size_t n)
 {
 	struct record_log *log = dev->record;
 
 	mutex_lock(&log->lock);
 	record(log, DAX_RECORD_FLUSH, offset_of(dev, addr), n, NULL);
 	mutex_unlock(&log->lock);
+	return 0;
 }
 
 static void fence(struct dax_device *dev)

@@ -21,6 +21,7 @@
 #include "errormsg.h"
 #include "fault.h"
 #include "frames.h"
+#include "freeze.h"
 #include "iomap.h"
 #include "zero_page.h"
 
@@ -228,10 +229,24 @@ static int pin_locked(struct dax_pin *pin, struct percpu_area *area, size_t len)
 	return ret;
 }
 
+/* invalidate_lock shared, and for a pin to write the file is not frozen. */
+static int lock_to_pin(const struct dax_pin *pin, struct percpu_area **ret_area)
+{
+	int ret = mapping_lock_shared(pin->mapping, ret_area);
+
+	while (unlikely(!ret && pin->write && mapping_is_frozen(pin->mapping))) {
+		mapping_unlock_shared(pin->mapping, *ret_area);
+		ret = freeze_wait(pin->mapping);
+		if (!ret)
+			ret = mapping_lock_shared(pin->mapping, ret_area);
+	}
+	return ret;
+}
+
 static int pin_under_lock(struct dax_pin *pin, size_t len)
 {
 	struct percpu_area *area;
-	int ret = mapping_lock_shared(pin->mapping, &area);
+	int ret = lock_to_pin(pin, &area);
 
 	if (ret)
 		return ret;
@@ -269,7 +284,8 @@ ssize_t pin_pages(struct dax_mapping *mapping, dax_loff_t pos, size_t len,
 	return (ssize_t)pin.len;
 }
 
-/* Stores to a pin went by: the tag may have fallen since it was made. */
+/* Stores to a pin went by: the tag may have fallen since it was made.  Also in a
+ * file that was frozen meanwhile: nothing is stored now. */
 static int dirty_again(const struct dax_pin *pin)
 {
 	uint64_t nr = pages_of(pin->pos, pin->len);

@@ -16,6 +16,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "ahead.h"
 #include "blocks.h"
 #include "copy_mc.h"
 #include "errormsg.h"
@@ -94,7 +95,8 @@ static void set_read_pin(struct read_pin *pin, const struct dax_iomap *iomap,
 }
 
 /* Are they of the device, and some of them shared or about to be left?  What is
- * neither stays so: that changes under i_rwsem exclusive only. */
+ * neither, and the file's still, stays so: that changes under i_rwsem exclusive
+ * only. */
 static bool may_move(const struct read_pin *pin)
 {
 	bool found = false;
@@ -104,6 +106,15 @@ static bool may_move(const struct read_pin *pin)
 	for (uint64_t i = 0; !found && i < pin->nr; i++)
 		found = frame_word(&pin->blocks->frames, pin->block + i);
 	return found;
+}
+
+/* Can a fault give the file other blocks?  A block map that shares has an end()
+ * for that in files that took part, see extent_map.c. */
+static bool has_shared(const struct dax_mapping *mapping)
+{
+	const struct dax_iomap_ops *ops = READ_ONCE(mapping->ops);
+
+	return ops->remap && ops->iomap_end;
 }
 
 /*
@@ -118,13 +129,18 @@ static int pin_read(struct dax_mapping *mapping, const struct dax_iomap *iomap,
 	if (iomap->type != DAX_IOMAP_MAPPED || !iomap_type_known(iomap))
 		return 0;
 	set_read_pin(pin, iomap, pos, n);
-	if (!may_move(pin)) {
+	dax_test_yield(DAX_TEST_BLOCK_FOUND);
+	if (may_move(pin)) {
+		dax_test_yield(DAX_TEST_FRAME_SEEN);
+		blocks_pin(pin->blocks, pin->block, pin->nr);
+		dax_test_yield(DAX_TEST_FRAME_PINNED);
+	} else {
 		pin->blocks = NULL;
-		return 0;
+		if (!has_shared(mapping))
+			return 0;
 	}
-	dax_test_yield(DAX_TEST_FRAME_SEEN);
-	blocks_pin(pin->blocks, pin->block, pin->nr);
-	dax_test_yield(DAX_TEST_FRAME_PINNED);
+	/* A block that the file has left since the first answer may have one
+	 * owner, who is another file: asked again in either case. */
 	return iomap_ask_again(mapping, iomap, pos, n);
 }
 
@@ -139,7 +155,7 @@ static __cold ssize_t read_shared(struct dax_mapping *mapping,
 				  const struct dax_iomap *iomap, char *buf,
 				  size_t len, dax_loff_t pos)
 {
-	size_t n = iomap_left(iomap, pos, len < READ_PIN_BYTES ? len : READ_PIN_BYTES);
+	size_t n = iomap_left(iomap, pos, len);
 	struct read_pin pin = { NULL, 0, 0 };
 	ssize_t done = 0;
 	int ret = pin_read(mapping, iomap, pos, n, &pin);
@@ -154,16 +170,18 @@ static __cold ssize_t read_shared(struct dax_mapping *mapping,
 static ssize_t read_once(struct dax_mapping *mapping, char *buf, size_t len,
 			 dax_loff_t pos)
 {
+	bool pins = unlikely(READ_ONCE(frames_ever_shared));
 	struct dax_iomap iomap;
 	ssize_t done;
-	int ret = iomap_begin(mapping, pos, len, 0, &iomap);
+	int ret;
 
+	if (pins && len > READ_PIN_BYTES)	/* nor is more looked up */
+		len = READ_PIN_BYTES;
+	ret = iomap_begin(mapping, pos, len, 0, &iomap);
 	if (ret)
 		return ret;
-	if (likely(!READ_ONCE(frames_ever_shared)))
-		done = read_extent(mapping, &iomap, buf, len, pos);
-	else
-		done = read_shared(mapping, &iomap, buf, len, pos);
+	done = pins ? read_shared(mapping, &iomap, buf, len, pos)
+		    : read_extent(mapping, &iomap, buf, len, pos);
 	ret = iomap_end(mapping, pos, len, done < 0 ? 0 : done, 0, &iomap);
 	return done < 0 || !ret ? done : ret;
 }
@@ -321,6 +339,22 @@ static ssize_t write_extents(struct dax_mapping *mapping, const char *buf,
 	return done ? (ssize_t)done : n;
 }
 
+/*
+ * A write that came to less than it was asked to may have got blocks behind the
+ * end of the file, and stored to them: the file would show that when it grows.
+ * Kernel: ext4_truncate_failed_write().
+ */
+static __cold void free_behind_end(struct dax_mapping *mapping, dax_loff_t end)
+{
+	dax_loff_t size = i_size_read(mapping);
+
+	if (end <= size || mapping->hooks || !mapping->ops->truncate ||
+	    mapping_lock_exclusive_nested(mapping))
+		return;
+	mapping->ops->truncate(mapping, mapping->private_data, size);
+	mapping_unlock_exclusive(mapping);
+}
+
 static ssize_t write_locked(struct dax_mapping *mapping, const char *buf,
 			    size_t len, dax_loff_t pos)
 {
@@ -332,7 +366,21 @@ static ssize_t write_locked(struct dax_mapping *mapping, const char *buf,
 			      : write_extents(mapping, buf, len, pos);
 	if (done > 0 && pos + done > i_size_read(mapping))
 		smp_store_release(&mapping->i_size, pos + done);
+	if (unlikely(done < (ssize_t)len))
+		free_behind_end(mapping, pos + (dax_loff_t)len);
 	return done;
+}
+
+static ssize_t lock_and_write(struct dax_mapping *mapping, const void *buf,
+			      size_t len, dax_loff_t pos)
+{
+	ssize_t ret = i_rwsem_lock_write(mapping);
+
+	if (ret)
+		return ret;
+	ret = write_locked(mapping, buf, len, pos);
+	i_rwsem_unlock(mapping);
+	return ret;
 }
 
 ssize_t mapping_pwrite(struct dax_mapping *mapping, const void *buf,
@@ -348,12 +396,12 @@ ssize_t mapping_pwrite(struct dax_mapping *mapping, const void *buf,
 	if (len == 0)
 		return 0;
 	ret = mapping_verify(mapping);
-	if (!ret)
-		ret = i_rwsem_lock_write(mapping);
 	if (ret)
 		return ret;
-	ret = write_locked(mapping, buf, len, pos);
-	i_rwsem_unlock(mapping);
+	ret = lock_and_write(mapping, buf, len, pos);
+	if (ret == -ENOSPC && mapping_has_ahead(mapping) &&
+	    !mapping_give_back_ahead(mapping))
+		ret = lock_and_write(mapping, buf, len, pos);
 	return ret;
 }
 
@@ -409,7 +457,9 @@ int mapping_zero_range(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len
 		ret = i_rwsem_lock_write(mapping);
 	if (ret)
 		return ret;
-	ret = zero_locked(mapping, pos, len);
+	ret = mapping_check_writable(mapping);
+	if (!ret)
+		ret = zero_locked(mapping, pos, len);
 	i_rwsem_unlock(mapping);
 	return ret;
 }
@@ -481,6 +531,8 @@ int64_t mapping_extents(struct dax_mapping *mapping, dax_loff_t *pos,
 	if (*pos < 0)
 		return dax_error(-EINVAL, "offset %" PRId64 " is negative", *pos);
 	ret = mapping_verify(mapping);
+	if (!ret)
+		ret = mapping_give_back_ahead(mapping);
 	if (!ret)
 		ret = i_rwsem_lock_shared(mapping);
 	if (ret)

@@ -303,15 +303,22 @@ static int open_locked(struct opening *op, struct dax_mapping **ret_mapping)
 
 /* ---- sizes, and all of it -------------------------------------------------------------------- */
 
+static int grow(const struct opening *op, struct dax_mapping *mapping)
+{
+	if ((dax_loff_t)op->size <= i_size_read(mapping))
+		return 0;
+	return mapping_truncate(mapping, (dax_loff_t)op->size);
+}
+
+/* A size that the file cannot have does not cost what it holds: it grows first. */
 static int set_size(const struct opening *op, struct dax_mapping *mapping)
 {
-	int ret = 0;
+	int ret = grow(op, mapping);
 
-	if (op->flags & DAX_OPEN_TRUNCATE)
-		ret = mapping_truncate(mapping, 0);
-	if (!ret && (dax_loff_t)op->size > i_size_read(mapping))
-		ret = mapping_truncate(mapping, (dax_loff_t)op->size);
-	return ret;
+	if (ret || !(op->flags & DAX_OPEN_TRUNCATE) || op->made)
+		return ret;
+	ret = mapping_truncate(mapping, 0);
+	return ret ? ret : grow(op, mapping);
 }
 
 static int check_args(const char *path, dax_loff_t size, unsigned int flags)

@@ -36,6 +36,7 @@ enum dax_test_point {
 	DAX_TEST_TRACE_COPIED,		/* event copied, not yet known to be whole */
 	DAX_TEST_UNSHARE_COPIED,	/* block copied, its word not switched */
 	DAX_TEST_UNSHARED,		/* the block map changed, the old block not left */
+	DAX_TEST_BLOCK_FOUND,		/* a block was found, who has it not looked at */
 	DAX_TEST_FRAME_SEEN,		/* a frame was found, it is not pinned yet */
 	DAX_TEST_FRAME_PINNED,		/* pinned, not looked at again */
 	DAX_TEST_BEFORE_PIN_WAIT,	/* about to sleep until a pin is dropped */
@@ -44,6 +45,7 @@ enum dax_test_point {
 	DAX_TEST_PROMOTE,		/* lock dropped, to be taken exclusive */
 	DAX_TEST_ZEROES_PROTECTED,	/* real: zeroes inserted and write-protected */
 	DAX_TEST_SYNC_FAULT,		/* block map synced, leaf not inserted */
+	DAX_TEST_AHEAD_UNMAPPED,	/* leaves gone, bytes not looked at again */
 	DAX_TEST_NR_POINTS
 };
 

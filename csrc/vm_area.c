@@ -21,6 +21,7 @@
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
 #endif
 
 enum { PAGE = 4096, HUGE = 2 << 20 };
@@ -83,6 +84,11 @@ int vm_area_map_file(void *addr, size_t len, int fd, uint64_t offset, bool write
 			(off_t)offset);
 
 	return at == MAP_FAILED ? -errno : 0;
+}
+
+void vm_area_populate_write(void *addr, size_t len)
+{
+	madvise(addr, len, MADV_POPULATE_WRITE);
 }
 
 void vm_area_discard(void *addr, size_t len)

@@ -29,6 +29,10 @@ int vm_area_protect(void *addr, size_t len, bool read, bool write);
 int vm_area_map_file(void *addr, size_t len, int fd, uint64_t offset, bool write,
 		     bool shared);
 
+/* Touch pages of a writable area as stores do, in one call, where the kernel can
+ * (5.14).  What fails shows when they are touched. */
+void vm_area_populate_write(void *addr, size_t len);
+
 /* Pages of anonymous memory become absent. */
 void vm_area_discard(void *addr, size_t len);
 

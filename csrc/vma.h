@@ -39,7 +39,16 @@ struct dax_vm_ops {
 	 */
 	int (*insert_mixed)(struct dax_vm_fault *vmf, dax_pfn_t pfn,
 			    bool mkwrite);
-	/* The same for a 2 MiB leaf; -EBUSY also if a table is there. */
+	/*
+	 * Insert 4 KiB leaves for @nr pages from @pgoff on, which may or may not
+	 * have vmf->pgoff among them: for consecutive frames from @pfn on, or
+	 * for the zero page if that is DAX_ZERO_PFN.  Each as insert_mixed() does,
+	 * a leaf that is there stays.  The pages lie in one 2 MiB of address
+	 * space, for which pte_alloc() was called.  0; -errno: some may be there.
+	 */
+	int (*insert_run)(struct dax_vm_fault *vmf, dax_pgoff_t pgoff,
+			  unsigned int nr, dax_pfn_t pfn, bool mkwrite);
+	/* As insert_mixed() for a 2 MiB leaf; -EBUSY also if a table is there. */
 	int (*insert_pfn_pmd)(struct dax_vm_fault *vmf, dax_pfn_t pfn,
 			      bool write);
 	/* Put a private copy, replacing what is there.  Takes over @page on 0.
@@ -124,6 +133,7 @@ struct dax_vm_fault {
 	 * Kept, so that none is promoted twice in a row. */
 	dax_pgoff_t promote;
 	bool promoted;
+	bool no_space;	/* with RETRY: pages taken ahead are to be given back */
 	/* out, with NEEDDSYNC; else 0: fault_outside.h */
 	dax_pfn_t pfn;		/* frame that is to be inserted */
 	unsigned int order;	/* of its leaf */

@@ -24,6 +24,7 @@
 #include "device.h"
 #include "entry_lock.h"
 #include "errormsg.h"
+#include "fault_around.h"
 #include "fault_delivery.h"
 #include "frames.h"
 #include "iomap.h"
@@ -65,6 +66,7 @@ struct vma_real {
 	/* Loads in a row: where the next one would be, how far to go then. */
 	_Atomic dax_pgoff_t streak_next;
 	_Atomic uint64_t streak_pages;
+	struct fault_streak stores;	/* the same of stores, guarded by lock */
 
 	/* 2 MiB pages of zeroes, to be moved to where they are wanted. */
 	struct mutex stage_lock;
@@ -446,6 +448,41 @@ static int real_insert_mixed(struct dax_vm_fault *vmf, dax_pfn_t pfn, bool mkwri
 	return ret;
 }
 
+/* Put the pages of a run that have nothing behind what is there already. */
+static int carry_gaps(struct vma_real *real, dax_pgoff_t pgoff, unsigned int nr,
+		      dax_pfn_t pfn, bool write)
+{
+	bool zero = pfn == DAX_ZERO_PFN;
+	unsigned int from = 0, to;
+	int ret = 0;
+
+	for (; !ret && from < nr; from = to + 1) {
+		for (to = from; to < nr && !vma_soft_leaf(real->vma, pgoff + to);)
+			to++;
+		if (to > from)
+			ret = carry(real, pgoff + from, to - from,
+				    zero ? pfn : pfn + from, write);
+	}
+	return ret;
+}
+
+/* Leaves that were there and may not be stored to stay so: their own fault
+ * tells. */
+static int real_insert_run(struct dax_vm_fault *vmf, dax_pgoff_t pgoff,
+			   unsigned int nr, dax_pfn_t pfn, bool mkwrite)
+{
+	struct vma_real *real = vmf->vma->real;
+	bool write = may_write(real, pfn, nr, mkwrite);
+	int ret = carry_gaps(real, pgoff, nr, pfn, write);
+
+	if (ret)
+		return ret;
+	if (mkwrite && write)
+		vm_area_populate_write(address_of(real, pgoff), bytes_of(nr));
+	return vma_soft_ops.insert_run(vmf, pgoff, nr, pfn,
+				       write && vma_is_shared(vmf->vma));
+}
+
 static int real_insert_pfn_pmd(struct dax_vm_fault *vmf, dax_pfn_t pfn, bool write)
 {
 	struct vma_real *real = vmf->vma->real;
@@ -714,6 +751,26 @@ static uint64_t pages_after(struct dax_vma *vma, dax_pgoff_t next, uint64_t nr)
 	return end - next < nr ? end - next : nr;
 }
 
+/* Bring in pages from @next on, for loads; the first that is not. */
+static dax_pgoff_t map_ahead(struct vma_real *real, dax_pgoff_t next, uint64_t nr)
+{
+	dax_pgoff_t end = next + nr;
+
+	while (next < end) {
+		uint64_t run = end - next < FAULT_AROUND_MAX ? end - next
+							     : FAULT_AROUND_MAX;
+		int64_t done = vma_fault_around(real->vma, next, (unsigned int)run,
+						false);
+		dax_pgoff_t after = leaf_end(real->vma, next);
+
+		if (done <= 0)
+			break;
+		next += (dax_pgoff_t)done;
+		next = next < after ? after : next;
+	}
+	return next;
+}
+
 /* Loads in a row map ahead, further each time. */
 static void fault_around(struct vma_real *real, dax_pgoff_t pgoff)
 {
@@ -732,9 +789,31 @@ static void fault_around(struct vma_real *real, dax_pgoff_t pgoff)
 		pages = real->fault_around;
 	WRITE_ONCE(real->streak_pages, pages);
 	pages = pages_after(real->vma, next, pages);
-	if (pages && vma_fault_range(real->vma, next, pages, false, NULL, 0, NULL) >= 0)
-		next += pages;
-	WRITE_ONCE(real->streak_next, next);
+	WRITE_ONCE(real->streak_next, map_ahead(real, next, pages));
+}
+
+/* Stores in a row get their blocks many at a time.  > 0: done; 0: it had its
+ * leaf; -errno. */
+static int64_t fault_store(struct vma_real *real, dax_pgoff_t pgoff)
+{
+	unsigned int nr = 1;
+	int64_t done;
+
+	if (real->fault_around) {
+		mutex_lock(&real->lock);
+		nr = fault_streak_begin(&real->stores, pgoff);
+		mutex_unlock(&real->lock);
+	}
+	if (nr == 1)
+		done = vma_fault_range(real->vma, pgoff, 1, true, NULL, 0, NULL);
+	else
+		done = vma_fault_around(real->vma, pgoff, nr, true);
+	if (done <= 0)
+		return done;
+	mutex_lock(&real->lock);
+	fault_streak_end(&real->stores, pgoff, (uint64_t)(nr == 1 ? 1 : done));
+	mutex_unlock(&real->lock);
+	return done;
 }
 
 /*
@@ -771,7 +850,10 @@ static int real_serve(struct fault_area *area, size_t offset, bool write,
 		return -EIO;
 	if (write && !may_sleep && mapping_is_frozen(real->vma->mapping))
 		return 1;
-	ret = vma_fault_range(real->vma, pgoff, 1, write, NULL, 0, NULL);
+	if (write)
+		ret = fault_store(real, pgoff);
+	else
+		ret = vma_fault_range(real->vma, pgoff, 1, false, NULL, 0, NULL);
 	if (!ret)
 		ret = again(real, pgoff);
 	if (ret == -EINTR)
@@ -897,6 +979,7 @@ static enum vma_pmd_state real_pmd_state(struct dax_vma *vma, dax_pgoff_t pgoff)
 
 static const struct dax_vm_ops vma_real_ops = {
 	.insert_mixed = real_insert_mixed,
+	.insert_run = real_insert_run,
 	.insert_pfn_pmd = real_insert_pfn_pmd,
 	.finish_cow = real_finish_cow,
 	.pte_alloc = real_pte_alloc,

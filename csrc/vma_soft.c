@@ -16,10 +16,12 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "ahead.h"
 #include "collect.h"
 #include "copy_mc.h"
 #include "errormsg.h"
 #include "fault.h"
+#include "fault_around.h"
 #include "fault_outside.h"
 #include "frames.h"
 
@@ -231,6 +233,21 @@ static int soft_insert_mixed(struct dax_vm_fault *vmf, dax_pfn_t pfn,
 	smp_store_release(vmf->pte,
 			  leaf_word(pfn, mkwrite ? mkwrite_flags(vmf->vma) : 0));
 	return 0;
+}
+
+static int soft_insert_run(struct dax_vm_fault *vmf, dax_pgoff_t pgoff,
+			   unsigned int nr, dax_pfn_t pfn, bool mkwrite)
+{
+	struct dax_vm_fault one = *vmf;
+	int ret = 0;
+
+	for (unsigned int i = 0; i < nr && (!ret || ret == -EBUSY); i++) {
+		one.pgoff = pgoff + i;
+		one.pte = pte_slot(to_soft(vmf->vma), one.pgoff);
+		ret = soft_insert_mixed(&one, pfn == DAX_ZERO_PFN ? pfn : pfn + i,
+					mkwrite);
+	}
+	return ret == -EBUSY ? 0 : ret;
 }
 
 static int soft_insert_pfn_pmd(struct dax_vm_fault *vmf, dax_pfn_t pfn,
@@ -530,6 +547,7 @@ static void soft_free(struct dax_vma *vma)
 
 const struct dax_vm_ops vma_soft_ops = {
 	.insert_mixed = soft_insert_mixed,
+	.insert_run = soft_insert_run,
 	.insert_pfn_pmd = soft_insert_pfn_pmd,
 	.finish_cow = soft_finish_cow,
 	.pte_alloc = soft_pte_alloc,
@@ -716,7 +734,7 @@ static void leave_to_reap(struct dax_vma *vma)
 
 /* In a forked child the lock is refused, and the vma is left as it is.  So it
  * is to a block map that drops its own file's vma, and to a thread that holds
- * an entry lock: then it is freed later. */
+ * an entry lock: then vma_reap() frees it later. */
 static void vma_release(struct dax_vma *vma)
 {
 	struct dax_mapping *mapping = vma->mapping;
@@ -731,6 +749,8 @@ static void vma_release(struct dax_vma *vma)
 	vma->vm_ops->free(vma);
 	collect_some(mapping);
 	mapping_unlock_exclusive(mapping);
+	mapping_give_back_ahead(mapping);
+	vma_reap(mapping);
 	mapping_put(mapping);
 }
 
@@ -1084,6 +1104,30 @@ int64_t vma_fault_many(struct dax_vma *vma, const dax_pgoff_t *pgoffs,
 			return ret;
 	}
 	return (int64_t)access.nr_faults;
+}
+
+int64_t vma_fault_around(struct dax_vma *vma, dax_pgoff_t pgoff, unsigned int nr,
+			 bool write)
+{
+	struct dax_vm_fault vmf;
+	unsigned int done;
+	int64_t ret = check_access(vma, pgoff, 1, write);
+
+	if (!ret)
+		ret = mapping_verify(vma->mapping);
+	if (ret)
+		return ret;
+	vmf_init(&vmf, vma, write);
+	vmf.pgoff = pgoff;
+	ret = mapping_lock_shared(vma->mapping, &vmf.area);
+	if (ret)
+		return ret;
+	done = iomap_fault_around(&vmf, pgoff, nr);
+	mapping_unlock_shared(vma->mapping, vmf.area);
+	if (done)
+		return done;
+	ret = vma_fault_range(vma, pgoff, 1, write, NULL, 0, NULL);
+	return ret < 0 ? ret : 1;
 }
 
 /* ---- loads and stores ------------------------------------------------------------------ */

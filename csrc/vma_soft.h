@@ -49,8 +49,8 @@ bool vma_soft_split_zero(struct dax_vma *vma, dax_pgoff_t pgoff);
 void vma_get(struct dax_vma *vma);
 void vma_put(struct dax_vma *vma);
 
-/* Free what vma_put() could not free while the thread was inside the file.  The
- * caller holds a reference to the file.  Context: no lock of the file held. */
+/* Free what vma_put() could not free while the thread was inside the file; what
+ * still cannot be freed is left.  The caller holds a reference to the file. */
 void vma_reap(struct dax_mapping *mapping);
 
 /* The calls of daxcore.h of the same names. */
@@ -62,6 +62,14 @@ int64_t vma_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
 int64_t vma_fault_many(struct dax_vma *vma, const dax_pgoff_t *pgoffs,
 		       size_t nr, bool write, uint64_t *latencies,
 		       size_t nr_latencies, struct dax_fault_info *info);
+
+/*
+ * Touch a page, and with it up to @nr pages from it on: fault_around.h.
+ * Return: pages that were, at least 1; or what vma_fault_range() returns for
+ * the one.  Context: as vma_fault_range().
+ */
+int64_t vma_fault_around(struct dax_vma *vma, dax_pgoff_t pgoff, unsigned int nr,
+			 bool write);
 ssize_t vma_read(struct dax_vma *vma, void *buf, size_t len, uint64_t offset,
 		 struct dax_fault_info *info);
 ssize_t vma_write(struct dax_vma *vma, const void *buf, size_t len,

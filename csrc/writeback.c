@@ -9,7 +9,7 @@
  * Where a flushed line is durable at the fence (persistent memory) the middle
  * state is passed under the entry's lock and not seen.
  *
- * Owns: both tags of data entries, mapping->wb_err.
+ * Owns: both tags of data entries.
  * Locks: wb_lock, so that tags fall for one reason at a time; invalidate_lock
  *        shared, dropped between batches if somebody wants it; a run of entry locks taken in
  *        ascending order, the first by waiting, the others by trying.  None but
@@ -18,15 +18,16 @@
  *         errseq_t for the report of errors.
  * Differs: both tags fall together, after the flush; the kernel lets TOWRITE
  *          fall before, and a second fsync may return too early.  No entry is
- *          selected beforehand: the search goes up and never back, so it ends
- *          however fast entries become dirty again.  A failed sync leaves the
- *          entries DIRTY.
+ *          selected beforehand: the search goes up and never back, and not
+ *          past the end the file had, so it ends however fast entries become
+ *          dirty again.  A failed sync leaves the entries DIRTY.
  */
 #include "writeback.h"
 
 #include <errno.h>
 #include <inttypes.h>
 
+#include "ahead.h"
 #include "entry_lock.h"
 #include "errormsg.h"
 #include "frames.h"
@@ -179,9 +180,8 @@ static int flush_entry(struct dax_device *dev, const struct radix_tree_iter *ite
 {
 	if (unlikely(!smp_load_acquire(&dev->alive)))
 		return dax_error(-ENXIO, "%s: the device is dead", dev->path);
-	dev->persist->flush(dev, pfn_to_kaddr(dax_radix_pfn(iter->entry)),
-			    (size_t)DAX_PAGE_SIZE << iter->order);
-	return 0;
+	return dev->persist->flush(dev, pfn_to_kaddr(dax_radix_pfn(iter->entry)),
+				   (size_t)DAX_PAGE_SIZE << iter->order);
 }
 
 /* Flush, and one fence for a run of entries of one device. */
@@ -262,14 +262,20 @@ static int writeback_batch(struct writeback *wb)
 
 /* ---- syncing ------------------------------------------------------------------------- */
 
+static int sync_device(struct dax_device *dev)
+{
+	if (unlikely(!smp_load_acquire(&dev->alive)))
+		return dax_error(-ENXIO, "%s: the device is dead", dev->path);
+	return dev->persist->sync(dev);
+}
+
 static int sync_devices(struct dax_mapping *mapping)
 {
 	struct met_device *met = smp_load_acquire(&mapping->met_devices);
-	struct dax_device *dev = mapping->dax_dev;
-	int ret = dev->persist->sync(dev);
+	int ret = sync_device(mapping->dax_dev);
 
 	for (; !ret && met; met = met->next)
-		ret = met->dev->persist->sync(met->dev);
+		ret = sync_device(met->dev);
 	return ret;
 }
 
@@ -280,9 +286,10 @@ static void finish_entry(struct writeback *wb, struct radix_tree_iter *iter,
 {
 	if (!lock_trying(iter) && !lock_waiting(wb, iter))
 		return;
-	if (synced && radix_tree_tag_get(iter, DAX_PAGECACHE_TAG_TOWRITE))
-		radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_DIRTY);
+	synced &= radix_tree_tag_get(iter, DAX_PAGECACHE_TAG_TOWRITE);
 	radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_TOWRITE);
+	if (synced)
+		radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_DIRTY);
 	unlock_entry(wb, iter);
 }
 
@@ -333,12 +340,24 @@ static int let_writers_in(struct writeback *wb)
 	return mapping_relock_shared(wb->mapping, wb->area);
 }
 
+/* What is behind the end that the file has now came later: a file that grows
+ * ahead of a writeback does not keep it.  invalidate_lock held: while a truncate
+ * is under way the size may be one that it will not have. */
+static void clip_to_size(struct writeback *wb)
+{
+	dax_pgoff_t end = mapping_max_pgoff(wb->mapping);
+
+	if (wb->last >= end)
+		wb->last = end ? end - 1 : 0;
+}
+
 static int writeback_batches(struct writeback *wb)
 {
 	int ret = mapping_lock_shared(wb->mapping, &wb->area);
 
 	if (ret)
 		return ret;
+	clip_to_size(wb);
 	while (!wb->done) {
 		ret = writeback_batch(wb);
 		if (ret)
@@ -392,17 +411,6 @@ static void writeback_init(struct writeback *wb, struct dax_mapping *mapping,
 	wb->nr_ahead = 0;
 }
 
-/* Remember a failure for every open file: kernel, errseq_set(). */
-static void set_wb_err(struct dax_mapping *mapping, int err)
-{
-	uint32_t old = READ_ONCE(mapping->wb_err);
-	uint32_t new;
-
-	do {
-		new = ((old >> 12) + 1) << 12 | (uint32_t)-err;
-	} while (!atomic_compare_exchange_weak(&mapping->wb_err, &old, new));
-}
-
 int writeback_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
 			    dax_pgoff_t last, uint64_t *ret_written)
 {
@@ -413,12 +421,14 @@ int writeback_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
 		return ret;
 	writeback_init(&wb, mapping, first, last);
 	trace_dax_writeback_range(mapping, first, last);
-	ret = collect_dirty(&wb, first, last);
+	ret = mapping_settle_ahead(mapping, first, last);
+	if (!ret)
+		ret = collect_dirty(&wb, first, last);
 	if (!ret)
 		ret = writeback_locked(&wb);
 	/* Before the next one, which may make it good, looks for it. */
 	if (ret && ret != -ESTALE)
-		set_wb_err(mapping, ret);
+		mapping_set_error(mapping, ret);
 	wb_unlock(mapping);
 	trace_dax_writeback_range_done(mapping, wb.next, last);
 	percpu_inc(this_percpu(&mapping->percpu), DAX_STAT_WRITEBACK_RANGE);
@@ -471,7 +481,7 @@ int sync_block_map(struct dax_mapping *mapping)
 		return 0;
 	ret = iomap_result(mapping->ops->sync(mapping, mapping->private_data));
 	if (ret)
-		set_wb_err(mapping, ret);
+		mapping_set_error(mapping, ret);
 	return ret;
 }
 
@@ -488,6 +498,16 @@ static int check_wb_err(struct dax_mapping *mapping, uint32_t *since)
 			 "what it could not write has been tried again", -err);
 }
 
+/* The caller returns @err: the cursor goes on if that is the last failure of the
+ * file.  A call that was refused has told nobody of one. */
+static void told_wb_err(struct dax_mapping *mapping, uint32_t *since, int err)
+{
+	uint32_t now = READ_ONCE(mapping->wb_err);
+
+	if ((int)(now & 0xfff) == err)
+		*since = now;
+}
+
 int mapping_fsync(struct dax_mapping *mapping, uint32_t *since)
 {
 	uint64_t written = 0;
@@ -499,6 +519,6 @@ int mapping_fsync(struct dax_mapping *mapping, uint32_t *since)
 	if (!ret)
 		return check_wb_err(mapping, since);
 	if (since)
-		*since = READ_ONCE(mapping->wb_err);
+		told_wb_err(mapping, since, -ret);
 	return ret;
 }

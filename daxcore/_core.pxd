@@ -34,7 +34,7 @@ cdef class Device:
 
     cdef int _ensure_open(self) except -1
     cdef int _call(self, device_fn call) except -1
-    cdef unsigned int _nr_files_soon(self)
+    cdef unsigned int _nr_files_soon(self) except? 0
     cdef dax_device *_hold(self) except NULL
     cdef int _drop(self) except -1
     cdef int _leave(self) except -1
@@ -45,7 +45,7 @@ cdef class File:
     cdef dax_mapping *_mapping
     cdef int _pid
     cdef object _iomap
-    cdef bint _frozen  # by this object
+    cdef object _freeze  # the last freeze by this object
     cdef uint32_t _wb_err  # failures of writeback this object has reported
     cdef readonly Device device
     cdef readonly str policy
@@ -81,6 +81,7 @@ cdef class EntryLock:
     cdef uint64_t _pgoff
     cdef unsigned int _order
     cdef int _pid
+    cdef object _thread
     cdef readonly File file
 
     cdef int _unlock(self) except -1
@@ -122,6 +123,7 @@ cdef class Trace:
     cdef dax_trace *_trace  # NULL: not started yet, or stopped
     cdef int _pid
     cdef object _lock  # held while the pointer is used
+    cdef int _lock_pid
     cdef File _file
     cdef size_t _nr_events
     cdef bint _started
@@ -129,6 +131,7 @@ cdef class Trace:
     cdef uint64_t _lost
     cdef dict _threads
 
+    cdef object _locked(self)
     cdef int _collect(self) except -1
     cdef object _merge(self)
     cdef int _stop(self) except -1

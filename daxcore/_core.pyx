@@ -11,12 +11,11 @@ Loops over pages are the library's.
 """
 
 import _thread
-import contextlib
 import enum
 import errno
 import io
 import os
-from _thread import allocate_lock
+from _thread import RLock
 
 cimport cython
 from cpython.buffer cimport (
@@ -50,7 +49,8 @@ from posix.unistd cimport getpid, usleep
 
 from daxcore.libdaxcore cimport *
 
-from ._errors import ForkError, NotSupportedError, check
+from ._errors import ForkError, NotSupportedError
+from ._errors import check as _raise_error
 
 cdef extern from "Python.h":
     int PyErr_ResourceWarning(
@@ -288,6 +288,16 @@ cdef int _set_iomap(object iomap, dax_mapping_attr *attr) except -1:
     return 0
 
 
+cdef int64_t check(int64_t ret, object filename=None, object fault=None,
+                   uint64_t done=0) except? -1:
+    """Return `ret`, or raise what it stands for if it is negative.
+
+    No Python code runs after a success, and with it no signal handler, whose
+    exception would take away what the call has just made.
+    """
+    return ret if ret >= 0 else _raise_error(ret, filename, fault, done)
+
+
 cdef object _fault_tuple(const dax_fault_info *info):
     return info.fault, info.error, info.reason, info.offset
 
@@ -314,6 +324,14 @@ cdef bint _interrupted(int64_t ret) except -1:
         return False
     PyErr_CheckSignals()
     return True
+
+
+cdef bytes _new_bytes(uint64_t nbytes):
+    """Bytes to be filled; Python's own MemoryError says nothing."""
+    try:
+        return PyBytes_FromStringAndSize(NULL, <Py_ssize_t>nbytes)
+    except MemoryError:
+        raise MemoryError(f"no memory for {nbytes} bytes") from None
 
 
 cdef object _unpicklable(object obj, str recipe):
@@ -584,7 +602,7 @@ cdef class Device:
         try:
             # The library says why; no memory is asked for in vain.
             fits = length <= dax_device_size(dev)
-            data = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>length if fits else 0)
+            data = _new_bytes(length if fits else 0)
             buf = PyBytes_AsString(data)
             with nogil:
                 ret = dax_device_load(dev, start, buf, length)
@@ -736,6 +754,8 @@ cdef class Device:
         if self._dev is NULL:
             return
         nr_files = self._nr_files_soon()
+        if self._dev is NULL:  # another thread was faster
+            return
         if nr_files:
             raise OSError(
                 errno.EBUSY,
@@ -745,7 +765,7 @@ cdef class Device:
             )
         self._drop()
 
-    cdef unsigned int _nr_files_soon(self):
+    cdef unsigned int _nr_files_soon(self) except? 0:
         """Return the number of files; if all are closed, once calls have left.
 
         A closed file goes away with the last call on it, which may be in
@@ -759,6 +779,9 @@ cdef class Device:
         while nr_files and not self._nr_open and patience:
             with nogil:
                 usleep(1000)
+            PyErr_CheckSignals()
+            if self._dev is NULL:
+                return 0
             patience -= 1
             nr_files = dax_device_nr_files(self._dev)
         return nr_files
@@ -976,8 +999,11 @@ def open(path, mode="r+", size=None):
     if <uint64_t>c_size > MAX_FILE_SIZE:
         raise ValueError(f"size must be at most {MAX_FILE_SIZE}, is {c_size}")
     self.path = os.fsdecode(name)
-    with nogil:
-        ret = dax_mapping_open(&self._mapping, c_name, c_size, flags)
+    while True:  # a new size waits for a thaw
+        with nogil:
+            ret = dax_mapping_open(&self._mapping, c_name, c_size, flags)
+        if not _interrupted(ret):
+            break
     check(ret, self.path)
     self._pid = getpid()
     self._wb_err = dax_mapping_wb_err(self._mapping)
@@ -996,6 +1022,10 @@ cdef int64_t _next_entries(
 cdef int64_t _next_extents(
         dax_mapping *mapping, uint64_t *at, void *buf, size_t nr) noexcept nogil:
     return dax_mapping_extents(mapping, <int64_t *>at, <dax_extent *>buf, nr)
+
+
+# Files that are frozen: {address: the freeze}.
+cdef dict _freezes = {}
 
 
 @cython.no_gc_clear  # the block map is needed until the end
@@ -1041,12 +1071,19 @@ cdef class File:
 
     cdef int _drop(self) except -1:
         cdef dax_mapping *mapping = self._mapping
+        cdef bint thaw
 
         self._mapping = NULL
         if mapping is not NULL:
-            self.device._leave()
+            if self.device is not None:  # it was made whole
+                self.device._leave()
+            # Frozen by this object, and not thawed through another.
+            thaw = (self._freeze is not None
+                    and _freezes.get(<uintptr_t>mapping) is self._freeze)
+            if thaw:
+                del _freezes[<uintptr_t>mapping]
             with nogil:
-                if self._frozen:  # nobody else could
+                if thaw:
                     dax_mapping_thaw(mapping)
                 dax_mapping_put(mapping)
         return 0
@@ -1445,8 +1482,9 @@ cdef class File:
 
         Waits for changes in progress and returns with the file durable and
         clean.  Until :meth:`thaw` stores through shared mappings, pwrite,
-        truncate, fallocate, punch_hole and zero_range wait; loads, reads,
-        private copies, mmap and close go on.
+        truncate, fallocate, punch_hole, zero_range and pins to write wait;
+        loads, reads, private copies, mmap and close go on.  What is stored by
+        way of a pin made before is not held up.
 
         Raises
         ------
@@ -1466,8 +1504,12 @@ cdef class File:
         try:
             with nogil:
                 ret = dax_mapping_freeze(mapping)
+            if ret == 0 and self._mapping is NULL:  # close() thaws
+                dax_mapping_thaw(mapping)
+                raise ValueError("File was closed while it was being frozen")
+            if ret == 0:
+                self._freeze = _freezes[<uintptr_t>mapping] = object()
             check(ret, self.device.path)
-            self._frozen = True
         finally:
             with nogil:
                 dax_mapping_put(mapping)
@@ -1489,7 +1531,7 @@ cdef class File:
         self._ensure_open()
         ret = dax_mapping_thaw(self._mapping)
         check(ret, self.device.path)
-        self._frozen = False
+        _freezes.pop(<uintptr_t>self._mapping, None)
 
     def frozen(self):
         """Return a context manager: :meth:`freeze`, and :meth:`thaw` at the end.
@@ -1502,8 +1544,11 @@ cdef class File:
         ...         file.entries().size
         0
         """
+        cdef _Frozen context = _Frozen.__new__(_Frozen)
+
         self._ensure_open()
-        return _frozen(self)
+        context._file = self
+        return context
 
     cdef object _change_blocks(self, range_fn change, object offset, object nbytes):
         cdef int64_t pos
@@ -1691,7 +1736,7 @@ cdef class File:
         -----
         GIL released.  While a page is pinned, calls that would free its block
         or share it with a clone wait.  Without `write` a hole shows the common
-        zero page.
+        zero page; with it the call waits for a thaw, which Ctrl-C ends.
         Source: ``pin_user_pages_fast`` in mm/gup.c (v6.0).
 
         Examples
@@ -1811,6 +1856,7 @@ cdef class File:
                 with nogil:
                     nr = next_rows(mapping, &at, buf, rows)
                 check(nr, self.device.path)
+                PyErr_CheckSignals()
                 chunks.append(chunk[: nr * row_bytes])
                 rows = min(2 * rows, <size_t>MAX_ROWS)
         finally:
@@ -2056,8 +2102,11 @@ cdef Pin _pin_file(File file, object offset, object nbytes, bint write):
         raise ValueError("nbytes must be greater than 0, is 0")
     mapping = file._hold()
     try:
-        with nogil:
-            ret = dax_pin_pages(mapping, pos, wanted, write, &self._pin)
+        while True:
+            with nogil:
+                ret = dax_pin_pages(mapping, pos, wanted, write, &self._pin)
+            if not _interrupted(ret):
+                break
         check(ret, file.device.path)
         if ret == 0:
             raise ValueError(
@@ -2105,17 +2154,23 @@ cdef class Pin:
 
     cdef int _unpin(self, bint dirty) except? -1:
         """Give the frames back; a negative errno: they are not."""
+        cdef dax_pin pin = self._pin
         cdef int ret
 
+        # Released as soon as the GIL is dropped: no other thread unpins them
+        # too, or takes a buffer.
+        self._pin.len = 0
         with nogil:
-            ret = dax_unpin_pages(&self._pin, dirty)
-        if ret == 0:
-            own = _pins.get(self._thread, {})
-            own.pop(id(self), None)
-            if not own:
-                _pins.pop(self._thread, None)
-            self.file.device._leave()
-        return ret
+            ret = dax_unpin_pages(&pin, dirty)
+        if ret:
+            self._pin.len = pin.len
+            return ret
+        own = _pins.get(self._thread, {})
+        own.pop(id(self), None)
+        if not own:
+            _pins.pop(self._thread, None)
+        self.file.device._leave()
+        return 0
 
     def release(self):
         """Unpin the pages; releasing twice is releasing once.
@@ -2206,14 +2261,18 @@ cdef class Pin:
                 self._unpin(False)
 
 
-@contextlib.contextmanager
-def _frozen(file):
-    file.freeze()
-    try:
-        yield file
-    finally:
-        if not file.closed:
-            file.thaw()
+cdef class _Frozen:
+    """The context of File.frozen(): no Python code between freeze and with."""
+
+    cdef File _file
+
+    def __enter__(self):
+        self._file.freeze()
+        return self._file
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        if not self._file.closed:
+            self._file.thaw()
 
 
 @cython.no_gc_clear  # the file is needed until the end
@@ -2250,20 +2309,26 @@ cdef class EntryLock:
         entry is locked.
         """
         cdef dax_mapping *mapping
+        cdef dax_entry_cookie *cookie = NULL
         cdef dax_entry_info row
         cdef int ret
 
         if self._cookie is not NULL:
             raise RuntimeError("the entry is locked by this object already")
+        if self.file is None:  # made by EntryLock.__new__()
+            raise ValueError("EntryLock has no file; use File.lock_entry()")
         mapping = self.file._hold()
         try:
+            # Another thread may be about to lock it by this object too.
             with nogil:
                 ret = dax_lock_mapping_entry(
-                    mapping, self._pgoff, self._order, &row, &self._cookie)
+                    mapping, self._pgoff, self._order, &row, &cookie)
             check(ret, self.file.device.path)
         finally:
             with nogil:
                 dax_mapping_put(mapping)
+        self._cookie = cookie
+        self._thread = _thread.get_ident()
         self._pid = getpid()
         self.file.device._nr_open += 1
         try:
@@ -2273,14 +2338,21 @@ cdef class EntryLock:
             raise
 
     cdef int _unlock(self) except -1:
+        cdef dax_entry_cookie *cookie = self._cookie
         cdef int ret
 
+        if self._thread != _thread.get_ident():
+            raise RuntimeError(
+                f"page {self._pgoff}: the entry was locked by another thread")
+        # Taken before the GIL is dropped: who waits to lock it sets its own.
+        self._cookie = NULL
         with nogil:
-            ret = dax_unlock_mapping_entry(self._cookie)
-        if ret == -errno.EPERM:
+            ret = dax_unlock_mapping_entry(cookie)
+        if ret:
+            self._cookie = cookie
+        if ret == -errno.EPERM:  # a new thread with the number of an old one
             raise RuntimeError(errormsg())
         check(ret, self.file.device.path)
-        self._cookie = NULL
         self.file.device._leave()
         return 0
 
@@ -2333,8 +2405,8 @@ cdef object _table(list chunks, object columns):
 cdef object _pread(dax_mapping *mapping, uint64_t wanted, int64_t pos, object path):
     """Read at most `wanted` bytes; only what the file has is allocated."""
     cdef int64_t size
-    cdef size_t nbytes = 0
-    cdef ssize_t ret
+    cdef size_t nbytes = 0, done = 0, chunk = 0
+    cdef ssize_t ret = 0
     cdef char *buf
     cdef bytes data
 
@@ -2342,12 +2414,16 @@ cdef object _pread(dax_mapping *mapping, uint64_t wanted, int64_t pos, object pa
         size = dax_mapping_size(mapping)
     if pos < size:
         nbytes = min(wanted, <uint64_t>(size - pos))
-    data = PyBytes_FromStringAndSize(NULL, nbytes)
+    data = _new_bytes(nbytes)
     buf = PyBytes_AsString(data)
-    with nogil:
-        ret = dax_mapping_pread(mapping, buf, nbytes, pos)
-    check(ret, path)
-    return data if <size_t>ret == nbytes else data[:ret]
+    while done < nbytes and <size_t>ret == chunk:  # a short one is the last
+        chunk = min(nbytes - done, <size_t>CHUNK_BYTES)
+        with nogil:
+            ret = dax_mapping_pread(mapping, buf + done, chunk, pos + <int64_t>done)
+        check(ret, path)
+        PyErr_CheckSignals()
+        done += ret
+    return data if done == nbytes else data[:done]
 
 
 # ---- mappings of memory --------------------------------------------------
@@ -2525,7 +2601,7 @@ cdef class Mmap:
         start = _unsigned(offset, "offset")
         length = _unsigned(nbytes, "nbytes")
         self._check_bytes(start, length)
-        data = PyBytes_FromStringAndSize(NULL, length)
+        data = _new_bytes(length)
         buf = PyBytes_AsString(data)
         vma = self._hold()
         try:
@@ -3106,9 +3182,6 @@ cdef Trace _new_trace(File file, object events):
     if self._nr_events == 0:
         raise ValueError("events must be greater than 0, is 0")
     self._file = file
-    self._lock = allocate_lock()
-    self._chunks = []
-    self._threads = {}
     return self
 
 
@@ -3143,14 +3216,20 @@ cdef class Trace:
     def __init__(self):
         raise TypeError("use File.trace() or daxcore.trace()")
 
+    def __cinit__(self):
+        self._chunks = []
+        self._threads = {}
+
     def __enter__(self):
         cdef dax_mapping *mapping = NULL
         cdef dax_trace *trace = NULL
         cdef int ret
 
-        with self._lock:
+        with self._locked():
             if self._started:
                 raise ValueError("Trace was started already; make another")
+            if self._nr_events == 0:  # made by Trace.__new__()
+                raise ValueError("use File.trace() or daxcore.trace()")
             if self._file is not None:
                 mapping = self._file._hold()
             try:
@@ -3168,8 +3247,18 @@ cdef class Trace:
         return self
 
     def __exit__(self, exc_type, exc_value, traceback):
-        with self._lock:
+        with self._locked():
             self._stop()
+
+    cdef object _locked(self):
+        """The lock; a handler of this thread may hold it already.
+
+        In a child of fork() it is a new one: who held the other is not there.
+        """
+        if self._lock_pid != getpid():
+            self._lock = RLock()
+            self._lock_pid = getpid()
+        return self._lock
 
     cdef int _collect(self) except -1:
         """Take what was recorded since the last call.  Lock held."""
@@ -3257,7 +3346,7 @@ cdef class Trace:
         GIL released.  Threads that record are not held up.
         Source: include/trace/events/fs_dax.h (v4.14).
         """
-        with self._lock:
+        with self._locked():
             table = self._merge()
         return table[table["time"].argsort(kind="stable")]
 
@@ -3267,7 +3356,7 @@ cdef class Trace:
 
         A thread that ended while it was traced has the process's name.
         """
-        with self._lock:
+        with self._locked():
             self._merge()
             return dict(self._threads)
 
@@ -3277,7 +3366,7 @@ cdef class Trace:
 
         When several traces run, those of all the files traced.
         """
-        with self._lock:
+        with self._locked():
             self._collect()
         return self._lost
 

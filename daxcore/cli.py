@@ -268,6 +268,17 @@ def _progress():
         )
 
 
+@contextlib.contextmanager
+def _writing_to(path):
+    """Let an error of write(2) and close(2) say what it is about."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = path
+        raise
+
+
 def _write_json(data, path):
     if path is None:
         return
@@ -275,7 +286,7 @@ def _write_json(data, path):
     if path == "-":
         click.echo(text)
         return
-    with open(path, "w", encoding="utf-8") as file:
+    with _writing_to(path), open(path, "w", encoding="utf-8") as file:
         file.write(text + "\n")
 
 
@@ -365,7 +376,8 @@ def trace(ctx, output, form, as_json, events, command):
     from . import _trace_command
 
     recording, status = _trace_command.run(command, events)
-    _trace_command.write(recording, form, output)
+    with _writing_to("standard output" if output == "-" else output):
+        _trace_command.write(recording, form, output)
     click.echo(_trace_command.summary(recording), err=True)
     ctx.exit(status)
 

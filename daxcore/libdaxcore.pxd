@@ -87,12 +87,14 @@ cdef extern from "daxcore/types.h" nogil:
         DAX_IOMAP_F_NEW
         DAX_IOMAP_F_DIRTY
         DAX_IOMAP_F_SHARED
+        DAX_IOMAP_F_AHEAD
 
     enum dax_iomap_request:
         DAX_IOMAP_WRITE
         DAX_IOMAP_ZERO
         DAX_IOMAP_REPORT
         DAX_IOMAP_FAULT
+        DAX_IOMAP_AHEAD
 
     enum dax_policy_kind:
         DAX_POLICY_ZERO_PAGE

@@ -26,9 +26,10 @@ promises nothing.
 
 import itertools
 import math
+import operator
 import random
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, Self, SupportsIndex
+from typing import Any, NamedTuple, NoReturn, Self, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -343,6 +344,16 @@ class PowerLossDevice(Device):
         self._medium = Medium(self._base)
 
     @classmethod
+    def memory(cls, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: what Device.memory() makes is not recorded."""
+        raise TypeError("use PowerLossDevice(size)")
+
+    @classmethod
+    def open(cls, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: what Device.open() opens is not recorded."""
+        raise TypeError("use PowerLossDevice(size) or PowerLossDevice.from_image()")
+
+    @classmethod
     def from_image(cls, image: Any) -> Self:
         """Make a device that holds a state: to recover from it.
 
@@ -454,7 +465,7 @@ class PowerLossDevice(Device):
         """Return the medium at a moment; the next call changes it."""
         self._read()
         last = len(self._records)
-        moment = last if moment is None else moment
+        moment = last if moment is None else operator.index(moment)
         if not 0 <= moment <= last:
             raise ValueError(f"moment must be in 0 to {last}, is {moment}")
         if moment < self._medium.moment:

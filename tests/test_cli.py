@@ -244,3 +244,23 @@ def test_help_does_not_load_numpy():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert out.stdout.splitlines()[-1] == "False False"
+
+
+def test_bench_plot_of_a_name_without_suffix(tmp_path):
+    pytest.importorskip("matplotlib", reason="pip install 'daxcore[plot]'")
+    path = tmp_path / "plot"
+    result = run("bench", "hole-read", *SMALL, "--no-kernel", "--plot", str(path))
+    assert result.exit_code == 0, result.output
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_file_is_named(tmp_path):
+    for args in (["info", "--json"], ["trace", "--output"]):
+        command = ["--", "true"] if args[0] == "trace" else []
+        process = daxcore_process(
+            tmp_path, *args, "/dev/full", *command, stdout=-1, stderr=-1
+        )
+        _, text = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "No space left on device: '/dev/full'" in text

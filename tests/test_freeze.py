@@ -3,6 +3,8 @@
 
 import errno
 import signal
+import threading
+import time
 
 import pytest
 from conftest import MIB, PAGE, in_child, in_thread
@@ -35,6 +37,7 @@ def test_a_frozen_file_is_clean(file):
     [
         lambda file, m: m.write(0, b"new"),
         lambda file, m: m.write(2 * PAGE, b"new"),
+        lambda file, m: file.pin(2 * PAGE, 1, write=True).release(),
         lambda file, m: m.fault(0, write=True),
         lambda file, m: m.fault_range(0, 4, write=True),
         lambda file, m: m.fault_many([3, 1], write=True),
@@ -44,7 +47,7 @@ def test_a_frozen_file_is_clean(file):
         lambda file, m: file.punch_hole(0, MIB),
         lambda file, m: file.zero_range(0, MIB),
     ],
-    ids="store hole fault range many pwrite truncate fallocate punch zero".split(),
+    ids="store hole pin fault range many pwrite truncate fallocate punch zero".split(),
 )
 def test_changes_wait_for_the_thaw(file, change):
     with file.mmap(pages="pte") as m:
@@ -100,7 +103,9 @@ class Interrupt(Exception):
     pass
 
 
-@pytest.mark.parametrize("change", ["store", "pwrite", "truncate", "punch", "range"])
+@pytest.mark.parametrize(
+    "change", ["store", "pwrite", "truncate", "punch", "range", "pin"]
+)
 def test_a_signal_ends_the_wait(file, change):
     """As Ctrl-C does; a handler that returns does not end it."""
 
@@ -122,6 +127,7 @@ def test_a_signal_ends_the_wait(file, change):
                         "truncate": lambda: file.truncate(0),
                         "punch": lambda: file.punch_hole(0, MIB),
                         "range": lambda: m.fault_range(0, 9, write=True),
+                        "pin": lambda: file.pin(0, 1, write=True),
                     }[change]()
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 assert file.pread(1, 0) == b"\0"
@@ -139,3 +145,41 @@ def test_fork_while_frozen(file):
 
     with file.frozen():
         in_child(child)
+
+
+def test_close_beside_a_freeze(file):
+    locked, done = threading.Event(), threading.Event()
+
+    def hold():
+        with file.lock_entry(0):
+            locked.set()
+            done.wait()
+
+    def freeze():
+        with pytest.raises(ValueError, match="closed"):
+            file.freeze()
+
+    with file.mmap() as m:
+        threads = [threading.Thread(target=hold), threading.Thread(target=freeze)]
+        threads[0].start()
+        locked.wait()
+        threads[1].start()  # waits for the entry
+        time.sleep(0.05)
+        file.close()
+        done.set()
+        for thread in threads:
+            thread.join()
+        m.write(0, b"thawed")
+
+
+def test_close_leaves_the_freeze_of_another(tmp_path):
+    path = tmp_path / "file"
+    first = daxcore.open(path, "w+", size=PAGE)
+    with daxcore.open(path) as second:
+        first.freeze()
+        second.thaw()
+        second.freeze()
+        first.close()
+        with pytest.raises(OSError, match="frozen already"):
+            second.freeze()
+        second.thaw()

@@ -3,6 +3,7 @@
 
 import errno
 import gc
+import threading
 
 import pytest
 from conftest import MIB, PAGE, in_child, in_thread
@@ -173,3 +174,30 @@ def test_fork_while_held(file):
         in_child(child)
         assert lock.locked
     assert file.pread(1, 0) == b"\0"
+
+
+def test_a_lock_that_is_none():
+    lock = daxcore.EntryLock.__new__(daxcore.EntryLock)
+    with pytest.raises(ValueError, match="no file"):
+        lock.__enter__()
+    assert not lock.locked
+
+
+def test_one_object_in_two_threads(file):
+    lock = file.lock_entry(0)
+    go = threading.Event()
+
+    def locked_once():
+        with lock:
+            go.wait(10)
+
+    with file.lock_entry(0):
+        threads = [in_thread(locked_once) for _ in range(3)]
+        for _ in range(100):  # all of them wait for the entry
+            assert not lock.locked
+    go.set()
+    for thread, result in threads:
+        thread.join()
+        assert result[0] is None or "already" in str(result[0])
+    assert not lock.locked
+    assert not file.entries()["locked"].any()

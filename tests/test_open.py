@@ -12,9 +12,11 @@ import os
 import pickle
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -686,3 +688,42 @@ def test_numpy_reads_what_was_stored(make):
     array = np.memmap(sparse.path, dtype="<u8", mode="r")
     assert array[64:164].tolist() == list(range(100))
     assert not array[164:].any()
+
+
+def test_a_size_that_cannot_be_costs_nothing(sparse):
+    sparse.write(b"precious", 0)
+    size = sparse.size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + MIB, limits[1]))
+        with pytest.raises(OSError, match="change its size"):
+            dax_open(sparse.path, "w+", size=size + 2 * MIB)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (sparse.size, sparse.read(8, 0)) == (size, b"precious")
+    with dax_open(sparse.path, "w+", size=size + 2 * MIB) as file:
+        assert (file.size, file.pread(8, 0)) == (size + 2 * MIB, bytes(8))
+
+
+def test_open_waits_for_a_thaw_beside_signals(sparse):
+    main = threading.get_ident()
+    seen = []
+
+    def thaw():
+        time.sleep(0.05)
+        signal.pthread_kill(main, signal.SIGUSR1)
+        time.sleep(0.05)
+        file.thaw()
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
+    try:
+        with dax_open(sparse.path) as file:
+            file.freeze()
+            thread = threading.Thread(target=thaw)
+            thread.start()
+            with dax_open(sparse.path, "w+") as other:
+                assert other.size == 0
+            thread.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert seen

@@ -277,3 +277,28 @@ def test_a_forked_child_leaves_pins_alone(file):
     in_child(child)
     pin.release()
     file.truncate(0)
+
+
+def test_two_threads_release_one_pin(file):
+    file.fsync()
+    pin = file.pin(0, 2 * PAGE, write=True)
+    file.fsync()
+    releases = [threading.Thread(target=pin.release) for _ in range(2)]
+    with file.lock_entry(0):  # marking the pages dirty waits for it
+        for thread in releases:
+            thread.start()
+        while not pin.released and all(thread.is_alive() for thread in releases):
+            time.sleep(0.001)
+        with pytest.raises(ValueError, match="released"):
+            memoryview(pin)
+    for thread in releases:
+        thread.join()
+    assert pin.released
+    file.truncate(0)  # waits for ever if a frame is pinned still
+
+
+def test_a_pin_that_is_none():
+    pin = daxcore.Pin.__new__(daxcore.Pin)
+    pin.release()
+    with pytest.raises(ValueError, match="released"):
+        memoryview(pin)

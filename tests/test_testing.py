@@ -220,3 +220,17 @@ def _address(device):
         )
     )
     return capi.ffi.buffer(kaddr[0], device.size)
+
+
+def test_the_other_ways_to_make_a_device_are_refused(tmp_path):
+    with pytest.raises(TypeError, match="PowerLossDevice"):
+        PowerLossDevice.memory(PAGE)
+    with pytest.raises(TypeError, match="PowerLossDevice"):
+        PowerLossDevice.open(tmp_path / "device", size=PAGE, create=True)
+
+
+def test_moments_are_integers():
+    with PowerLossDevice(PAGE) as device:
+        for moment in ("1", 0.5):
+            with pytest.raises(TypeError, match="integer"):
+                device.states(moment)

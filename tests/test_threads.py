@@ -5,15 +5,17 @@ Each test is a stated number of rounds between barriers; a lost wake-up hangs
 and the time limit ends it.
 """
 
+import gc
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from conftest import MIB, PAGE
 
-from daxcore import Device
+from daxcore import Device, capi
 
 POLICIES = ["zero-page", "page-cache"]
 
@@ -194,3 +196,74 @@ def test_the_gil_is_free_during_a_long_loop(memory):
 
             in_parallel(loop, counter)
             assert count > 1000
+
+
+def test_two_threads_close_one_device(memory):
+    file = memory.create_file(PAGE)
+    held = capi.from_object(file)
+    file.close()
+    closers = [threading.Thread(target=memory.close) for _ in range(4)]
+    for closer in closers:
+        closer.start()
+    time.sleep(0.1)  # all of them wait for what holds the file
+    held = None
+    for closer in closers:
+        closer.join()
+    assert held is None
+    assert memory.closed
+
+
+class Stop(Exception):
+    pass
+
+
+def enter(context):
+    with context:
+        pass
+
+
+CALLS = {
+    "clone": lambda file: file.clone(),
+    "frozen": lambda file: enter(file.frozen()),
+    "lock_entry": lambda file: enter(file.lock_entry(0)),
+    "mmap": lambda file: file.mmap(),
+    "pin": lambda file: file.pin(0, PAGE, write=True),
+    "truncate": lambda file: file.truncate(2 * PAGE),
+}
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.parametrize("name", CALLS)
+def test_a_handler_that_raises_loses_nothing(memory, name):
+    """The signal comes while the call waits in C; then the call succeeds."""
+    main = threading.get_ident()
+    held = threading.Event()
+
+    def hold():
+        with file.lock_entry(0):
+            held.set()
+            time.sleep(0.1)
+            signal.pthread_kill(main, signal.SIGUSR1)
+            time.sleep(0.05)
+
+    def stop(*_):
+        raise Stop
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        with memory.create_file(4 * PAGE) as file:
+            file.pwrite(b"d" * 4 * PAGE, 0)
+            thread = threading.Thread(target=hold)
+            thread.start()
+            held.wait()
+            with pytest.raises(Stop):
+                CALLS[name](file)
+                thread.join()
+            thread.join()
+            gc.collect()
+            assert not file.entries()["locked"].any()
+            in_parallel(lambda: file.pwrite(b"after", 0))  # not frozen
+            in_parallel(lambda: file.truncate(0))  # not pinned
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    memory.close()

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -697,3 +698,40 @@ def test_the_semaphore_is_half_of_the_switch(probed_library):
     [switch] = re.findall(r"^(\w+) \w trace_switch$", out, flags=re.M)
     [semaphore] = {semaphore for semaphore, _ in notes(probed_library).values()}
     assert int(switch, 16) == semaphore != 0
+
+
+def test_a_trace_that_is_none():
+    trace = daxcore.Trace.__new__(daxcore.Trace)
+    with pytest.raises(ValueError, match="use File.trace"), trace:
+        pass
+    assert trace.events().size == 0
+    assert trace.lost == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_fork_beside_a_thread_that_reads_the_trace(file):
+    stop = threading.Event()
+
+    def read():
+        while not stop.is_set():
+            trace.events()
+
+    with file.trace(events=1000) as trace, file.mmap(pages="pte") as m:
+        m.fault_range(0, 100)
+        trace.events()  # numpy is here
+        threads = [threading.Thread(target=read) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(20):
+                pid = os.fork()
+                if pid == 0:
+                    signal.alarm(20)
+                    trace.events()
+                    trace.__exit__(None, None, None)
+                    os._exit(0)
+                assert os.waitpid(pid, 0)[1] == 0
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()

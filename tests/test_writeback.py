@@ -2,6 +2,7 @@
 """Writeback, fsync, zero_range and what a device says of durability."""
 
 import errno
+import os
 import threading
 from pathlib import Path
 
@@ -316,3 +317,21 @@ def test_threads_store_and_sync(file):
     assert not errors
     file.fsync()
     assert dirty(file) == []
+
+
+@pytest.mark.parametrize("size", [0, MIB])
+def test_fsync_of_a_device_that_was_cut_off_fails(tmp_path, size):
+    path = tmp_path / "device"
+    with (
+        Device.open(path, size=4 * MIB, create=True) as device,
+        device.create_file(4 * MIB) as file,
+        file.mmap(pages="pte") as m,
+    ):
+        m.write(3 * MIB, b"stored")
+        m.write(0, b"s" * 3 * MIB)
+        os.truncate(path, size)
+        for call in (file.fsync, file.writeback, file.freeze, file.fsync):
+            with pytest.raises(OSError, match="truncated") as caught:
+                call()
+            assert caught.value.errno == errno.EIO
+        assert file.entries()["dirty"].all()

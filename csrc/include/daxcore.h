@@ -451,7 +451,8 @@ DAX_API int dax_mapping_zero_range(struct dax_mapping *mapping,
  * covered.  How bytes are flushed: dax_device_durability().
  *
  * Context: one at a time per file; entry locks; may sleep for the medium; GIL:
- * no.  Not from a block map of the file.
+ * no.  Where blocks were taken ahead of stores, i_rwsem and invalidate_lock
+ * exclusive first.  Not from a block map of the file.
  * Return: entries written; -EINVAL (alignment), -ENXIO (device dead), -EIO,
  * -ENOSPC and what else fdatasync(2) says, -EDEADLK, -ESTALE, -ENOMEM.  What
  * could not be made durable stays dirty: a retry stores it again.
@@ -560,12 +561,14 @@ DAX_API int64_t dax_mapping_dedupe_range(struct dax_mapping *dst,
  * A pin shows a frame.  If the file leaves that for another (a store to a
  * shared block, a store to a hole) a pin to read goes on showing the old one.
  *
- * Context: invalidate_lock shared, then entry locks; may sleep; GIL: no.
+ * Context: invalidate_lock shared, then entry locks; may sleep, with @write
+ * until a frozen file is thawed; GIL: no.
  * Return: bytes, 0 at or past the end of the file (nothing is pinned); -EINVAL
  * (@pos negative, or a block map whose extents begin within pages), -EOPNOTSUPP
  * (a sparse file, which another program may cut off at any time), -ENOSPC,
- * -EROFS, -ENXIO, -EIO, -ENOMEM, -EDEADLK, -ESTALE, or what the block map
- * returned, if that was of the first page.
+ * -EROFS, -ENXIO, -EIO, -ENOMEM, -EINTR (@write: a signal handler ran while it
+ * waited for a thaw), -EDEADLK, -ESTALE, or what the block map returned, if that
+ * was of the first page.
  * Since: 0.2
  */
 DAX_API ssize_t dax_pin_pages(struct dax_mapping *mapping, dax_loff_t pos,
@@ -658,10 +661,11 @@ DAX_API int64_t dax_mapping_collect(struct dax_mapping *mapping);
  *
  * Waits for changes in progress, writes back everything (dax_mapping_fsync())
  * and returns with the file clean and no page of it writable.  Until it is
- * thawed, stores through shared mappings, pwrite, truncate, fallocate, punch_hole
- * and zero_range sleep, holding no lock; a signal ends the sleep with -EINTR
- * and nothing done, and the call is to be repeated.  Loads, reads, writeback,
- * private copies, mmap and munmap go on.  Freezes do not nest.
+ * thawed, stores through shared mappings, pwrite, truncate, fallocate, punch_hole,
+ * zero_range and pins to write sleep, holding no lock; a signal ends the sleep
+ * with -EINTR and nothing done, and the call is to be repeated.  Loads, reads,
+ * writeback, private copies, mmap and munmap go on.  Who has pinned a page to
+ * write already is not held up.  Freezes do not nest.
  *
  * Context: may sleep; any thread may thaw; GIL: no.
  * Return: 0; freeze: -EBUSY (frozen already), and as dax_mapping_fsync(), then
@@ -718,7 +722,9 @@ DAX_API int dax_drop_mapping_entry(struct dax_entry_cookie *cookie);
  * @buf: receives rows in order of offset, holes included
  * @nr: rows @buf can take
  *
- * Context: i_rwsem shared; GIL: no.
+ * Blocks taken ahead of stores are given back first, or are the file's.
+ *
+ * Context: i_rwsem shared, exclusive for that; GIL: no.
  * Return: rows filled, 0 at the end of file; -EINVAL, -EIO, -EDEADLK,
  * -ESTALE, -ENOMEM, or what the block map returned.
  * Since: 0.1

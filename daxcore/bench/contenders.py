@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import machine
-from .touch import KernelFaults, TouchSession, file_blocks_bytes
+from .touch import KernelFaults, TouchSession, close_mapping, file_blocks_bytes
 from .units import PMD_SIZE, format_size
 
 _ZERO_PFN = 1
@@ -196,7 +196,7 @@ class KernelSession(TouchSession):
     def close(self):
         """Unmap; the file, already nameless, goes with it."""
         self._bytes = None
-        self._map.close()
+        close_mapping(self._map)
         self._file.close()
 
 

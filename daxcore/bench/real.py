@@ -14,7 +14,7 @@ import daxcore
 
 from . import machine
 from .contenders import engine_faults, engine_memory, memory_reason, shown_frames
-from .touch import KernelFaults, TouchSession, file_blocks_bytes
+from .touch import KernelFaults, TouchSession, close_mapping, file_blocks_bytes
 from .units import PAGE_SIZE, PMD_SIZE, format_size
 
 _MADV_HUGEPAGE, _MADV_NOHUGEPAGE = 14, 15
@@ -43,7 +43,7 @@ class RealSession(TouchSession):
                 fault_around=contender.bytes_around,
             )
             self.mapping_ns = time.perf_counter_ns() - start
-            self._stack.callback(self._mmap.close)
+            self._stack.callback(close_mapping, self._mmap)
             self._bytes = np.frombuffer(self._mmap, np.uint8)
             self._stack = self._stack.pop_all()
 
@@ -215,7 +215,7 @@ class AnonymousSession(TouchSession):
     def close(self):
         """Unmap."""
         self._bytes = None
-        self._map.close()
+        close_mapping(self._map)
 
 
 @dataclass

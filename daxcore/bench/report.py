@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The outcome of a run as JSON (docs/bench-json.md), table, sentence, plot."""
 
+import os
 import statistics
 
 from . import machine
@@ -237,5 +238,7 @@ def plot(data, path):
     axes.set_title(
         f"{data['scenario']}, {format_size(data['size_bytes'])}, {data['order']}"
     )
-    figure.savefig(path, dpi=120)
+    # Named, or matplotlib makes another file of a name without a suffix.
+    form = os.path.splitext(path)[1].removeprefix(".") or "png"
+    figure.savefig(path, dpi=120, format=form)
     pyplot.close(figure)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Memory with addresses, touched by numpy: one load or store for each page."""
 
+import contextlib
 import os
 import time
 from functools import partial
@@ -77,6 +78,12 @@ class KernelFaults:
             "page_cache_bytes": None,
             "file_blocks_bytes": file_blocks_bytes,
         }
+
+
+def close_mapping(mapping):
+    """Unmap.  After Ctrl-C a thread may be at work yet: the last view unmaps."""
+    with contextlib.suppress(BufferError):
+        mapping.close()
 
 
 def file_blocks_bytes(fd):

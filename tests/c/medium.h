@@ -88,8 +88,8 @@ static inline int medium_zero_nt(struct dax_device *dev, void *to, size_t n)
 	return ret;
 }
 
-static inline void medium_flush(struct dax_device *dev, const void *addr,
-				size_t n)
+static inline int medium_flush(struct dax_device *dev, const void *addr,
+			       size_t n)
 {
 	uint64_t at = medium_addr(dev, addr);
 
@@ -100,6 +100,7 @@ static inline void medium_flush(struct dax_device *dev, const void *addr,
 	medium.flushed_bytes += n;
 	medium_take(at, n);
 	pthread_mutex_unlock(&medium.lock);
+	return 0;
 }
 
 static inline void medium_fence(struct dax_device *dev)

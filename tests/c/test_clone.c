@@ -836,6 +836,35 @@ static void dedupe_differs(void)
 	close_device();
 }
 
+/* More pages than anybody reads; a little of it is data. */
+static void dedupe_of_holes(void)
+{
+	const dax_loff_t size = (dax_loff_t)1 << 56, far = (dax_loff_t)1 << 50;
+	struct dax_mapping *a, *b;
+	uint64_t left;
+
+	open_device(MIB);
+	a = file_of(size);
+	b = file_of(size);
+	EQ(put(a, far, 's'), 0);
+	EQ(put(b, far, 's'), 0);
+	EQ(put(a, far + PAGE, 0), 0);		/* zeroes here, a hole there */
+	EQ(put(b, size - PAGE, 0), 0);		/* and the other way */
+	EQ(dax_mapping_fallocate(a, 2 * far, 5 * PAGE), 0);
+	left = free_pages_of();
+	EQ(dax_mapping_dedupe_range(b, 0, a, 0, size), size);
+	check_all();
+	EQ(free_pages_of(), left + 1 + 1 + 1 + 5);
+	EQ(extents(a), 3);
+	is_row(1, DAX_IOMAP_MAPPED, far / PAGE, 1, DAX_IOMAP_F_SHARED);
+	EQ(put(b, size - 1, 'x'), 0);
+	EQ(dax_mapping_dedupe_range(b, 0, a, 0, size), -EBADE);
+	EQ(dax_mapping_dedupe_range(a, 0, b, 0, size), -EBADE);
+	EQ(dax_mapping_dedupe_range(b, 0, a, 0, size - PAGE), size - PAGE);
+	check_all();
+	close_device();
+}
+
 static void dedupe_without_memory(void)
 {
 	struct dax_mapping *a, *b;
@@ -885,7 +914,7 @@ static void dedupe_broken(void)
 int main(void)
 {
 	tmpdir_make();
-	plan(25);
+	plan(26);
 	run("a clone shows the same, nothing is copied", shows_the_same);
 	run("clones of nothing", empty_and_holes);
 	run("extents end where sharing does", rows_by_sharing);
@@ -911,6 +940,7 @@ int main(void)
 	run("a range over blocks and mappings", over_blocks_and_mappings);
 	run("dedupe shares what is equal and frees zeroes", dedupe);
 	run("dedupe leaves what differs", dedupe_differs);
+	run("dedupe of holes of any length", dedupe_of_holes);
 	run("dedupe, every allocation fails in turn", dedupe_without_memory);
 	run("dedupe of what cannot be read", dedupe_broken);
 	return done();

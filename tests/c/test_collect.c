@@ -21,6 +21,7 @@ enum {
 };
 
 static struct dax_vma *small, *wide, *private;
+static struct step step;
 
 static void open_policy(unsigned int policy)
 {
@@ -341,6 +342,30 @@ static void no_memory(void)
 
 /* ---- what happens meanwhile ---------------------------------------------------------------------- */
 
+static void drop_without_memory(void *vma)
+{
+	oom_fail_from(1);
+	dax_vma_put(vma);
+	oom_clear();
+	CHECK(oom_fired());
+}
+
+/* Somebody who never used the file drops a vma of it, and there is no memory for
+ * counters of its own: what was to be collected is left to another. */
+static void no_memory_for_counters(void)
+{
+	struct dax_vma *vma;
+
+	set_up();
+	vma = fx_vma(0, FILE_PAGES, RW_SHARED, DAX_PAGES_PTE);
+	copy_pages(0, 600);
+	step_start(&step, drop_without_memory, vma, STEP_NOWHERE);
+	step_join(&step);
+	EQ(count(DAX_STAT_EMPTY_COLLECTED), 0);
+	EQ(dax_mapping_collect(fx.file), 600);
+	tear_down();
+}
+
 static int result;
 
 static void load_wide(void *arg)
@@ -349,7 +374,6 @@ static void load_wide(void *arg)
 	result = dax_vma_fault(wide, INNER, 0, NULL);
 }
 
-static struct step step;
 
 static void park_before_promotion(void)
 {
@@ -438,7 +462,7 @@ static void twins(void)
 
 int main(void)
 {
-	plan(23);
+	plan(24);
 	RUN(collect_on_request);
 	RUN(empty_nodes_go);
 	RUN(failed_faults_are_counted);
@@ -456,6 +480,7 @@ int main(void)
 	RUN(a_table_is_there);
 	RUN(page_cache_never);
 	RUN(no_memory);
+	RUN(no_memory_for_counters);
 	RUN(stored_to_meanwhile);
 	RUN(written_to_meanwhile);
 	RUN(truncated_meanwhile);

@@ -205,9 +205,18 @@ static int by_zero_range(void)
 	return dax_mapping_zero_range(fx.file, 0, 1 << 20);
 }
 
+static int by_pin(void)
+{
+	struct dax_pin pin;
+
+	if (dax_pin_pages(fx.file, DATA * DAX_PAGE_SIZE, 1, 1, &pin) != 1)
+		return -1;
+	return dax_unpin_pages(&pin, 1);
+}
+
 static int (*const changes[])(void) = {
 	by_store, by_store_to_hole, by_huge_store, by_fault, by_fault_range,
-	by_pwrite, by_truncate, by_fallocate, by_punch, by_zero_range,
+	by_pwrite, by_truncate, by_fallocate, by_punch, by_zero_range, by_pin,
 };
 
 enum { NR_CHANGES = sizeof(changes) / sizeof(changes[0]) };
@@ -254,6 +263,23 @@ static void changes_wait(void)
 static void changes_wait_page_cache(void)
 {
 	check_waits(DAX_POLICY_PAGE_CACHE);
+}
+
+/* A pin to read is given at once; one to write is given back at once. */
+static void pins(void)
+{
+	struct dax_pin to_read, to_write;
+
+	set_up();
+	EQ(store_at(shared, DATA, 1), 1);
+	EQ(dax_pin_pages(fx.file, DATA * DAX_PAGE_SIZE, 1, 1, &to_write), 1);
+	EQ(dax_mapping_freeze(fx.file), 0);
+	EQ(dax_pin_pages(fx.file, DATA * DAX_PAGE_SIZE, 1, 0, &to_read), 1);
+	EQ(dax_unpin_pages(&to_read, 0), 0);
+	EQ(dax_unpin_pages(&to_write, 1), 0);
+	EQ(dirty(), 1);
+	EQ(dax_mapping_thaw(fx.file), 0);
+	tear_down();
 }
 
 /* Thawed and frozen again before the sleeper has looked: it sleeps on. */
@@ -462,7 +488,7 @@ static void no_memory(void)
 
 int main(void)
 {
-	plan(15);
+	plan(16);
 	RUN(freeze_and_thaw);
 	RUN(is_clean);
 	RUN(others_go_on);
@@ -470,6 +496,7 @@ int main(void)
 	RUN(closed_while_frozen);
 	RUN(changes_wait);
 	RUN(changes_wait_page_cache);
+	RUN(pins);
 	RUN(frozen_again);
 	RUN(store_inside);
 	RUN(while_freezing);

@@ -292,6 +292,7 @@ static void reader_inside(void (*body)(void *), int point)
 
 static void pread_inside(void)
 {
+	reader_inside(pread_body, DAX_TEST_BLOCK_FOUND);
 	reader_inside(pread_body, DAX_TEST_FRAME_SEEN);
 	reader_inside(pread_body, DAX_TEST_FRAME_PINNED);
 }
@@ -425,6 +426,28 @@ static void no_write_is_lost(void)
 	last_owner_beside_a_copy(false);
 }
 
+/* A pwrite has found the block in the map; a store in another thread gives the
+ * file another one and leaves that to its other owner.  It looks like a block of
+ * one owner now, but that is the other file. */
+static void left_before_it_is_looked_at(void)
+{
+	struct step writer;
+	char byte = '?';
+
+	set_up();
+	step_start(&writer, other_byte_body, NULL, DAX_TEST_BLOCK_FOUND);
+	MUST(step_parked(&writer));
+	store(clone_vma, 2, 'n');
+	step_go(&writer, STEP_NOWHERE);
+	step_join(&writer);
+	EQ(dax_mapping_pread(fx.file, &byte, 1, 2 * DAX_PAGE_SIZE + 9), 1);
+	EQ(byte, 'o');
+	EQ(get(clone, 2), 'n');
+	EQ(dax_mapping_pread(clone, &byte, 1, 2 * DAX_PAGE_SIZE + 9), 1);
+	EQ(byte, 'w');
+	tear_down();
+}
+
 /* Both owners store at once: each finds the block shared and copies; the one
  * that comes last frees it. */
 static void both_unshare(void)
@@ -495,7 +518,7 @@ static void counts_after_splits(void)
 
 int main(void)
 {
-	plan(11);
+	plan(12);
 	run("a dirty entry of before does not hide the new block",
 	    dirty_entry_of_before);
 	run("the old block is not shown though the fault fails",
@@ -507,6 +530,8 @@ int main(void)
 	run("a load is inside of a block that is left", loads_inside);
 	run("a read fault beside a write that unshares", read_fault_beside_a_write);
 	run("the other owner leaves while a block is copied", no_write_is_lost);
+	run("a write finds a block that the file leaves before it looks whose it is",
+	    left_before_it_is_looked_at);
 	run("both owners store at once", both_unshare);
 	run("counts after downgrades and splits", counts_after_splits);
 	return done();

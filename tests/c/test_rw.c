@@ -3,12 +3,15 @@
 #define _GNU_SOURCE
 #include "rw.h"
 
+#include "device.h"
 #include "fixture.h"
 #include "invariants.h"
 #include "mock_map.h"
 #include "oom.h"
+#include "step.h"
 #include "tmpdir.h"
 
+#include <sched.h>
 #include <sys/mman.h>
 
 enum { MIB = 1 << 20 };
@@ -317,6 +320,15 @@ static void buffer_cannot_be_touched(void)
 	EQ(dax_mapping_size(mapping), 65536);
 	CHECK(all_bytes(mapping, 0, 16384, 'f'));
 	CHECK(all_bytes(mapping, 20480, 65536 - 20480, 'f'));
+	EQ(gauge_of(mapping, DAX_GAUGE_ALLOCATED_BYTES), 65536);
+	/* What it got to behind the end is not there when the file grows. */
+	EQ(dax_mapping_pwrite(mapping, buf, 8192, 69632), -EFAULT);
+	EQ(dax_mapping_pwrite(mapping, buf, 8192, 65530), 6);
+	EQ(dax_mapping_size(mapping), 65536);
+	EQ(gauge_of(mapping, DAX_GAUGE_ALLOCATED_BYTES), 65536);
+	EQ(dax_mapping_truncate(mapping, 98304), 0);
+	EQ(dax_mapping_pwrite(mapping, "g", 1, 131071), 1);
+	CHECK(all_bytes(mapping, 65536, 65535, 0));
 	EQ(put(mapping, 3, 'g'), 0);		/* no lock was left behind */
 	EQ(dax_mapping_truncate(mapping, 100), 0);
 	check_invariants(mapping);
@@ -325,6 +337,53 @@ static void buffer_cannot_be_touched(void)
 	dax_device_put(file_dev);
 	munmap(buf, 8192);
 	close(fd);
+}
+
+/* ---- turns ----------------------------------------------------------------------------- */
+
+struct turn {
+	struct step step;
+	struct dax_mapping *mapping;
+	int ret;
+};
+
+static void turn_put(void *arg)
+{
+	struct turn *turn = arg;
+
+	turn->ret = put(turn->mapping, 0, 'n');
+}
+
+static void turn_get(void *arg)
+{
+	struct turn *turn = arg;
+
+	turn->ret = get(turn->mapping, 0);
+}
+
+/* A read that comes after a write that waits does not get in before it, or reads
+ * that overlap would keep it out for ever. */
+static void readers_wait_their_turn(void)
+{
+	struct dax_mapping *mapping = new_file(dev, 4096);
+	struct turn writer = { .mapping = mapping }, reader = { .mapping = mapping };
+
+	EQ(put(mapping, 0, 'o'), 0);
+	MUST(!i_rwsem_lock_shared(mapping));
+	step_start(&writer.step, turn_put, &writer, STEP_NOWHERE);
+	while (!READ_ONCE(mapping->i_rwsem_turn.state))
+		sched_yield();
+	step_start(&reader.step, turn_get, &reader, STEP_NOWHERE);
+	for (int i = 0; i < 2000 && !step_finished(&reader.step); i++)
+		sched_yield();
+	CHECK(!step_finished(&reader.step));
+	i_rwsem_unlock(mapping);
+	step_join(&writer.step);
+	step_join(&reader.step);
+	EQ(writer.ret, 0);
+	EQ(reader.ret, 'n');
+	EQ(mapping->i_rwsem_writers, 0);
+	dax_mapping_put(mapping);
 }
 
 /* ---- zero_range ----------------------------------------------------------------------- */
@@ -403,6 +462,22 @@ static void zero_ends(void)
 	EQ(get(mapping, max_size - 1), 0);
 	EQ(dax_mapping_writeback(mapping, max_size - 4096, UINT64_MAX), 0);
 	dax_mapping_put(mapping);
+}
+
+/* A device that takes no store says so, also where there is nothing to do. */
+static void zero_refused(void)
+{
+	struct dax_device *own = new_device(1 << 20);
+	struct dax_mapping *mapping = new_file(own, 10000);
+
+	own->readonly = true;
+	EQ(dax_mapping_zero_range(mapping, 0, 4096), -EROFS);
+	own->readonly = false;
+	EQ(dax_mapping_zero_range(mapping, 0, 4096), 0);
+	EQ(dax_device_kill(own), 0);
+	EQ(dax_mapping_zero_range(mapping, 0, 4096), -ENXIO);
+	dax_mapping_put(mapping);
+	dax_device_put(own);
 }
 
 static void partial_growth(void)
@@ -697,7 +772,7 @@ static void kill_from_block_map(void)
 int main(void)
 {
 	tmpdir_make();
-	plan(22);
+	plan(24);
 	dev = new_device(16 * MIB);
 	run("ends of the file, negative positions, huge lengths", ends_of_file);
 	run("bytes across pages and extents", bytes);
@@ -709,8 +784,10 @@ int main(void)
 	run("an error half way", errors_half_way);
 	run("each error after some bytes", errors_after_some_bytes);
 	run("a buffer that cannot be touched", buffer_cannot_be_touched);
+	run("a read after a write that waits", readers_wait_their_turn);
 	run("zero_range: every edge", zero_cells);
 	run("zero_range: ends and values refused", zero_ends);
+	run("zero_range: a device that takes no store", zero_refused);
 	run("a file grows by what was written", partial_growth);
 	run("iomap_end returns no bytes", end_that_lies);
 	run("B28: nonsense is refused by reads, writes and faults", nonsense_answers);

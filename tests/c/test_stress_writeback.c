@@ -113,7 +113,7 @@ static int no_sync(struct dax_device *dev)
 	return 0;
 }
 
-static void read_stored(struct dax_device *dev, const void *addr, size_t n)
+static int read_stored(struct dax_device *dev, const void *addr, size_t n)
 {
 	static _Thread_local volatile unsigned int sum;
 	const unsigned char *bytes = addr;
@@ -122,6 +122,7 @@ static void read_stored(struct dax_device *dev, const void *addr, size_t n)
 	for (size_t at = 0; at < n; at += DAX_PAGE_SIZE)
 		for (unsigned int i = 0; i < THREADS; i++)
 			sum += bytes[at + i * 128];
+	return 0;
 }
 
 static void stress(const struct persist_ops *ops)

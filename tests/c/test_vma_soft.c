@@ -902,6 +902,40 @@ static void new_without_memory(void)
 	fx_close();
 }
 
+static struct dax_vma *to_drop;
+
+static void drop_one(void)
+{
+	fx.map.on_begin = NULL;
+	dax_vma_put(to_drop);
+}
+
+/* A block map drops a vma of its file inside of a fault, which holds the lock
+ * that this takes: it goes with the next vma, or with the file. */
+static void dropped_by_the_block_map(void)
+{
+	struct dax_vma *other;
+
+	for (int with_file = 0; with_file < 2; with_file++) {
+		fx_open(PAGES);
+		other = fx_vma(0, PAGES, RW_SHARED, DAX_PAGES_PTE);
+		to_drop = fx_vma(0, PAGES, RW_SHARED, DAX_PAGES_PTE);
+		if (with_file)
+			dax_mapping_get(fx.file);
+		fx.map.on_begin = drop_one;
+		EQ(dax_vma_fault(other, 3, 0, NULL), DAX_VM_FAULT_NOPAGE);
+		EQ(dax_device_nr_files(fx.dev), 1);
+		if (with_file) {
+			dax_mapping_put(fx.file);
+			EQ(fx.file->i_mmap == other, 1);
+		}
+		dax_vma_put(other);
+		dax_mapping_put(fx.file);
+		EQ(dax_device_nr_files(fx.dev), 0);
+		dax_device_put(fx.dev);
+	}
+}
+
 #define RUN(test) run(#test, test)
 
 static void insertion(void)
@@ -979,9 +1013,10 @@ static void accesses(void)
 
 int main(void)
 {
-	plan(61);
+	plan(62);
 	insertion();
 	removal();
 	accesses();
+	RUN(dropped_by_the_block_map);
 	return done();
 }

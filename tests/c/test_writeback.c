@@ -520,6 +520,72 @@ static void ends_under_writers(void)
 	tear_down();
 }
 
+/* A file that grows ahead of an fsync does not keep it: what is behind the end
+ * that the file had is left to the next. */
+static void ends_though_the_file_grows(void)
+{
+	struct dax_vma *vma;
+	struct call call;
+	dax_loff_t size = PAGES * DAX_PAGE_SIZE;
+	int parked = 0;
+
+	set_up(false);
+	vma = fx_vma(0, 2 * PAGES, RW_SHARED, DAX_PAGES_PTE);
+	poke(vma, (uint64_t)size - 1, 'a');
+	start_fsync(&call, 0, DAX_TEST_WRITEBACK_LOCKED);
+	while (parked < 8 && step_parked(&call.step)) {
+		parked++;
+		EQ(dax_mapping_pwrite(fx.file, "x", 1, size), 1);
+		poke(vma, (uint64_t)size, 'b');
+		size += DAX_PAGE_SIZE;
+		step_go(&call.step, DAX_TEST_WRITEBACK_LOCKED);
+	}
+	EQ(parked, 1);
+	finish(&call, 0);
+	CHECK(!is_dirty(PAGES - 1) && is_dirty(PAGES));
+	dax_vma_put(vma);
+	tear_down();
+}
+
+static struct call during_truncate;
+
+static void fsync_mock(void *mapping)
+{
+	during_truncate.ret = dax_mapping_fsync(mapping, NULL);
+}
+
+/* From the truncate of the block map, which fails. */
+static void fsync_begins(struct mock *mock)
+{
+	mock->inside = NULL;
+	step_start(&during_truncate.step, fsync_mock, mock->mapping, DAX_TEST_RWSEM_READ);
+	MUST(step_parked(&during_truncate.step));
+	step_go(&during_truncate.step, STEP_NOWHERE);
+}
+
+/* The end that a truncate was to give the file, and did not, is no end. */
+static void truncate_fails_meanwhile(void)
+{
+	struct mock mock = { .truncate_ret = -EIO };
+	struct dax_mapping *file;
+	struct dax_vma *vma;
+
+	set_up(false);
+	file = mock_file(&mock, fx.dev, 8 * DAX_PAGE_SIZE);
+	MUST(!dax_vma_new(&vma, file, &(struct dax_vma_attr){
+		.struct_size = sizeof(struct dax_vma_attr), .flags = RW_SHARED,
+		.length = 8 * DAX_PAGE_SIZE, .pages = DAX_PAGES_PTE }));
+	poke(vma, pos_of(7), 'd');
+	mock.inside = fsync_begins;
+	EQ(dax_mapping_truncate(file, 0), -EIO);
+	step_join(&during_truncate.step);
+	EQ(during_truncate.ret, 0);
+	EQ(medium_durable(pos_of(7)), 'd');
+	dax_vma_put(vma);
+	dax_mapping_put(file);
+	tear_down();
+}
+
 /* ---- truncate and punch between flush and sync -------------------- */
 
 static void gone_before_sync(void)
@@ -606,6 +672,65 @@ static void truncate_inside(void)
 	tear_down();
 }
 
+/* ---- blocks that move -------------------- */
+
+static bool page_3_moved;
+
+static int page_3_moves(struct mock *mock, dax_loff_t pos, uint64_t length,
+			unsigned int flags, struct dax_iomap *iomap)
+{
+	mock_linear(mock, pos, length, flags, iomap);
+	if (!page_3_moved)
+		return 0;
+	if (pos >> DAX_PAGE_SHIFT == 3)
+		iomap->addr = 5 * DAX_PMD_SIZE;
+	if (pos >> DAX_PAGE_SHIFT == 3 || (pos == 0 && length > DAX_PAGE_SIZE))
+		iomap->length = DAX_PAGE_SIZE;
+	return 0;
+}
+
+/* A block map takes one page of a dirty 2 MiB entry elsewhere: what was stored
+ * to the other pages is still to be made durable. */
+static void one_block_moves(bool deferred, bool by_pwrite)
+{
+	struct mock mock = { .answer = page_3_moves };
+	struct dax_vma *vma, *pages;
+	struct dax_mapping *file;
+	char byte = 'p';
+
+	set_up(deferred);
+	page_3_moved = false;
+	file = mock_file(&mock, fx.dev, 2 * DAX_PMD_SIZE);
+	MUST(!dax_vma_new(&vma, file, &(struct dax_vma_attr){
+		.struct_size = sizeof(struct dax_vma_attr), .length = DAX_PMD_SIZE,
+		.flags = RW_SHARED }));
+	MUST(!dax_vma_new(&pages, file, &(struct dax_vma_attr){
+		.struct_size = sizeof(struct dax_vma_attr), .length = DAX_PMD_SIZE,
+		.flags = RW_SHARED, .pages = DAX_PAGES_PTE }));
+	poke(vma, pos_of(7), 'd');
+	page_3_moved = true;
+	if (by_pwrite)
+		EQ(dax_mapping_pwrite(file, &byte, 1, pos_of(3)), 1);
+	else
+		poke(pages, pos_of(3), 'p');
+	EQ(dax_mapping_fsync(file, NULL), 0);
+	EQ(medium_durable(pos_of(7)), 'd');
+	EQ(medium_durable(5 * DAX_PMD_SIZE), 'p');
+	CHECK(mock_is_paired(&mock));
+	dax_vma_put(pages);
+	dax_vma_put(vma);
+	dax_mapping_put(file);
+	tear_down();
+}
+
+static void blocks_move(void)
+{
+	one_block_moves(false, false);
+	one_block_moves(false, true);
+	one_block_moves(true, false);
+	one_block_moves(true, true);
+}
+
 /* ---- failures -------------------- */
 
 /* 4 row "writeback error": DIRTY stays, TOWRITE goes, each cursor is told once,
@@ -661,10 +786,33 @@ static void cursors(void)
 	tear_down();
 }
 
+/* An fsync that is refused has told nobody of what failed before. */
+static void refused_keeps_cursor(void)
+{
+	struct dax_entry_cookie *cookie;
+	uint32_t since;
+
+	set_up(true);
+	since = dax_mapping_wb_err(fx.file);
+	medium.sync_error = -EIO;
+	EQ(dax_mapping_fsync(fx.file, NULL), -EIO);
+	medium.sync_error = 0;
+	MUST(!dax_lock_mapping_entry(fx.file, 9, 0, NULL, &cookie));
+	EQ(dax_mapping_fsync(fx.file, &since), -EDEADLK);
+	MUST(!dax_unlock_mapping_entry(cookie));
+	EQ(dax_mapping_fsync(fx.file, &since), -EIO);
+	EQ(dax_mapping_fsync(fx.file, &since), 0);
+	tear_down();
+}
+
 /* The device dies: what is dirty stays so. */
 static void device_dies(void)
 {
 	set_up(false);
+	EQ(dax_device_kill(fx.dev), 0);
+	EQ(dax_mapping_fsync(fx.file, NULL), -ENXIO);	/* nothing to do, even so */
+	EQ(dax_mapping_writeback(fx.file, 0, 4096), -ENXIO);
+	fx.dev->alive = true;
 	poke(small, pos_of(3), 'a');
 	EQ(dax_device_kill(fx.dev), 0);
 	EQ(dax_mapping_fsync(fx.file, NULL), -ENXIO);
@@ -715,10 +863,14 @@ static void syncs_block_map(void)
 	map_sync_ret = 0;
 	EQ(dax_mapping_fsync(file, &since), -EIO);
 	EQ(dax_mapping_fsync(file, &since), 0);
-	EQ(map_syncs, 5);
+	map_sync_ret = -4096;		/* no errno */
+	EQ(dax_mapping_fsync(file, NULL), -EIO);
+	map_sync_ret = 0;
+	EQ(dax_mapping_fsync(file, &since), -EIO);
+	EQ(map_syncs, 7);
 	medium.sync_error = -EIO;
 	EQ(dax_mapping_fsync(file, NULL), -EIO);
-	EQ(map_syncs, 5);	/* not asked when the bytes failed */
+	EQ(map_syncs, 7);	/* not asked when the bytes failed */
 	dax_mapping_put(file);
 	tear_down();
 }
@@ -773,11 +925,12 @@ static int second_sync(struct dax_device *dev)
 	return second_syncs == 1 ? -EIO : 0;
 }
 
-static void second_flush(struct dax_device *dev, const void *addr, size_t n)
+static int second_flush(struct dax_device *dev, const void *addr, size_t n)
 {
 	CHECK(dev == second_dev && n == 4096);
 	(void)addr;
 	second_flushes++;
+	return 0;
 }
 
 static void two_devices(void)
@@ -887,7 +1040,7 @@ static void cached(void)
 
 int main(void)
 {
-	plan(31);
+	plan(35);
 	run("fsync: tags fall, leaves are read-only, bytes survive", fsync_at_once);
 	run("the same where only a sync makes them durable", fsync_deferred);
 	run("re-dirty after fsync: the store faults and tags again", redirty);
@@ -906,12 +1059,16 @@ int main(void)
 	run("the same where only a sync makes durable", three_deferred);
 	run("who waits for an entry holds no other", waits_holding_nothing);
 	run("ends under writers that never stop", ends_under_writers);
+	run("ends though the file grows ahead of it", ends_though_the_file_grows);
+	run("begins during a truncate that fails", truncate_fails_meanwhile);
 	run("truncate and punch between flush and sync", gone_before_sync);
 	run("what is left of 2 MiB outside the range is clean too", split_before_sync);
 	run("zero_range inside a dirty 2 MiB entry", zero_inside);
 	run("truncate inside a dirty 2 MiB entry", truncate_inside);
+	run("a block map moves one page of a dirty 2 MiB entry", blocks_move);
 	run("writeback error: dirty stays, told once, retry works", sync_fails);
 	run("cursors of a failure", cursors);
+	run("a refused fsync leaves the cursor", refused_keeps_cursor);
 	run("the device dies: dirty stays", device_dies);
 	run("the block map is synced after the bytes", syncs_block_map);
 	run("refused inside the file's own block map", refused_inside);

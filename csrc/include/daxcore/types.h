@@ -111,7 +111,8 @@ enum dax_iomap_type {
 enum dax_iomap_extent_flags {
 	DAX_IOMAP_F_NEW = 0x01,		/* blocks were allocated by this call */
 	DAX_IOMAP_F_DIRTY = 0x02,	/* the block map has unsaved metadata */
-	DAX_IOMAP_F_SHARED = 0x04	/* blocks are shared with a clone */
+	DAX_IOMAP_F_SHARED = 0x04,	/* blocks are shared with a clone */
+	DAX_IOMAP_F_AHEAD = 0x08	/* all of it was a hole before this call */
 };
 
 /* Why a block map is asked (flags of iomap_begin). */
@@ -119,7 +120,8 @@ enum dax_iomap_request {
 	DAX_IOMAP_WRITE = 0x01,		/* allocate where there is a hole */
 	DAX_IOMAP_ZERO = 0x02,		/* not asked by this version */
 	DAX_IOMAP_REPORT = 0x04,	/* report only, allocate nothing */
-	DAX_IOMAP_FAULT = 0x08		/* whole pages: 4 KiB, or 2 MiB as @length */
+	DAX_IOMAP_FAULT = 0x08,		/* whole pages: 4 KiB, or 2 MiB as @length */
+	DAX_IOMAP_AHEAD = 0x10		/* only the first page is stored to */
 };
 
 /* What a read of a hole inserts. */
@@ -246,6 +248,13 @@ struct dax_iomap {
  *   file.  Both positions are multiples of 4096, the end may lie in a page.
  *   Whole or not at all.  Called with no fault, read or write in progress in
  *   either file, and with no entry in the tree for a page of either range.
+ *
+ * Asked with WRITE, FAULT and AHEAD it may take blocks for more than the first
+ * page: for holes that follow it, if it is one, and lie together with it on the
+ * device.  Then it answers NEW and AHEAD with an extent of nothing else.  Pages
+ * that turn out not to be stored to are punched again, so a block that was set
+ * aside before (fallocate) is none of them.  Else it answers for the first page
+ * as if AHEAD had not been asked.
  *
  * A block map that shares blocks says so (DAX_IOMAP_F_SHARED) when asked with
  * REPORT, and when asked with WRITE answers with a block of the file's own,
