@@ -11,6 +11,7 @@ from conftest import need
 import daxcore
 from daxcore.bench import contenders, machine, real, report, runner
 from daxcore.bench.runner import Settings
+from daxcore.bench.scenarios import SCENARIOS
 from daxcore.bench.work import Work, timed
 
 SIZE = 4 << 20
@@ -461,6 +462,37 @@ def test_scattered_stores_need_memory_areas(monkeypatch, more):
     assert "vm.max_map_count allows some 1,023" in skipped["real thread"]
     assert own(by_name(data)) == {}
     assert own(by_name(bench_real("first-write")))  # in order they merge
+
+
+@pytest.mark.parametrize(
+    ("contender", "read", "write"),
+    [
+        (contenders.Kernel("kernel", "."), SIZE, SIZE),
+        (real.Anonymous("anonymous", True), 0, SIZE),
+        (real.Real("real"), 0, 0),
+        (real.Real("sparse", directory="."), 0, SIZE),
+        (real.Real("cache", policy="page-cache"), 2 * SIZE, 2 * SIZE),
+    ],
+    ids=lambda value: getattr(value, "key", None),
+)
+def test_what_a_session_takes_of_free_memory(contender, read, write):
+    for name, nbytes in (("hole-read", read), ("first-write", write)):
+        assert contender.fresh_bytes(SCENARIOS[name], Work(SIZE)) == nbytes
+
+
+def test_new_memory_is_warm_in_every_round(monkeypatch, tmp_path):
+    warmed = []
+    monkeypatch.setattr(machine, "warm_memory", warmed.append)
+    data = bench(rounds=2, directory=tmp_path)
+    assert len(data["results"]) == 5
+    assert warmed == [SIZE] * 2 * (1 + 2 + 1)  # two of the kernel's
+
+
+def test_warm_memory_is_given_back():
+    before = machine.rss_bytes()
+    machine.warm_memory(64 << 20)
+    assert machine.rss_bytes() - before < 16 << 20
+    machine.warm_memory(0)
 
 
 def test_no_descriptor_of_real_memory_is_left(tmp_path):

@@ -147,11 +147,16 @@ class Real:
             return None
         return f"{format_size(have)} free on {self.directory} are too few"
 
-    def _memory_need(self, scenario, work):
-        need = work.size if scenario.allocates else 0
+    def fresh_bytes(self, scenario, work):
+        """What a session takes of the machine's free memory."""
         # A page of the cache is shown by a copy at the address.
-        need += 2 * work.size if self.policy == "page-cache" else 0
-        return need + work.size // 64
+        need = 2 * work.size if self.policy == "page-cache" else 0
+        return need + (work.size if self.directory and scenario.allocates else 0)
+
+    def _memory_need(self, scenario, work):
+        on_device = scenario.allocates and self.directory is None
+        need = work.size if on_device else 0
+        return need + self.fresh_bytes(scenario, work) + work.size // 64
 
     def use_device(self, device):
         """The storage that the contenders on one share, so that it is warm."""
@@ -233,7 +238,11 @@ class Anonymous:
             return "transparent huge pages are off"
         if not self.huge and work.pages_kind == "pmd":
             return "maps by 4 KiB"
-        return memory_reason(work.size if scenario.write else work.size // 64)
+        return memory_reason(self.fresh_bytes(scenario, work) + work.size // 64)
+
+    def fresh_bytes(self, scenario, work):
+        """What a session takes of the machine's free memory."""
+        return work.size if scenario.write else 0
 
     def open(self, work):
         """A session on fresh memory."""
