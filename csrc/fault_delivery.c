@@ -123,9 +123,8 @@ static int send_sigbus(const struct uffd_event *event, void *addr)
 	info.si_pid = getpid();
 	info.si_uid = getuid();
 	info.si_value.sival_ptr = addr;
-	if (syscall(SYS_rt_tgsigqueueinfo, getpid(), event->tid, SIGBUS, &info))
-		return -errno;
-	return 0;
+	return (int)sys_result(syscall(SYS_rt_tgsigqueueinfo, getpid(), event->tid,
+				       SIGBUS, &info));
 }
 
 /* Its bytes may lie in the way of many who sleep: all of the page's. */
@@ -198,9 +197,10 @@ static void *serve_faults(void *arg)
 
 	pthread_setname_np(pthread_self(), "daxcore-fault");
 	for (;;) {
-		int nr = epoll_wait(fd, event, EVENTS, nr_waiting ? WAITING_MS : -1);
+		int nr = (int)sys_result(epoll_wait(fd, event, EVENTS,
+						    nr_waiting ? WAITING_MS : -1));
 
-		if (nr < 0 && errno != EINTR)
+		if (nr < 0 && nr != -EINTR)
 			return NULL;
 		for (int i = 0; i < nr; i++)
 			serve_area(event[i].data.u32);
@@ -235,9 +235,9 @@ static int start_thread(void)
 
 	if (epoll_fd >= 0)
 		return 0;
-	fd = epoll_create1(EPOLL_CLOEXEC);
+	fd = (int)sys_result(epoll_create1(EPOLL_CLOEXEC));
 	if (fd < 0)
-		return dax_error(-errno, "no descriptor for the thread that serves faults");
+		return dax_error(fd, "no descriptor for the thread that serves faults");
 	ret = create_thread(fd);
 	if (ret) {
 		close(fd);
@@ -254,8 +254,9 @@ static int watch(const struct fault_area *area, unsigned int place)
 
 	if (ret)
 		return ret;
-	if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, area->uffd, &event))
-		return dax_error(-errno, "the touches of a mapping cannot be waited for");
+	ret = (int)sys_result(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, area->uffd, &event));
+	if (ret)
+		return dax_error(ret, "the touches of a mapping cannot be waited for");
 	return 0;
 }
 
@@ -327,13 +328,13 @@ static bool context_is_write(const void *context)
 static bool serve_touch(struct fault_area *area, void *addr, bool write)
 {
 	size_t offset = ((uintptr_t)addr - (uintptr_t)area->start) & ~(size_t)4095;
-	int err = errno;
+	int err = sys_save_errno();
 	int ret;
 
 	if ((write && !area->writable) || getpid() != owner)
 		return false;
 	ret = area->serve(area, offset, write, true);
-	errno = err;
+	sys_restore_errno(err);
 	return ret >= 0;
 }
 

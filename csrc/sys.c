@@ -596,6 +596,31 @@ int sys_read_link(const char *path, char *buf, size_t size)
 	return 0;
 }
 
+int64_t sys_result(int64_t ret)
+{
+	return ret < 0 ? -errno : ret;
+}
+
+int sys_map_result(const void *addr)
+{
+	return addr == MAP_FAILED ? -errno : 0;
+}
+
+int sys_ioctl(int fd, unsigned long request, void *arg)
+{
+	return result(ioctl(fd, request, arg));
+}
+
+int sys_save_errno(void)
+{
+	return errno;
+}
+
+void sys_restore_errno(int saved)
+{
+	errno = saved;
+}
+
 int sys_set_signal(int sig, const struct sigaction *action,
 		   struct sigaction *ret_before)
 {

@@ -113,6 +113,16 @@ int sys_lock_holder(int fd);
 int sys_read_line(const char *path, char *buf, size_t size);
 int sys_read_link(const char *path, char *buf, size_t size);
 
+/* What a system call made elsewhere has returned: @ret, or -errno if it is < 0. */
+int64_t sys_result(int64_t ret);
+/* mmap(2): where it is, or MAP_FAILED: 0 or -errno. */
+int sys_map_result(const void *addr);
+int sys_ioctl(int fd, unsigned long request, void *arg);
+
+/* What the interrupted code is to find again, in a signal handler. */
+int sys_save_errno(void);
+void sys_restore_errno(int saved);
+
 struct sigaction;
 int sys_set_signal(int sig, const struct sigaction *action,
 		   struct sigaction *ret_before);

@@ -9,13 +9,11 @@
 #include "vm_area.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "sys.h"
 
@@ -38,7 +36,7 @@ int vm_area_reserve(void **ret_addr, size_t len, size_t phase)
 	addr = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
 		    -1, 0);
 	if (addr == MAP_FAILED)
-		return -errno;
+		return sys_map_result(addr);
 	start = (char *)(((uintptr_t)addr + HUGE - 1) & ~(uintptr_t)(HUGE - 1)) + phase;
 	if (start != addr)
 		munmap(addr, (size_t)(start - addr));
@@ -56,10 +54,11 @@ void vm_area_release(void *addr, size_t len)
 /* Neighbours merge only if they were advised alike. */
 int vm_area_replace(void *addr, size_t len)
 {
-	if (mmap(addr, len, PROT_NONE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
-		 0) == MAP_FAILED)
-		return -errno;
+	void *at = mmap(addr, len, PROT_NONE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+
+	if (at == MAP_FAILED)
+		return sys_map_result(at);
 	if (vm_area_has_huge_zero())
 		madvise(addr, len, MADV_HUGEPAGE);
 	madvise(addr, len, MADV_DONTDUMP);
@@ -74,7 +73,7 @@ static int prot_bits(bool read, bool write)
 
 int vm_area_protect(void *addr, size_t len, bool read, bool write)
 {
-	return mprotect(addr, len, prot_bits(read, write)) ? -errno : 0;
+	return (int)sys_result(mprotect(addr, len, prot_bits(read, write)));
 }
 
 int vm_area_map_file(void *addr, size_t len, int fd, uint64_t offset, bool write,
@@ -84,7 +83,7 @@ int vm_area_map_file(void *addr, size_t len, int fd, uint64_t offset, bool write
 			MAP_FIXED | (shared ? MAP_SHARED : MAP_PRIVATE), fd,
 			(off_t)offset);
 
-	return at == MAP_FAILED ? -errno : 0;
+	return sys_map_result(at);
 }
 
 static int64_t count_areas(void)
@@ -197,7 +196,7 @@ int vm_area_populate_huge_zero(void *addr, size_t len)
 {
 	if (!vm_area_has_huge_zero())
 		return -EOPNOTSUPP;
-	return madvise(addr, len, MADV_POPULATE_READ) ? -errno : 0;
+	return (int)sys_result(madvise(addr, len, MADV_POPULATE_READ));
 }
 
 /* ---- the page map ------------------------------------------------------------------- */
@@ -238,11 +237,11 @@ static int pagemap_fd(void)
 	mutex_lock(&open_lock);
 	if (fd < 0 || generation != sys_fork_generation) {
 		if (fd >= 0)
-			close(fd);
-		fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+			sys_close(fd);
+		fd = sys_open("/proc/self/pagemap", false);
 		generation = sys_fork_generation;
 	}
-	ret = fd < 0 ? -errno : fd;
+	ret = fd;
 	mutex_unlock(&open_lock);
 	return ret;
 }
@@ -274,10 +273,10 @@ static int64_t scan(int fd, const char *addr, size_t len, uint64_t not_category,
 			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
 			.return_mask = PAGE_IS_PRESENT,
 		};
-		int found = ioctl(fd, DAX_PAGEMAP_SCAN, &arg);
+		int found = sys_ioctl(fd, DAX_PAGEMAP_SCAN, &arg);
 
 		if (found < 0)
-			return -errno;
+			return found;
 		for (int i = 0; i < found; i++)
 			for (uint64_t at = region[i].start;
 			     at < region[i].end && filled < nr; at += PAGE)
@@ -295,13 +294,13 @@ static int64_t read_words(int fd, const char *addr, size_t len,
 
 	for (size_t done = 0; done < len && filled < nr;) {
 		size_t want = (len - done) / PAGE;
-		ssize_t n;
+		int64_t n;
 
 		want = want < 512 ? want : 512;
-		n = pread(fd, word, want * sizeof(word[0]),
-			  (off_t)(((uintptr_t)addr + done) / PAGE * sizeof(word[0])));
+		n = sys_pread(fd, word, want * sizeof(word[0]),
+			      ((uintptr_t)addr + done) / PAGE * sizeof(word[0]));
 		if (n <= 0)
-			return n ? -errno : -EIO;
+			return n ? n : -EIO;
 		for (size_t i = 0; i < (size_t)n / sizeof(word[0]) && filled < nr; i++)
 			if (match(word[i]))
 				ret_pages[filled++] = done / PAGE + i;
