@@ -743,6 +743,12 @@ int dax_vma_pagemap(struct dax_vma *vma, dax_pgoff_t pgoff, dax_pfn_t *pfns,
 	return vma_pagemap(vma, pgoff, pfns, nr_pages);
 }
 
+int dax_vma_memory(struct dax_vma *vma, struct dax_memory_info *ret_memory)
+{
+	clear_errormsg();
+	return vma_real_memory(vma, ret_memory);
+}
+
 /* ---- trace events ------------------------------------------------------------------ */
 
 int dax_trace_start(struct dax_trace **ret_trace, struct dax_mapping *mapping,

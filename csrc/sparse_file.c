@@ -227,8 +227,9 @@ static int scan_data(struct scan *scan, uint64_t size)
 {
 	int64_t pos = 0;
 
-	while (pos >= 0 && (uint64_t)pos < size)
+	do	/* of an empty file too: does it know of holes at all? */
 		pos = scan_run(scan, (uint64_t)pos, size);
+	while (pos >= 0 && (uint64_t)pos < size);
 	if (pos == -EINVAL || pos == -EOPNOTSUPP) {
 		scan->sf->all_data = true;
 		decide(scan, pages_up(size), true);

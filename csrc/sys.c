@@ -335,6 +335,8 @@ int sys_punch(int fd, uint64_t offset, uint64_t len)
 {
 	int ret = dax_test_fail_sys("punch");
 
+	if (sys_feature_disabled("punch"))
+		ret = -EOPNOTSUPP;
 	if (ret)
 		return ret;
 	do {
@@ -412,6 +414,8 @@ static int64_t seek(int fd, uint64_t offset, int whence)
 	int ret = dax_test_fail_sys("lseek");
 	off_t pos;
 
+	if (sys_feature_disabled("seek_hole"))
+		ret = -EOPNOTSUPP;
 	if (ret)
 		return ret;
 	pos = lseek(fd, (off_t)offset, whence);

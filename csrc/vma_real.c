@@ -667,15 +667,19 @@ static int real_finish_cow(struct dax_vm_fault *vmf, void *page)
 	return ret;
 }
 
-/* What was stored through a leaf that goes is in the tag.  The entry is the
- * caller's. */
+/*
+ * What was stored through a leaf that goes is in the tag.  Not so of a block taken
+ * ahead: its bytes tell, before it is given back or written back.  The entry is the
+ * caller's.
+ */
 static void transfer_dirty(struct dax_mapping *mapping, dax_pgoff_t pgoff)
 {
 	struct dax_slot slot = { .mapping = mapping };
 
 	if (radix_tree_walk(&mapping->i_pages, pgoff, 0, &slot.iter) &&
 	    radix_tree_exceptional_entry(slot.iter.entry) &&
-	    dax_is_data_entry(slot.iter.entry))
+	    dax_is_data_entry(slot.iter.entry) &&
+	    !radix_tree_tag_get(&slot.iter, DAX_PAGECACHE_TAG_AHEAD))
 		dax_tag_dirty(&slot);
 }
 
@@ -876,7 +880,8 @@ static void tag_page(struct dax_mapping *mapping, struct percpu_area *area,
 			return;
 		}
 	} while (!lock_slot(&slot));
-	dax_tag_dirty(&slot);
+	if (!radix_tree_tag_get(&slot.iter, DAX_PAGECACHE_TAG_AHEAD))
+		dax_tag_dirty(&slot);
 	put_locked_mapping_entry(&slot);
 }
 
@@ -1130,6 +1135,86 @@ ssize_t vma_real_write(struct dax_vma *vma, const void *buf, size_t len,
 	if (vma_is_shared(vma))
 		return write_shared(vma, buf, len, offset, info);
 	return copy_private(vma, (char *)(uintptr_t)buf, len, offset, true, info);
+}
+
+/* ---- memory ------------------------------------------------------------------------------------ */
+
+/* A table for each 2 MiB and for each GiB of addresses that show something. */
+static uint64_t cpu_table_bytes(struct dax_vma *vma)
+{
+	dax_pgoff_t last = vma->vm_pgoff + vma->nr_pages - 1, nr;
+	uint64_t skew = (vma->vm_start >> DAX_PAGE_SHIFT) - vma->vm_pgoff;
+	uint64_t pmd = UINT64_MAX, pud = UINT64_MAX, tables = 0, leaf;
+
+	for (dax_pgoff_t at = vma->vm_pgoff;
+	     vma_soft_next_leaf(vma, &at, last, &leaf, &nr); at += nr) {
+		tables += pmd != (at + skew) >> DAX_PMD_ORDER;
+		tables += pud != (at + skew) >> (2 * DAX_PMD_ORDER);
+		pmd = (at + skew) >> DAX_PMD_ORDER;
+		pud = (at + skew) >> (2 * DAX_PMD_ORDER);
+	}
+	return tables << DAX_PAGE_SHIFT;
+}
+
+/* Of a private piece of the file the kernel has copied what was stored to. */
+static int count_copies(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr,
+			struct dax_memory_info *memory)
+{
+	uint64_t pages[DAX_PMD_NR_PAGES];
+
+	for (dax_pgoff_t done = 0; done < nr; done += DAX_PMD_NR_PAGES) {
+		dax_pgoff_t n = nr - done < DAX_PMD_NR_PAGES ? nr - done
+							      : DAX_PMD_NR_PAGES;
+		int64_t found = vm_area_copied_pages(address_of(real, first + done),
+						     bytes_of(n), pages,
+						     DAX_PMD_NR_PAGES);
+
+		if (found < 0)
+			return dax_error((int)found, "the process's page map cannot be "
+					 "read");
+		memory->copy_bytes += bytes_of((dax_pgoff_t)found);
+		memory->data_bytes -= bytes_of((dax_pgoff_t)found);
+	}
+	return 0;
+}
+
+static int count_private(struct dax_vma *vma, struct dax_memory_info *memory)
+{
+	dax_pgoff_t last = vma->vm_pgoff + vma->nr_pages - 1;
+	dax_pgoff_t first = 0, end = 0, nr;
+	uint64_t leaf;
+	int ret = 0;
+
+	for (dax_pgoff_t at = vma->vm_pgoff;
+	     !ret && vma_soft_next_leaf(vma, &at, last, &leaf, &nr); at += nr) {
+		if (!leaf_is_device(leaf))
+			continue;
+		if (at != end) {
+			ret = count_copies(vma->real, first, end - first, memory);
+			first = at;
+		}
+		end = at + nr;
+	}
+	return ret ? ret : count_copies(vma->real, first, end - first, memory);
+}
+
+int vma_real_memory(struct dax_vma *vma, struct dax_memory_info *ret_memory)
+{
+	struct dax_memory_info memory;
+	struct percpu_area *area;
+	int ret = mapping_lock_shared(vma->mapping, &area);
+
+	if (ret)
+		return ret;
+	vma_soft_memory(vma, &memory);
+	if (vma->real)
+		memory.page_table_bytes = cpu_table_bytes(vma);
+	if (vma->real && !vma_is_shared(vma))
+		ret = count_private(vma, &memory);
+	mapping_unlock_shared(vma->mapping, area);
+	if (!ret)
+		*ret_memory = memory;
+	return ret;
 }
 
 /* ---- life --------------------------------------------------------------------------------------- */

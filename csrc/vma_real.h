@@ -36,6 +36,8 @@ int64_t vma_real_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
 			     uint64_t nr_pages, bool write, uint64_t *latencies,
 			     size_t nr_latencies, struct dax_fault_info *info);
 
+int vma_real_memory(struct dax_vma *vma, struct dax_memory_info *ret_memory);
+
 /* Does [addr, addr + len) meet a real mapping of this process? */
 bool vma_real_overlaps(const void *addr, size_t len);
 

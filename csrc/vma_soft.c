@@ -1317,3 +1317,24 @@ int vma_pagemap(struct dax_vma *vma, dax_pgoff_t pgoff, dax_pfn_t *pfns,
 	mapping_unlock_shared(vma->mapping, area);
 	return 0;
 }
+
+static uint64_t *kind_of(struct dax_memory_info *memory, uint64_t leaf)
+{
+	if (leaf & LEAF_ANON)
+		return &memory->copy_bytes;
+	if (leaf_pfn(leaf) == DAX_ZERO_PFN || leaf_pfn(leaf) == DAX_HUGE_ZERO_PFN)
+		return &memory->zero_bytes;
+	return &memory->data_bytes;
+}
+
+void vma_soft_memory(struct dax_vma *vma, struct dax_memory_info *ret_memory)
+{
+	struct dax_memory_info memory = { 0 };
+	dax_pgoff_t last = vma->vm_pgoff + vma->nr_pages - 1, nr;
+	uint64_t leaf;
+
+	for (dax_pgoff_t at = vma->vm_pgoff;
+	     vma_soft_next_leaf(vma, &at, last, &leaf, &nr); at += nr)
+		*kind_of(&memory, leaf) += nr << DAX_PAGE_SHIFT;
+	*ret_memory = memory;
+}

@@ -1767,7 +1767,7 @@ cdef class File:
         GIL released.  Takes no entry lock: each row was true at some moment
         of the call.
         """
-        return self._rows(_next_entries, 512, sizeof(dax_entry_info), _ENTRY_COLUMNS)
+        return self._rows(_next_entries, 0, UINT64_MAX, 512, sizeof(dax_entry_info), _ENTRY_COLUMNS)
 
     def lock_entry(self, pgoff, pmd=False):
         """Hold the entry lock of a page, for tests and teaching.
@@ -1816,8 +1816,16 @@ cdef class File:
         lock.file = self
         return lock
 
-    def extents(self):
+    def extents(self, offset=0, nbytes=None):
         """Return what the block map says of the file, holes included.
+
+        Parameters
+        ----------
+        offset : int
+            Byte of the file.
+        nbytes : int, optional
+            Bytes; default is up to the end of the file.  What reaches out of
+            the range is cut off.
 
         Returns
         -------
@@ -1831,6 +1839,8 @@ cdef class File:
 
         Raises
         ------
+        ValueError
+            `offset` or `nbytes` negative.
         OSError
             What the block map says.
 
@@ -1838,19 +1848,25 @@ cdef class File:
         -----
         GIL released.  Allocates nothing on the device.
         """
-        return self._rows(_next_extents, 64, sizeof(dax_extent), _EXTENT_COLUMNS)
+        cdef uint64_t start = _position(offset, "offset")
+        cdef uint64_t end = INT64_MAX
 
-    cdef object _rows(self, rows_fn next_rows, size_t rows, size_t row_bytes,
-                      object columns):
-        """All rows as one table; first `rows` are asked for, then ever more."""
-        cdef uint64_t at = 0
+        if nbytes is not None:
+            end = start + min(_unsigned(nbytes, "nbytes"), <uint64_t>INT64_MAX - start)
+        table = self._rows(_next_extents, start, end, 64, sizeof(dax_extent),
+                           _EXTENT_COLUMNS)
+        return table if start == 0 and nbytes is None else _cut(table, start, end)
+
+    cdef object _rows(self, rows_fn next_rows, uint64_t at, uint64_t end, size_t rows,
+                      size_t row_bytes, object columns):
+        """The rows from `at` on; first `rows` are asked for, then ever more."""
         cdef int64_t nr = 1
         cdef dax_mapping *mapping = self._hold()
         cdef void *buf
         cdef list chunks = []
 
         try:
-            while nr:
+            while nr and at < end:
                 chunk = bytearray(rows * row_bytes)
                 buf = PyByteArray_AsString(chunk)
                 with nogil:
@@ -2400,6 +2416,19 @@ cdef object _table(list chunks, object columns):
     import numpy as np
 
     return np.frombuffer(bytearray().join(chunks), dtype=np.dtype(columns))
+
+
+cdef object _cut(object table, uint64_t start, uint64_t end):
+    """The part of extents that lies in a range of bytes."""
+    import numpy as np
+
+    first = np.maximum(table["offset"], start).astype("i8")
+    last = np.minimum(table["offset"] + table["length"].astype("i8"), end).astype("i8")
+    table["device_offset"] += np.where(
+        table["type"] != DAX_IOMAP_HOLE, first - table["offset"], 0).astype("u8")
+    table["length"] = np.maximum(last - first, 0)
+    table["offset"] = first
+    return table[table["length"] > 0]
 
 
 cdef object _pread(dax_mapping *mapping, uint64_t wanted, int64_t pos, object path):
@@ -3027,6 +3056,50 @@ cdef class Mmap:
         if self.shared:
             self.file.fsync()
 
+    def memory(self):
+        """Return what is mapped, in bytes by kind.
+
+        Returns
+        -------
+        dict of str to int
+            ``zero_bytes``: holes that show the common zero page.
+            ``data_bytes``: blocks of the file; as much of it is in memory as
+            the page cache holds, on persistent memory nothing.
+            ``copy_bytes``: private copies.
+            ``cpu_page_table_bytes``: the CPU's page tables for all of these, at
+            most; 0 if the mapping is soft.
+
+        Notes
+        -----
+        GIL released.  What nobody has touched counts nowhere.
+        """
+        cdef dax_memory_info info
+        cdef dax_vma *vma = self._hold()
+        cdef int ret
+
+        try:
+            with nogil:
+                ret = dax_vma_memory(vma, &info)
+            check(ret, self.file.device.path)
+        finally:
+            with nogil:
+                dax_vma_put(vma)
+        return {
+            "zero_bytes": info.zero_bytes,
+            "data_bytes": info.data_bytes,
+            "copy_bytes": info.copy_bytes,
+            "cpu_page_table_bytes": info.page_table_bytes,
+        }
+
+    def _give_to_array(self):
+        """Belong to an array: go, and let the file go, with the array.
+
+        An ndarray over a buffer does not hold it open, so that nobody else may
+        close the mapping.
+        """
+        self._ensure_open()
+        self._of_array = True
+
     def ndarray(self, dtype=float, shape=None, offset=0, order="C"):
         """Return an array over the memory of a real mapping.
 
@@ -3100,6 +3173,10 @@ cdef class Mmap:
         BufferError
             Somebody holds a buffer of it: an array, a memoryview.
         """
+        if self._of_array:
+            raise BufferError(
+                "the mapping belongs to a memmap and goes with the last array of it"
+            )
         if self._nr_exports:
             raise BufferError(
                 f"the mapping cannot be closed: {self._nr_exports} buffers of it "
@@ -3140,10 +3217,12 @@ cdef class Mmap:
 
     def __dealloc__(self):
         try:
-            if self._vma is not NULL and self._pid == getpid():
+            if self._vma is not NULL and not self._of_array and self._pid == getpid():
                 _warn_unclosed(repr(self))
         finally:
             self._drop()
+            if self._of_array:
+                self.file._drop()
 
 
 cdef object _uint64_array(uint64_t count):

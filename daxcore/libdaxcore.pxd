@@ -250,6 +250,12 @@ cdef extern from "daxcore/types.h" nogil:
         uint32_t type
         uint32_t flags
 
+    struct dax_memory_info:
+        uint64_t zero_bytes
+        uint64_t data_bytes
+        uint64_t copy_bytes
+        uint64_t page_table_bytes
+
     struct dax_trace_event:
         uint64_t time
         uint64_t ino
@@ -392,6 +398,7 @@ cdef extern from "daxcore.h" nogil:
     int dax_vma_dontneed(dax_vma *vma, uint64_t offset, uint64_t len)
     int dax_vma_pagemap(
             dax_vma *vma, dax_pgoff_t pgoff, dax_pfn_t *pfns, uint64_t nr_pages)
+    int dax_vma_memory(dax_vma *vma, dax_memory_info *ret_memory)
     int dax_trace_start(
             dax_trace **ret_trace, dax_mapping *mapping, size_t nr_events)
     void dax_trace_stop(dax_trace *trace)

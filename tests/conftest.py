@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import traceback
 import warnings
@@ -146,3 +147,18 @@ def memory():
     """A device of 16 MiB in memory, for what no backing changes."""
     with daxcore.Device.memory(16 * MIB) as dev:
         yield dev
+
+
+@pytest.fixture(params=["disk", "tmpfs"])
+def directory(request, tmp_path):
+    """A directory on the disk, then one on the tmpfs of /dev/shm."""
+    if request.param == "disk":
+        yield tmp_path
+        return
+    shm = Path("/dev/shm")
+    usable = shm.is_dir() and os.access(shm, os.W_OK)
+    need("tmpfs", usable, "mount -t tmpfs tmpfs /dev/shm")
+    room = shutil.disk_usage(shm).free
+    need("tmpfs", room > 256 * MIB, "a /dev/shm with 256 MiB free")
+    with tempfile.TemporaryDirectory(dir=shm, prefix="daxcore-") as name:
+        yield Path(name)

@@ -11,14 +11,11 @@ import mmap
 import os
 import pickle
 import resource
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,20 +27,6 @@ from daxcore import open as dax_open
 
 GIB = 1 << 30
 HOLE, MAPPED, UNWRITTEN = IomapType.HOLE, IomapType.MAPPED, IomapType.UNWRITTEN
-
-
-@pytest.fixture(params=["disk", "tmpfs"])
-def directory(request, tmp_path):
-    if request.param == "disk":
-        yield tmp_path
-        return
-    shm = Path("/dev/shm")
-    usable = shm.is_dir() and os.access(shm, os.W_OK)
-    need("tmpfs", usable, "mount -t tmpfs tmpfs /dev/shm")
-    room = shutil.disk_usage(shm).free
-    need("tmpfs", room > 256 * MIB, "a /dev/shm with 256 MiB free")
-    with tempfile.TemporaryDirectory(dir=shm, prefix="daxcore-") as name:
-        yield Path(name)
 
 
 class Sparse:

@@ -898,6 +898,22 @@ DAX_API int dax_vma_dontneed(struct dax_vma *vma, uint64_t offset,
 DAX_API int dax_vma_pagemap(struct dax_vma *vma, dax_pgoff_t pgoff,
 			    dax_pfn_t *pfns, uint64_t nr_pages);
 
+/**
+ * dax_vma_memory() - what is mapped, by kind
+ * @vma: mapping of memory
+ * @ret_memory: receives the bytes of each kind
+ *
+ * A page that nobody has touched counts nowhere.  Data counts as mapped, in
+ * memory or not.  What the engine itself takes is in dax_mapping_stats().
+ *
+ * Context: invalidate_lock shared; as long as there are leaves; GIL: no.
+ * Return: 0; -EDEADLK, -ESTALE, -ENOMEM; real and private: what opening
+ * /proc/self/pagemap says.
+ * Since: 0.3
+ */
+DAX_API int dax_vma_memory(struct dax_vma *vma,
+			   struct dax_memory_info *ret_memory);
+
 /* ---- trace events ----------------------------------------------------- */
 
 /**

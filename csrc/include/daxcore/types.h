@@ -359,6 +359,14 @@ struct dax_extent {
 	uint32_t flags;		/* enum dax_iomap_extent_flags */
 };
 
+/* What stands behind the pages of a vma: dax_vma_memory().  Bytes. */
+struct dax_memory_info {
+	uint64_t zero_bytes;	/* holes that show the common zero page */
+	uint64_t data_bytes;	/* pages of the device; page-cache pages */
+	uint64_t copy_bytes;	/* private copies */
+	uint64_t page_table_bytes; /* the CPU's, at most; 0: the vma is soft */
+};
+
 /*
  * One row of dax_trace_read().  What an event does not have is 0; the names
  * are those of the kernel's events.
