@@ -43,9 +43,10 @@ static bool have_segv;
 static struct sigaction segv_before;
 static pid_t owner;	/* the process whose table this is */
 
-/* Stores to frozen files: the thread's own. */
+/* Stores to frozen files, and pages that have failed: the thread's own. */
 static struct waiting {
 	unsigned int place;
+	bool failed;
 	size_t offset;
 } waiting[WAITING_MAX];
 static unsigned int nr_waiting;
@@ -87,27 +88,48 @@ static void *page_at(const struct fault_area *area, size_t offset)
 	return area->start + offset;
 }
 
-static void wait_for_thaw(unsigned int place, size_t offset)
+/* false: no more are remembered. */
+static bool remember(unsigned int place, bool failed, size_t offset)
 {
-	if (nr_waiting < WAITING_MAX)
-		waiting[nr_waiting++] = (struct waiting){ place, offset };
+	if (nr_waiting == WAITING_MAX)
+		return false;
+	waiting[nr_waiting++] = (struct waiting){ place, failed, offset };
+	return true;
+}
+
+/* A line of a file of a thread, the one that has @format. */
+static bool ask_thread(uint32_t tid, const char *name, const char *format,
+		       unsigned long long *ret_value)
+{
+	char path[64], line[128];
+	bool found = false;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%u/%s", tid, name);
+	f = fopen(path, "re");
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = sscanf(line, format, ret_value) == 1;
+	if (f)
+		fclose(f);
+	return found;
 }
 
 /* A thread that blocks SIGBUS would sleep on. */
 static bool blocks_sigbus(uint32_t tid)
 {
-	char path[64], line[64];
-	unsigned long long blocked = 0;
-	bool found = false;
-	FILE *f;
+	unsigned long long blocked;
 
-	snprintf(path, sizeof(path), "/proc/self/task/%u/status", tid);
-	f = fopen(path, "re");
-	while (f && !found && fgets(line, sizeof(line), f))
-		found = sscanf(line, "SigBlk: %llx", &blocked) == 1;
-	if (f)
-		fclose(f);
-	return !found || blocked >> (SIGBUS - 1) & 1;
+	return !ask_thread(tid, "status", "SigBlk: %llx", &blocked) ||
+	       blocked >> (SIGBUS - 1) & 1;
+}
+
+/* The kernel itself, which a signal does not make give up: where the thread goes
+ * on in user code there is -1. */
+static bool in_system_call(uint32_t tid)
+{
+	unsigned long long number;
+
+	return !ask_thread(tid, "syscall", "%lld", &number) || number != ~0ull;
 }
 
 /*
@@ -118,7 +140,7 @@ static int send_sigbus(const struct uffd_event *event, void *addr)
 {
 	siginfo_t info = { .si_signo = SIGBUS, .si_code = SI_QUEUE };
 
-	if (blocks_sigbus(event->tid))
+	if (blocks_sigbus(event->tid) || in_system_call(event->tid))
 		return -EAGAIN;
 	info.si_pid = getpid();
 	info.si_uid = getuid();
@@ -136,15 +158,15 @@ static void serve_event(struct fault_area *area, unsigned int place,
 
 	if (offset >= area->length)
 		return;
-	ret = area->serve(area, offset, event->write, nr_waiting == WAITING_MAX);
-	if (ret > 0) {
-		wait_for_thaw(place, offset);
+	ret = area->serve(area, offset, event->write, false);
+	if (ret > 0 && remember(place, false, offset))
 		return;
-	}
 	if (ret < 0 && event->write && !send_sigbus(event, page_at(area, offset)))
 		return;
-	if (ret < 0)
+	if (ret < 0) {
 		area->fail(area, offset);
+		remember(place, true, offset);
+	}
 	uffd_wake(area->uffd, page_at(area, offset), 4096);
 }
 
@@ -173,7 +195,8 @@ static void serve_area(unsigned int place)
 	mutex_unlock(&area->serving);
 }
 
-/* Those who wait for a thaw touch their page again, and are told of again. */
+/* Those who wait for a thaw touch their page again, and are told of again; so are
+ * those who touch one that has failed. */
 static void wake_waiting(void)
 {
 	unsigned int nr = nr_waiting;
@@ -184,7 +207,9 @@ static void wake_waiting(void)
 
 		if (!area)
 			continue;
-		if (waiting[i].offset < area->length)
+		if (waiting[i].offset < area->length && waiting[i].failed)
+			area->forgive(area, waiting[i].offset);
+		else if (waiting[i].offset < area->length)
 			uffd_wake(area->uffd, page_at(area, waiting[i].offset), 4096);
 		mutex_unlock(&area->serving);
 	}
@@ -194,6 +219,7 @@ static void *serve_faults(void *arg)
 {
 	int fd = (int)(intptr_t)arg;
 	struct epoll_event event[EVENTS];
+	uint64_t woken = 0;	/* when those who wait for a thaw were */
 
 	pthread_setname_np(pthread_self(), "daxcore-fault");
 	for (;;) {
@@ -204,8 +230,10 @@ static void *serve_faults(void *arg)
 			return NULL;
 		for (int i = 0; i < nr; i++)
 			serve_area(event[i].data.u32);
-		if (nr <= 0)
+		if (nr_waiting && sys_clock_ns() - woken >= WAITING_MS * 1000000u) {
 			wake_waiting();
+			woken = sys_clock_ns();
+		}
 	}
 }
 

@@ -222,6 +222,7 @@ enum {
 
 /* Bits of a word of the page map. */
 #define PM_EXCLUSIVE	(UINT64_C(1) << 56)
+#define PM_PROTECTED	(UINT64_C(1) << 57)
 #define PM_FILE		(UINT64_C(1) << 61)
 #define PM_SWAPPED	(UINT64_C(1) << 62)
 #define PM_PRESENT	(UINT64_C(1) << 63)
@@ -249,6 +250,21 @@ static int pagemap_fd(void)
 bool vm_area_can_look(void)
 {
 	return pagemap_fd() >= 0;
+}
+
+int vm_area_look(const void *page)
+{
+	int fd = pagemap_fd();
+	uint64_t word;
+	int64_t n;
+
+	if (fd < 0)
+		return fd;
+	n = sys_pread(fd, &word, sizeof(word), (uintptr_t)page / PAGE * sizeof(word));
+	if (n != sizeof(word))
+		return n < 0 ? (int)n : -EIO;
+	return (word & (PM_PRESENT | PM_SWAPPED) ? VM_AREA_PAGE_THERE : 0) |
+	       (word & PM_PROTECTED ? VM_AREA_PAGE_PROTECTED : 0);
 }
 
 /* What is asked of the pages of a range: not this, though it is there. */

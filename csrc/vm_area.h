@@ -57,6 +57,11 @@ bool vm_area_has_huge_zero(void);
 /* May the process see its page map? */
 bool vm_area_can_look(void);
 
+/* What touching a page of anonymous memory would find: bits, 0 if nothing, or
+ * -errno. */
+enum vm_area_page { VM_AREA_PAGE_THERE = 1, VM_AREA_PAGE_PROTECTED = 2 };
+int vm_area_look(const void *page);
+
 /*
  * Pages of a range that are there and are not the kernel's zero page: their
  * numbers in the range, ascending, up to @nr of them.

@@ -988,11 +988,34 @@ static int64_t fault_store(struct vma_real *real, dax_pgoff_t pgoff)
 	return done;
 }
 
+/* Is what stands behind a page not what its leaf says? */
+static bool is_gone(struct vma_real *real, dax_pgoff_t pgoff, bool write)
+{
+	int found = vm_area_look(address_of(real, pgoff));
+
+	if (found < 0)
+		return true;
+	return !(found & VM_AREA_PAGE_THERE) ||
+	       (write && found & VM_AREA_PAGE_PROTECTED);
+}
+
+static bool cure(struct vma_real *real, dax_pgoff_t pgoff)
+{
+	bool was;
+
+	mutex_lock(&real->lock);
+	was = is_poisoned(real, pgoff);
+	mutex_unlock(&real->lock);
+	if (was)
+		unpoison(real, pgoff, 1);
+	return was;
+}
+
 /*
- * A page that has its leaf is touched again and again: somebody took away what
- * stands behind it (madvise(2)).  Then the leaf goes too.
+ * A page that has its leaf is touched again and again: others were quicker, or
+ * somebody took away what stands behind it (madvise(2)).  Then the leaf goes too.
  */
-static int again(struct vma_real *real, dax_pgoff_t pgoff)
+static int again(struct vma_real *real, dax_pgoff_t pgoff, bool write)
 {
 	static __thread struct {
 		const struct vma_real *real;
@@ -1007,6 +1030,8 @@ static int again(struct vma_real *real, dax_pgoff_t pgoff)
 	if (++last.times < STUCK)
 		return 0;
 	last.times = 0;
+	if (cure(real, pgoff) || !is_gone(real, pgoff, write))
+		return 0;
 	return vma_dontneed(real->vma, bytes_of(pgoff - real->vma->vm_pgoff),
 			    DAX_PAGE_SIZE);
 }
@@ -1027,7 +1052,7 @@ static int real_serve(struct fault_area *area, size_t offset, bool write,
 	else
 		ret = vma_fault_range(real->vma, pgoff, 1, false, NULL, 0, NULL);
 	if (!ret)
-		ret = again(real, pgoff);
+		ret = again(real, pgoff, write);
 	if (ret == -EINTR)
 		return 0;
 	if (ret == -ENOMEM && !vm_area_has_room())
@@ -1051,6 +1076,13 @@ static void real_fail(struct fault_area *area, size_t offset)
 static int make_room_once(struct vma_real *real)
 {
 	return vm_area_has_room() ? -ENOMEM : make_room(real);
+}
+
+static void real_forgive(struct fault_area *area, size_t offset)
+{
+	struct vma_real *real = container_of(area, struct vma_real, area);
+
+	unpoison(real, real->vma->vm_pgoff + (offset >> DAX_PAGE_SHIFT), 1);
 }
 
 int64_t vma_real_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
@@ -1415,6 +1447,7 @@ static int real_alloc(struct vma_real **ret_real, const struct dax_vma_attr *att
 	real->fault_around = around_pages(attr);
 	real->area = (struct fault_area){
 		.uffd = -1, .serve = real_serve, .fail = real_fail,
+		.forgive = real_forgive,
 		.length = (attr->length + DAX_PAGE_SIZE - 1) & ~(DAX_PAGE_SIZE - 1),
 		.signal = attr->delivery == DAX_DELIVERY_SIGNAL,
 		.writable = attr->flags & DAX_VM_WRITE,

@@ -756,6 +756,57 @@ def test_no_room(way):
     works(NO_ROOM, way, "lives")
 
 
+SYSTEM_CALLS_IN_VAIN = """
+with Device.memory(2 * MIB) as small, small.create_file(16 * MIB) as file:
+    m = real(file, length=32 * MIB)
+    view = memoryview(m)
+    file.pwrite(b"x" * 2 * MIB, 0)
+    with tempfile.TemporaryFile() as f:
+        f.write(b"q" * 5000)
+        raw = open(f.fileno(), "rb", buffering=0, closefd=False)
+        for at in (8 * MIB, 20 * MIB):
+            f.seek(0)
+            assert raises(OSError, raw.readinto, view[at : at + 5000]).errno == errno.EFAULT
+        error = raises(OSError, os.pwrite, f.fileno(), view[20 * MIB : 21 * MIB], 0)
+        assert error.errno == errno.EFAULT
+        file.punch_hole(0, MIB)
+        f.seek(0)
+        time.sleep(0.1)  # for a while the page that failed goes on failing
+        if sys.argv[3] == "full":
+            assert raw.readinto(view[8 * MIB : 8 * MIB + 5000]) == 5000
+            assert file.pread(5000, 8 * MIB) == b"q" * 5000
+    view[9 * MIB] = 1
+    assert file.pread(1, 9 * MIB) == b"\\1"
+    del error
+    gc.collect()
+    view.release()
+    m.close()
+"""
+
+
+@four_ways
+def test_system_calls_that_cannot_be_served(way):
+    """They get EFAULT; nobody dies of it."""
+    works(SYSTEM_CALLS_IN_VAIN, way, "full" if way == THREAD else "user")
+
+
+@four_ways
+def test_a_thread_that_blocks_sigbus(way):
+    dies(
+        """
+        with Device.memory(2 * MIB) as small, small.create_file(16 * MIB) as file:
+            m = real(file)
+            file.pwrite(b"x" * 2 * MIB, 0)
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGBUS])
+            say("before")
+            ctypes.memset(m.address + 8 * MIB, 1, 1)
+            say("after")
+        """,
+        way,
+        signal.SIGBUS,
+    )
+
+
 PAST_THE_END = """
 with device.create_file(4 * MIB + 100) as file:
     m = real(file, length=16 * MIB)
@@ -957,6 +1008,76 @@ def test_where_userfaultfd_is_forbidden(delivery):
     works(FILTERED, Way("nobody", delivery))
 
 
+# ---- many threads, one page ------------------------------------------------------------------------
+
+
+@four_ways
+@pytest.mark.parametrize("shared", [True, False])
+def test_many_threads_store_to_one_page(way, shared):
+    """Each gets a message of its own; one answer is for all."""
+    works(
+        """
+        SHARED = sys.argv[3] == "True"
+        libc = ctypes.CDLL(None)
+        with device.create_file(8 * MIB) as file:
+            file.pwrite(b"f" * MIB, 0)
+            m = real(file, shared=SHARED, fault_around=0)
+            a = array(m)
+            barrier = threading.Barrier(16)
+            def body(nr):
+                for page in range(0, 2048, 8):
+                    barrier.wait()
+                    libc.memset(ctypes.c_void_p(m.address + page * PAGE + nr), nr + 1, 1)
+            threads = [thread(lambda nr=nr: body(nr)) for nr in range(16)]
+            for t in threads:
+                t.join()
+            pages = a.reshape(-1, PAGE)[::8, :16]
+            assert (pages == np.arange(1, 17)).all()
+            if SHARED:
+                assert file.pread(16, 8 * PAGE) == bytes(range(1, 17))
+            else:
+                assert file.pread(16, 8 * PAGE) == b"f" * 16
+            del a, pages
+            m.close()
+        """,
+        way,
+        shared,
+    )
+
+
+@four_ways
+def test_fork_beside_stores(way):
+    works(
+        """
+        import warnings
+        warnings.simplefilter("ignore")
+        with device.create_file(32 * MIB) as file:
+            m = real(file, fault_around=0)
+            a = array(m)
+            over = False
+            def body(nr):
+                for page in range(nr, 8192, 2):
+                    a[page * PAGE] = 1 + page % 200
+                    if over:
+                        break
+            threads = [thread(lambda nr=nr: body(nr)) for nr in range(2)]
+            for _ in range(30):
+                pid = os.fork()
+                if pid == 0:
+                    signal.alarm(20)
+                    os._exit(0)
+                assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+            for t in threads:
+                t.join()
+            assert (a[::PAGE] == 1 + np.arange(8192) % 200).all()
+            file.fsync()
+            del a
+            m.close()
+        """,
+        way,
+    )
+
+
 # ---- private mappings ------------------------------------------------------------------------------
 
 
@@ -1088,6 +1209,47 @@ def test_a_frozen_file(way):
                 assert not t.is_alive()
             assert [file.pread(1, at) for at in stores] == [b"\\t"] * 4
             del a
+        """,
+        way,
+    )
+
+
+@four_ways
+def test_more_stores_wait_than_are_remembered(way):
+    """Beside them another file goes on, and so do they after the thaw."""
+    works(
+        """
+        threading.stack_size(256 * 1024)
+        with device.create_file(8 * MIB) as file, device.create_file(32 * MIB) as other:
+            m, n = real(file), real(other, fault_around=0)
+            a = array(n)
+            file.freeze()
+            threads = [thread(lambda nr=nr: ctypes.memset(m.address + nr * 8192, 9, 1))
+                       for nr in range(300)]
+            for t in threads:
+                asleep(t) if DELIVERY == "thread" else None
+            time.sleep(0.2)
+            for page in range(2000):
+                a[page * PAGE] = 1
+            assert not file.pread(8 * MIB, 0).strip(b"\\0")
+            file.thaw()
+            over = False
+            def busy():
+                page = 0
+                while not over:
+                    n.dontneed()
+                    a[page % 8192 * PAGE]
+                    page += 1
+            busy = thread(busy)
+            for t in threads:
+                t.join(30)
+                assert not t.is_alive()
+            over = True
+            busy.join()
+            assert file.pread(8 * MIB, 0).count(b"\\t") == 300
+            del a
+            n.close()
+            m.close()
         """,
         way,
     )
