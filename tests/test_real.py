@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from conftest import MIB, PAGE, ROOT, need, need_program
+from conftest import MIB, PAGE, need, need_program
 
 import daxcore
 from daxcore import Device
@@ -1518,7 +1518,3 @@ def test_a_c_program_with_handlers_of_its_own(c_client, way):
         timeout=TIME_LIMIT,
     )
     assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
-
-
-def test_the_tests_run_from_a_clone():
-    assert (ROOT / "csrc").is_dir()
