@@ -237,7 +237,7 @@ class memmap(np.ndarray):
         rows = self._mmap.file.extents(first, nbytes)
         data = rows["type"] == IomapType.MAPPED
         ranges = _ranges(rows[data])
-        if self.mode == "c":
+        if self.mode == "c" and self._mmap.memory()["copy_bytes"]:
             ranges = sorted([*ranges, *_copies(self._mmap, rows[~data])])
         return _slices(ranges, first, nbytes, self.itemsize)
 

@@ -5,6 +5,7 @@ A test that cannot run here skips with a reason that begins ``needs NAME:``.
 ``DAXCORE_REQUIRE=root,cc,...`` makes the skips of those names failures.
 """
 
+import functools
 import os
 import re
 import shutil
@@ -40,6 +41,17 @@ def need(name, present, how):
     """Skip unless `present`; the reason says what is missing and what helps."""
     if not present:
         pytest.skip(f"needs {name}: {how}")
+
+
+@functools.cache
+def why_no_real_mapping():
+    """Return None if backend="real" works here, else what the error says."""
+    try:
+        with daxcore.Device.memory(PAGE) as device, device.create_file(PAGE) as file:
+            file.mmap(backend="real").close()
+    except OSError as error:
+        return str(error)
+    return None
 
 
 def need_program(name, package):

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import need, need_compiler, need_program
+from conftest import need, need_compiler, need_program, why_no_real_mapping
 
 import daxcore
 from daxcore.bench import machine
@@ -217,3 +217,16 @@ def test_pytest_benchmark_suites(build):
         timeout=110,
     )
     assert result.returncode == 0, result.stdout
+
+
+def test_memmap_sparse(tmp_path):
+    why = why_no_real_mapping()
+    need("uffd", why is None, why)
+    script = BENCHMARKS / "memmap_sparse.py"
+    command = [sys.executable, script, "--gib", "0.25", "--numpy-gib", "0.0625"]
+    command += ["--rounds", "1", "--directory", tmp_path, "--json", "-"]
+    ours, theirs = output(*command)["results"]
+    assert ours["size_bytes"] == 4 * theirs["size_bytes"] == 256 << 20
+    assert ours["page_cache_bytes"] == ours["file_bytes"] == 0
+    assert theirs["page_cache_bytes"] == theirs["size_bytes"]
+    assert ours["ns_per_page"] > 0

@@ -27,9 +27,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MIB, PAGE, need
+from conftest import MIB, PAGE, need, why_no_real_mapping
 
-import daxcore
 from daxcore import FaultError, ForkError, memmap
 
 GIB = 1 << 30
@@ -38,21 +37,10 @@ DATA = np.arange(12, dtype="f4").reshape(SHAPE)
 RECORD = np.dtype([("key", "<u2"), ("value", "<f8"), ("name", "S5")])
 
 
-def why_not():
-    try:
-        with daxcore.Device.memory(PAGE) as device, device.create_file(PAGE) as file:
-            file.mmap(backend="real").close()
-    except OSError as error:
-        return str(error)
-    return None
-
-
-WHY_NOT = why_not()
-
-
 @pytest.fixture(autouse=True)
 def uffd():
-    need("uffd", WHY_NOT is None, WHY_NOT)
+    why = why_no_real_mapping()
+    need("uffd", why is None, why)
 
 
 @pytest.fixture
@@ -599,9 +587,12 @@ def test_populated_is_where_the_data_is(path, dtype, offset):
     array = memmap(path, dtype, "w+", offset=offset, shape=400 * PAGE // dtype.itemsize)
     assert list(array.populated()) == []
     rng = np.random.default_rng(7)
-    stored = np.sort(rng.choice(array.size, 20, replace=False))
     plain = array.view(np.uint8).reshape(array.size, -1)
-    plain[stored] = 1
+    plain[rng.choice(array.size, 10, replace=False)] = 1
+    edges = (np.arange(5, 395, 40) * PAGE - offset) // dtype.itemsize
+    plain[edges[::2], 0] = 1  # items that may lie on two pages: one byte of them
+    plain[edges[1::2], -1] = 1
+    stored = np.flatnonzero(np.array(plain).any(axis=1))
     slices = list(array.populated())
     assert all(s.step is None for s in slices)
     starts, stops = [s.start for s in slices], [s.stop for s in slices]
@@ -639,9 +630,10 @@ def test_populated_knows_private_copies(path):
     private[700 * PAGE] = 2
     private[701 * PAGE - 11] = 2
     private[50 * PAGE] = 3
+    private[51 * PAGE] = 3  # a copy beside it
     found = list(private.populated())
     assert found == [
-        slice(50 * PAGE - 10, 51 * PAGE - 10),
+        slice(50 * PAGE - 10, 52 * PAGE - 10),
         slice(700 * PAGE - 10, 701 * PAGE - 10),
     ]
     assert list(array.populated()) == [slice(50 * PAGE, 51 * PAGE)]
@@ -803,6 +795,37 @@ def test_without_userfaultfd_it_is_refused_and_the_file_stays(path):
     assert path.read_bytes() == BYTES
 
 
+AS_NOBODY = """
+import os, sys
+from daxcore import memmap
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+array = memmap(sys.argv[1], "u1", "w+", shape=1 << 30)
+array[5] = 1
+print(array.sum(), array[: 1 << 29].max())
+with open("/dev/zero", "rb", buffering=0) as file:
+    try:
+        print(file.readinto(array[1 << 20 : (1 << 20) + 5]))
+    except OSError as error:
+        print(error.errno)
+    array._mmap.populate(1 << 21, 5, write=True)
+    print(file.readinto(array[1 << 21 : (1 << 21) + 5]))
+"""
+
+
+def test_what_somebody_without_privileges_gets():
+    """Loads and stores; system calls into holes are EFAULT if they are refused."""
+    need("root", os.geteuid() == 0, "run as root: it becomes nobody")
+    with tempfile.TemporaryDirectory(prefix="daxcore-") as directory:
+        os.chmod(directory, 0o777)
+        done = run_python(AS_NOBODY, Path(directory, "array"))
+    lines = done.stdout.splitlines()
+    assert lines[0] == "1 1", done.stderr
+    assert lines[1] in ("5", str(errno.EFAULT))
+    assert lines[2] == "5"
+
+
 def test_a_file_system_without_holes_is_refused(path):
     env = {**os.environ, "DAXCORE_DISABLE": "seek_hole"}
     out = run_python(REFUSED, path, env=env).stdout
@@ -926,32 +949,24 @@ def test_flush_punch_and_stores_beside_each_other(path):
     assert list(array.populated()) == []
 
 
-@pytest.mark.parametrize("call", ["punch", "flush"])
-def test_calls_that_wait_let_other_threads_run(path, call):
+def test_a_call_that_waits_lets_other_threads_run(path):
     """A punch waits for the thaw, which this thread makes: with the GIL held it
     would never come."""
     array = memmap(path, "u1", "w+", shape=16 * PAGE)
     array[:] = 1
     file = array._mmap.file
-    entered = threading.Event()
-
-    def other():
-        entered.set()
-        getattr(array, call)()
-
     file.freeze()
     try:
-        thread = threading.Thread(target=other)
+        thread = threading.Thread(target=array.punch)
         thread.start()
-        assert entered.wait(10)
-        if call == "punch":
-            thread.join(0.05)
-            assert thread.is_alive()
+        thread.join(0.05)
+        assert thread.is_alive()
+        assert array.all()
     finally:
         file.thaw()
     thread.join(30)
     assert not thread.is_alive()
-    assert array.any() == (call == "flush")
+    assert not array.any()
 
 
 def test_a_store_under_the_gil_is_served_without_it(path):
