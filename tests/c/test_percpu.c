@@ -398,6 +398,8 @@ static void take_away(int rounds)
 		smp_store_release(&shown, NULL);
 		percpu_synchronize(&object);
 		value[i & 1] = 2;	/* nobody looks */
+		for (int j = 0; j < 50; j++)
+			cpu_relax();
 		value[i & 1] = 1;
 		smp_store_release(&shown, &value[(i + 1) & 1]);
 	}
