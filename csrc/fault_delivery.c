@@ -132,21 +132,26 @@ static bool in_system_call(uint32_t tid)
 	return !ask_thread(tid, "syscall", "%lld", &number) || number != ~0ull;
 }
 
+static int queue_sigbus(uint32_t tid, void *addr)
+{
+	siginfo_t info = { .si_signo = SIGBUS, .si_code = SI_QUEUE };
+
+	info.si_pid = getpid();
+	info.si_uid = getuid();
+	info.si_value.sival_ptr = addr;
+	return (int)sys_result(syscall(SYS_rt_tgsigqueueinfo, getpid(), tid, SIGBUS,
+				       &info));
+}
+
 /*
  * The store cannot be made.  Only who stores is told: loads of the page go on.
  * 0: the signal ends the sleep; -errno: it must be told by the page.
  */
 static int send_sigbus(const struct uffd_event *event, void *addr)
 {
-	siginfo_t info = { .si_signo = SIGBUS, .si_code = SI_QUEUE };
-
 	if (blocks_sigbus(event->tid) || in_system_call(event->tid))
 		return -EAGAIN;
-	info.si_pid = getpid();
-	info.si_uid = getuid();
-	info.si_value.sival_ptr = addr;
-	return (int)sys_result(syscall(SYS_rt_tgsigqueueinfo, getpid(), event->tid,
-				       SIGBUS, &info));
+	return queue_sigbus(event->tid, addr);
 }
 
 /* Its bytes may lie in the way of many who sleep: all of the page's. */
@@ -351,22 +356,25 @@ static bool context_is_write(const void *context)
 }
 #endif
 
-/* A load of a page that is being changed ends well by itself.  A child that was
- * forked behind our back (clone(2), _Fork()) has the table, but not the areas. */
+/* A child that was forked behind our back (clone(2), _Fork()) has the table, but
+ * not the areas. */
+static bool may_touch(const struct fault_area *area, bool write)
+{
+	return (!write || area->writable) && getpid() == owner;
+}
+
+/* A load of a page that is being changed ends well by itself. */
 static bool serve_touch(struct fault_area *area, void *addr, bool write)
 {
 	size_t offset = ((uintptr_t)addr - (uintptr_t)area->start) & ~(size_t)4095;
 	int err = sys_save_errno();
-	int ret;
+	int ret = area->serve(area, offset, write, true);
 
-	if ((write && !area->writable) || getpid() != owner)
-		return false;
-	ret = area->serve(area, offset, write, true);
 	sys_restore_errno(err);
 	return ret >= 0;
 }
 
-/* Sent by the thread that serves: the store cannot be made.  A system call has
+/* Sent by the library: the access cannot be served.  A system call has
  * told so already, by EFAULT. */
 static bool on_refused_store(siginfo_t *info, const void *context)
 {
@@ -377,20 +385,33 @@ static bool on_refused_store(siginfo_t *info, const void *context)
 
 static bool on_sigbus(siginfo_t *info, const void *context)
 {
+	bool write = context_is_write(context);
 	struct fault_area *area;
 
 	if (info->si_code == SI_QUEUE && info->si_pid == getpid() &&
 	    find_area(info->si_value.sival_ptr))
 		return on_refused_store(info, context);
 	area = info->si_code > 0 ? find_area(info->si_addr) : NULL;
-	return area && serve_touch(area, info->si_addr, context_is_write(context));
+	return area && may_touch(area, write) && serve_touch(area, info->si_addr, write);
+}
+
+/* It was touched while it was being changed, but what cannot be served is
+ * SIGBUS. */
+static bool turn_into_sigbus(void *addr)
+{
+	sigset_t blocked;
+
+	return !pthread_sigmask(SIG_BLOCK, NULL, &blocked) &&
+	       !sigismember(&blocked, SIGBUS) && !queue_sigbus(sys_gettid(), addr);
 }
 
 static void on_sigsegv(int sig, siginfo_t *info, void *context)
 {
 	struct fault_area *area = info->si_code > 0 ? find_area(info->si_addr) : NULL;
+	bool write = context_is_write(context);
 
-	if (!area || !serve_touch(area, info->si_addr, context_is_write(context)))
+	if (!area || !may_touch(area, write) ||
+	    !(serve_touch(area, info->si_addr, write) || turn_into_sigbus(info->si_addr)))
 		sys_pass_signal(&segv_before, sig, info, context);
 }
 

@@ -275,6 +275,7 @@ static int make_anonymous(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t 
 	size_t len = bytes_of(nr);
 	int ret = vm_area_replace(addr, len);
 
+	dax_test_yield(DAX_TEST_PIECE_GONE);
 	if (!ret)
 		ret = uffd_register(real->area.uffd, addr, len);
 	if (!ret)

@@ -30,7 +30,7 @@ static char *mem;	/* its first byte */
 
 /* ---- loads and stores of the CPU ---------------------------------------------------- */
 
-static sigjmp_buf out;
+static __thread sigjmp_buf out;
 static volatile sig_atomic_t nr_bus;
 
 static void on_sigbus(int sig)
@@ -641,6 +641,65 @@ static void past_the_end(void)
 	unmap();
 }
 
+static _Atomic int held, let_go;
+static _Atomic pid_t toucher;
+
+static void hold_here(enum dax_test_point point)
+{
+	if (point != DAX_TEST_PIECE_GONE || held)
+		return;
+	held = 1;
+	while (!let_go)
+		sched_yield();
+}
+
+static void *cut_off(void *arg)
+{
+	(void)arg;
+	EQ(dax_mapping_truncate(fx.file, (dax_loff_t)PAGE << DAX_PAGE_SHIFT), 0);
+	return NULL;
+}
+
+static void *load_there(void *arg)
+{
+	toucher = (pid_t)sys_gettid();
+	*(int *)arg = raw_load(PAGE);
+	return NULL;
+}
+
+static void wait_until_asleep(void)
+{
+	char path[64], line[128] = "";
+
+	while (!toucher)
+		sched_yield();
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", toucher);
+	while (!strstr(line, ") S") && !sys_read_line(path, line, sizeof(line)))
+		sched_yield();
+}
+
+/* The place is closed when the load comes, and past the end when it is open. */
+static void past_the_end_in_between(void)
+{
+	pthread_t cutter, loader;
+	int got = 0;
+
+	set_up_file(RW_SHARED, DAX_PAGES_PTE);
+	EQ(raw_store(PAGE, 1), 0);
+	held = let_go = toucher = 0;
+	dax_test.yield = hold_here;
+	MUST(!pthread_create(&cutter, NULL, cut_off, NULL));
+	while (!held)
+		sched_yield();
+	MUST(!pthread_create(&loader, NULL, load_there, &got));
+	wait_until_asleep();
+	let_go = 1;
+	pthread_join(cutter, NULL);
+	pthread_join(loader, NULL);
+	EQ(got, -1);
+	unmap();
+}
+
 /* ---- no memory ------------------------------------------------------------------------------------------- */
 
 static void new_without_memory(void)
@@ -748,7 +807,6 @@ static void strays_without_memory(void)
 
 /* ---- fork ---------------------------------------------------------------------------------------------------- */
 
-static _Atomic int held, let_go;
 static pthread_t main_thread;
 
 static void hold_server(enum dax_test_point point)
@@ -824,6 +882,7 @@ static const struct test {
 	{ "strays looked for before protection: seen", late_store_is_lost },
 	{ "no protection: seen", unprotected_store_is_lost },
 	{ "past the end: SIGBUS, and not after the file has grown", past_the_end },
+	{ "past the end when a load that began before is served", past_the_end_in_between },
 	{ "dax_vma_new() without memory", new_without_memory },
 	{ "loads and stores without memory", accesses_without_memory },
 	{ "stray stores without memory", strays_without_memory },
