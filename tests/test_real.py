@@ -150,7 +150,7 @@ def four_ways(function):
     return pytest.mark.parametrize("way", WAYS, ids=str)(function)
 
 
-# ---- the zero page -------------------------------------------------------------
+# ---- the zero page -------------------------------------------------------
 
 ZERO_PAGE = """
 def flags_of(address, nr):
@@ -190,7 +190,7 @@ def test_a_hole_is_the_kernels_zero_page(way):
     works(ZERO_PAGE, way)
 
 
-# ---- stores --------------------------------------------------------------------
+# ---- stores --------------------------------------------------------------
 
 STORES = """
 rng = np.random.default_rng(1)
@@ -249,7 +249,7 @@ def test_stores_of_many_threads_are_in_the_file(way):
     )
 
 
-# ---- changes of the file are seen at once ----------------------------------------
+# ---- changes of the file are seen at once --------------------------------
 
 
 @every_way
@@ -316,7 +316,7 @@ def test_two_mappings_of_a_file_show_the_same(way):
     )
 
 
-# ---- system calls -----------------------------------------------------------------
+# ---- system calls --------------------------------------------------------
 
 SYSTEM_CALLS = """
 with device.create_file(8 * MIB) as file, real(file, fault_around=0) as m:
@@ -393,7 +393,7 @@ def test_buffers_of_daxcores_own_calls(way):
     )
 
 
-# ---- fork ----------------------------------------------------------------------------
+# ---- fork ----------------------------------------------------------------
 
 FORKED = """
 with device.create_file(8 * MIB) as file:
@@ -491,7 +491,7 @@ def test_a_program_started_while_a_mapping_is_open(way):
     )
 
 
-# ---- the end -----------------------------------------------------------------------------
+# ---- the end -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("delivery", ["thread", "signal"])
@@ -626,7 +626,7 @@ def test_kill_with_a_thread_asleep_in_a_fault(way):
     )
 
 
-# ---- signals -------------------------------------------------------------------------------
+# ---- signals -------------------------------------------------------------
 
 
 @four_ways
@@ -721,7 +721,7 @@ def test_a_signal_that_somebody_sends_still_kills(way, name):
     )
 
 
-# ---- no room ---------------------------------------------------------------------------------
+# ---- no room -------------------------------------------------------------
 
 NO_ROOM = """
 with Device.memory(2 * MIB) as small, small.create_file(16 * MIB) as file:
@@ -766,7 +766,8 @@ with Device.memory(2 * MIB) as small, small.create_file(16 * MIB) as file:
         raw = open(f.fileno(), "rb", buffering=0, closefd=False)
         for at in (8 * MIB, 20 * MIB):
             f.seek(0)
-            assert raises(OSError, raw.readinto, view[at : at + 5000]).errno == errno.EFAULT
+            error = raises(OSError, raw.readinto, view[at : at + 5000])
+            assert error.errno == errno.EFAULT
         error = raises(OSError, os.pwrite, f.fileno(), view[20 * MIB : 21 * MIB], 0)
         assert error.errno == errno.EFAULT
         file.punch_hole(0, MIB)
@@ -866,7 +867,7 @@ def test_a_file_that_another_process_cuts_off(way):
     dies(body, way, signal.SIGBUS, "stores")
 
 
-# ---- limits ------------------------------------------------------------------------------------
+# ---- limits --------------------------------------------------------------
 
 
 @pytest.mark.timeout(180)
@@ -1008,7 +1009,7 @@ def test_where_userfaultfd_is_forbidden(delivery):
     works(FILTERED, Way("nobody", delivery))
 
 
-# ---- many threads, one page ------------------------------------------------------------------------
+# ---- many threads, one page ----------------------------------------------
 
 
 @four_ways
@@ -1027,7 +1028,8 @@ def test_many_threads_store_to_one_page(way, shared):
             def body(nr):
                 for page in range(0, 2048, 8):
                     barrier.wait()
-                    libc.memset(ctypes.c_void_p(m.address + page * PAGE + nr), nr + 1, 1)
+                    at = ctypes.c_void_p(m.address + page * PAGE + nr)
+                    libc.memset(at, nr + 1, 1)
             threads = [thread(lambda nr=nr: body(nr)) for nr in range(16)]
             for t in threads:
                 t.join()
@@ -1078,7 +1080,7 @@ def test_fork_beside_stores(way):
     )
 
 
-# ---- private mappings ------------------------------------------------------------------------------
+# ---- private mappings ----------------------------------------------------
 
 
 @every_way
@@ -1097,7 +1099,8 @@ def test_private_mappings(way):
                 m.write(9 * MIB, b"\\4")
                 assert file.pread(1, 0) == b"f"
                 assert file.pread(1, 8 * MIB) == b"\\0"
-                assert file.pread(1, 2 * PAGE) == b"f" and file.pread(1, 9 * MIB) == b"\\0"
+                assert file.pread(1, 2 * PAGE) == b"f"
+                assert file.pread(1, 9 * MIB) == b"\\0"
                 file.pwrite(b"g" * MIB, 0)  # seen where there is no copy
                 assert a[5 * PAGE] == ord("g") and a[0] == 1 and a[1] == ord("f")
                 file.pwrite(b"h" * MIB, 8 * MIB)
@@ -1180,7 +1183,7 @@ def test_a_copy_that_the_kernel_made_is_the_page(way):
     )
 
 
-# ---- frozen files, the other policy, read-only --------------------------------------------------------
+# ---- frozen files, the other policy, read-only
 
 
 @every_way
@@ -1302,7 +1305,7 @@ def test_a_read_only_mapping(way):
         dies(body, way, signal.SIGSEGV, at)
 
 
-# ---- others that look at the memory ---------------------------------------------------------------------
+# ---- others that look at the memory --------------------------------------
 
 
 @four_ways
@@ -1399,7 +1402,7 @@ def test_somebody_takes_the_pages_away(way):
     )
 
 
-# ---- C programs ----------------------------------------------------------------------------------------------
+# ---- C programs ----------------------------------------------------------
 
 C_CLIENT = r"""
 #include <setjmp.h>
@@ -1433,7 +1436,7 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 int main(int argc, char **argv)
 {
 	struct sigaction action = { .sa_sigaction = on_signal,
-				    .sa_flags = SA_SIGINFO }, now;
+                                    .sa_flags = SA_SIGINFO }, now;
 	struct dax_mapping_attr file = { .struct_size = sizeof(file), .size = SIZE };
 	struct dax_vma_attr attr = {
 		.struct_size = sizeof(attr), .length = SIZE, .backend = DAX_BACKEND_REAL,
