@@ -157,6 +157,15 @@ def test_real_gates(small_real):
         assert gate.measured > 0 or gate.unit not in ("x", "ns"), gate
 
 
+def test_threads_are_let_go_of_their_cpu(gates):
+    before = os.sched_getaffinity(0)
+    with gates.placed("thread"):
+        assert len(os.sched_getaffinity(0)) == 1
+    assert os.sched_getaffinity(0) == before
+    with gates.placed("signal"):
+        assert os.sched_getaffinity(0) == before
+
+
 def test_real_loops_refuse_what_they_do_not_know(small_real):
     native = small_real.native
     for call in (
