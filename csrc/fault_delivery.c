@@ -420,7 +420,7 @@ static int arm_signals(void)
 {
 	struct sigaction action = {
 		.sa_sigaction = on_sigsegv,
-		.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK,
+		.sa_flags = SA_SIGINFO | SA_NODEFER,
 	};
 	int ret;
 
