@@ -25,6 +25,7 @@ static _Atomic(sigbus_fn) ask_first;
 
 /* A copy in progress: where to go on, and what of it is the caller's memory. */
 struct guard {
+	struct guard *outer;	/* a signal handler of ours copies, too */
 	sigjmp_buf recovery;
 	const char *user;
 	size_t n;
@@ -34,18 +35,6 @@ struct guard {
 /* Set while the thread is inside a guarded copy. */
 static __thread struct guard *volatile guard;
 
-/* What is not ours goes on as if we were not here. */
-static void pass_to_previous(int sig, siginfo_t *info, void *context)
-{
-	if (before.sa_flags & SA_SIGINFO) {
-		before.sa_sigaction(sig, info, context);
-	} else if (before.sa_handler == SIG_DFL) {
-		signal(sig, SIG_DFL);	/* the access is repeated and ends it */
-	} else if (before.sa_handler != SIG_IGN) {
-		before.sa_handler(sig);
-	}
-}
-
 static void on_sigbus(int sig, siginfo_t *info, void *context)
 {
 	sigbus_fn fn = smp_load_acquire(&ask_first);
@@ -54,7 +43,7 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 	if (fn && fn(info, context))
 		return;
 	if (!g) {
-		pass_to_previous(sig, info, context);
+		sys_pass_signal(&before, sig, info, context);
 		return;
 	}
 	g->error = (uintptr_t)info->si_addr - (uintptr_t)g->user < g->n ? -EFAULT
@@ -90,7 +79,7 @@ static __cold int refused(const struct guard *g)
 {
 	int error = g->error;
 
-	guard = NULL;
+	guard = g->outer;
 	if (error == -EFAULT)
 		return dax_error(error, "the caller's buffer cannot be accessed (SIGBUS): "
 				 "it maps a file that was truncated, or the like");
@@ -112,7 +101,7 @@ void zero_bytes(void *to, const void *unused, size_t n)
 static int guarded(move_fn move, void *to, const void *from, size_t n,
 		   const void *user)
 {
-	struct guard g = { .user = user, .n = n };
+	struct guard g = { .outer = guard, .user = user, .n = n };
 
 	if (sigsetjmp(g.recovery, 0))
 		return refused(&g);
@@ -120,7 +109,7 @@ static int guarded(move_fn move, void *to, const void *from, size_t n,
 	barrier();	/* a volatile store holds back no other */
 	move(to, from, n);
 	barrier();
-	guard = NULL;
+	guard = g.outer;
 	return 0;
 }
 

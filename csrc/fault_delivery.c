@@ -41,10 +41,12 @@ static struct mutex table_lock;
 static int epoll_fd = -1;
 static bool have_segv;
 static struct sigaction segv_before;
+static pid_t owner;	/* the process whose table this is */
 
-/* Stores to frozen files: the thread's own. */
+/* Stores to frozen files, and pages that have failed: the thread's own. */
 static struct waiting {
 	unsigned int place;
+	bool failed;
 	size_t offset;
 } waiting[WAITING_MAX];
 static unsigned int nr_waiting;
@@ -86,27 +88,59 @@ static void *page_at(const struct fault_area *area, size_t offset)
 	return area->start + offset;
 }
 
-static void wait_for_thaw(unsigned int place, size_t offset)
+/* false: no more are remembered. */
+static bool remember(unsigned int place, bool failed, size_t offset)
 {
-	if (nr_waiting < WAITING_MAX)
-		waiting[nr_waiting++] = (struct waiting){ place, offset };
+	if (nr_waiting == WAITING_MAX)
+		return false;
+	waiting[nr_waiting++] = (struct waiting){ place, failed, offset };
+	return true;
+}
+
+/* A line of a file of a thread, the one that has @format. */
+static bool ask_thread(uint32_t tid, const char *name, const char *format,
+		       unsigned long long *ret_value)
+{
+	char path[64], line[128];
+	bool found = false;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%u/%s", tid, name);
+	f = fopen(path, "re");
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = sscanf(line, format, ret_value) == 1;
+	if (f)
+		fclose(f);
+	return found;
 }
 
 /* A thread that blocks SIGBUS would sleep on. */
 static bool blocks_sigbus(uint32_t tid)
 {
-	char path[64], line[64];
-	unsigned long long blocked = 0;
-	bool found = false;
-	FILE *f;
+	unsigned long long blocked;
 
-	snprintf(path, sizeof(path), "/proc/self/task/%u/status", tid);
-	f = fopen(path, "re");
-	while (f && !found && fgets(line, sizeof(line), f))
-		found = sscanf(line, "SigBlk: %llx", &blocked) == 1;
-	if (f)
-		fclose(f);
-	return !found || blocked >> (SIGBUS - 1) & 1;
+	return !ask_thread(tid, "status", "SigBlk: %llx", &blocked) ||
+	       blocked >> (SIGBUS - 1) & 1;
+}
+
+/* The kernel itself, which a signal does not make give up: where the thread goes
+ * on in user code there is -1. */
+static bool in_system_call(uint32_t tid)
+{
+	unsigned long long number;
+
+	return !ask_thread(tid, "syscall", "%lld", &number) || number != ~0ull;
+}
+
+static int queue_sigbus(uint32_t tid, void *addr)
+{
+	siginfo_t info = { .si_signo = SIGBUS, .si_code = SI_QUEUE };
+
+	info.si_pid = getpid();
+	info.si_uid = getuid();
+	info.si_value.sival_ptr = addr;
+	return (int)sys_result(syscall(SYS_rt_tgsigqueueinfo, getpid(), tid, SIGBUS,
+				       &info));
 }
 
 /*
@@ -115,16 +149,9 @@ static bool blocks_sigbus(uint32_t tid)
  */
 static int send_sigbus(const struct uffd_event *event, void *addr)
 {
-	siginfo_t info = { .si_signo = SIGBUS, .si_code = SI_QUEUE };
-
-	if (blocks_sigbus(event->tid))
+	if (blocks_sigbus(event->tid) || in_system_call(event->tid))
 		return -EAGAIN;
-	info.si_pid = getpid();
-	info.si_uid = getuid();
-	info.si_value.sival_ptr = addr;
-	if (syscall(SYS_rt_tgsigqueueinfo, getpid(), event->tid, SIGBUS, &info))
-		return -errno;
-	return 0;
+	return queue_sigbus(event->tid, addr);
 }
 
 /* Its bytes may lie in the way of many who sleep: all of the page's. */
@@ -136,15 +163,15 @@ static void serve_event(struct fault_area *area, unsigned int place,
 
 	if (offset >= area->length)
 		return;
-	ret = area->serve(area, offset, event->write, nr_waiting == WAITING_MAX);
-	if (ret > 0) {
-		wait_for_thaw(place, offset);
+	ret = area->serve(area, offset, event->write, false);
+	if (ret > 0 && remember(place, false, offset))
 		return;
-	}
 	if (ret < 0 && event->write && !send_sigbus(event, page_at(area, offset)))
 		return;
-	if (ret < 0)
+	if (ret < 0) {
 		area->fail(area, offset);
+		remember(place, true, offset);
+	}
 	uffd_wake(area->uffd, page_at(area, offset), 4096);
 }
 
@@ -173,7 +200,8 @@ static void serve_area(unsigned int place)
 	mutex_unlock(&area->serving);
 }
 
-/* Those who wait for a thaw touch their page again, and are told of again. */
+/* Those who wait for a thaw touch their page again, and are told of again; so are
+ * those who touch one that has failed. */
 static void wake_waiting(void)
 {
 	unsigned int nr = nr_waiting;
@@ -184,7 +212,9 @@ static void wake_waiting(void)
 
 		if (!area)
 			continue;
-		if (waiting[i].offset < area->length)
+		if (waiting[i].offset < area->length && waiting[i].failed)
+			area->forgive(area, waiting[i].offset);
+		else if (waiting[i].offset < area->length)
 			uffd_wake(area->uffd, page_at(area, waiting[i].offset), 4096);
 		mutex_unlock(&area->serving);
 	}
@@ -194,17 +224,21 @@ static void *serve_faults(void *arg)
 {
 	int fd = (int)(intptr_t)arg;
 	struct epoll_event event[EVENTS];
+	uint64_t woken = 0;	/* when those who wait for a thaw were */
 
 	pthread_setname_np(pthread_self(), "daxcore-fault");
 	for (;;) {
-		int nr = epoll_wait(fd, event, EVENTS, nr_waiting ? WAITING_MS : -1);
+		int nr = (int)sys_result(epoll_wait(fd, event, EVENTS,
+						    nr_waiting ? WAITING_MS : -1));
 
-		if (nr < 0 && errno != EINTR)
+		if (nr < 0 && nr != -EINTR)
 			return NULL;
 		for (int i = 0; i < nr; i++)
 			serve_area(event[i].data.u32);
-		if (nr <= 0)
+		if (nr_waiting && sys_clock_ns() - woken >= WAITING_MS * 1000000u) {
 			wake_waiting();
+			woken = sys_clock_ns();
+		}
 	}
 }
 
@@ -234,9 +268,9 @@ static int start_thread(void)
 
 	if (epoll_fd >= 0)
 		return 0;
-	fd = epoll_create1(EPOLL_CLOEXEC);
+	fd = (int)sys_result(epoll_create1(EPOLL_CLOEXEC));
 	if (fd < 0)
-		return dax_error(-errno, "no descriptor for the thread that serves faults");
+		return dax_error(fd, "no descriptor for the thread that serves faults");
 	ret = create_thread(fd);
 	if (ret) {
 		close(fd);
@@ -253,8 +287,9 @@ static int watch(const struct fault_area *area, unsigned int place)
 
 	if (ret)
 		return ret;
-	if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, area->uffd, &event))
-		return dax_error(-errno, "the touches of a mapping cannot be waited for");
+	ret = (int)sys_result(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, area->uffd, &event));
+	if (ret)
+		return dax_error(ret, "the touches of a mapping cannot be waited for");
 	return 0;
 }
 
@@ -321,21 +356,25 @@ static bool context_is_write(const void *context)
 }
 #endif
 
+/* A child that was forked behind our back (clone(2), _Fork()) has the table, but
+ * not the areas. */
+static bool may_touch(const struct fault_area *area, bool write)
+{
+	return (!write || area->writable) && getpid() == owner;
+}
+
 /* A load of a page that is being changed ends well by itself. */
 static bool serve_touch(struct fault_area *area, void *addr, bool write)
 {
 	size_t offset = ((uintptr_t)addr - (uintptr_t)area->start) & ~(size_t)4095;
-	int err = errno;
-	int ret;
+	int err = sys_save_errno();
+	int ret = area->serve(area, offset, write, true);
 
-	if (write && !area->writable)
-		return false;
-	ret = area->serve(area, offset, write, true);
-	errno = err;
+	sys_restore_errno(err);
 	return ret >= 0;
 }
 
-/* Sent by the thread that serves: the store cannot be made.  A system call has
+/* Sent by the library: the access cannot be served.  A system call has
  * told so already, by EFAULT. */
 static bool on_refused_store(siginfo_t *info, const void *context)
 {
@@ -346,31 +385,34 @@ static bool on_refused_store(siginfo_t *info, const void *context)
 
 static bool on_sigbus(siginfo_t *info, const void *context)
 {
+	bool write = context_is_write(context);
 	struct fault_area *area;
 
 	if (info->si_code == SI_QUEUE && info->si_pid == getpid() &&
 	    find_area(info->si_value.sival_ptr))
 		return on_refused_store(info, context);
 	area = info->si_code > 0 ? find_area(info->si_addr) : NULL;
-	return area && serve_touch(area, info->si_addr, context_is_write(context));
+	return area && may_touch(area, write) && serve_touch(area, info->si_addr, write);
 }
 
-static void pass_segv(int sig, siginfo_t *info, void *context)
+/* It was touched while it was being changed, but what cannot be served is
+ * SIGBUS. */
+static bool turn_into_sigbus(void *addr)
 {
-	if (segv_before.sa_flags & SA_SIGINFO)
-		segv_before.sa_sigaction(sig, info, context);
-	else if (segv_before.sa_handler == SIG_DFL || segv_before.sa_handler == SIG_IGN)
-		signal(sig, SIG_DFL);	/* the access is repeated and ends it */
-	else
-		segv_before.sa_handler(sig);
+	sigset_t blocked;
+
+	return !pthread_sigmask(SIG_BLOCK, NULL, &blocked) &&
+	       !sigismember(&blocked, SIGBUS) && !queue_sigbus(sys_gettid(), addr);
 }
 
 static void on_sigsegv(int sig, siginfo_t *info, void *context)
 {
-	struct fault_area *area = find_area(info->si_addr);
+	struct fault_area *area = info->si_code > 0 ? find_area(info->si_addr) : NULL;
+	bool write = context_is_write(context);
 
-	if (!area || !serve_touch(area, info->si_addr, context_is_write(context)))
-		pass_segv(sig, info, context);
+	if (!area || !may_touch(area, write) ||
+	    !(serve_touch(area, info->si_addr, write) || turn_into_sigbus(info->si_addr)))
+		sys_pass_signal(&segv_before, sig, info, context);
 }
 
 /* table_lock held. */
@@ -422,6 +464,7 @@ static int attach(struct fault_area *area)
 	unsigned int place = 0;
 	int ret = arm_signals();
 
+	owner = getpid();
 	while (!ret && place < nr_areas && READ_ONCE(areas[place]))
 		place++;
 	if (place == AREAS_MAX)
@@ -487,6 +530,7 @@ static void fork_child(void)
 		vm_area_replace(area->start, area->length);
 		sys_close(area->uffd);
 		area->uffd = -1;
+		mutex_reset(&area->serving);
 		smp_store_release(&areas[i], NULL);
 	}
 	if (epoll_fd >= 0)

@@ -29,8 +29,10 @@ struct fault_area {
 	 * 1: a store to a frozen file, ask again; -errno: it failed. */
 	int (*serve)(struct fault_area *area, size_t offset, bool write,
 		     bool may_sleep);
-	/* It failed: the toucher shall get SIGBUS. */
+	/* It failed: the toucher shall get SIGBUS, or EFAULT. */
 	void (*fail)(struct fault_area *area, size_t offset);
+	/* A while later: whoever touches the page asks anew. */
+	void (*forgive)(struct fault_area *area, size_t offset);
 
 	/* fault_delivery's own */
 	struct mutex serving;	/* held by the thread while it serves */

@@ -385,6 +385,13 @@ static ssize_t pread_once(int fd, char *buf, size_t len, uint64_t offset)
 	return ret < 0 ? -errno : ret;
 }
 
+int64_t sys_read(int fd, void *buf, size_t len)
+{
+	ssize_t n = read(fd, buf, len);
+
+	return n < 0 ? -errno : n;
+}
+
 int64_t sys_pread(int fd, void *buf, size_t len, uint64_t offset)
 {
 	size_t done = 0;
@@ -589,10 +596,57 @@ int sys_read_link(const char *path, char *buf, size_t size)
 	return 0;
 }
 
+int64_t sys_result(int64_t ret)
+{
+	return ret < 0 ? -errno : ret;
+}
+
+int sys_map_result(const void *addr)
+{
+	return addr == MAP_FAILED ? -errno : 0;
+}
+
+int sys_ioctl(int fd, unsigned long request, void *arg)
+{
+	return result(ioctl(fd, request, arg));
+}
+
+int sys_save_errno(void)
+{
+	return errno;
+}
+
+void sys_restore_errno(int saved)
+{
+	errno = saved;
+}
+
 int sys_set_signal(int sig, const struct sigaction *action,
 		   struct sigaction *ret_before)
 {
 	return result(sigaction(sig, action, ret_before));
+}
+
+/* An access is repeated and ends the process, also where the signal is ignored;
+ * what somebody has sent is sent once more. */
+void sys_pass_signal(const struct sigaction *before, int sig, siginfo_t *info,
+		     void *context)
+{
+	bool sent = info->si_code <= 0;
+
+	if (before->sa_flags & SA_SIGINFO) {
+		before->sa_sigaction(sig, info, context);
+		return;
+	}
+	if (before->sa_handler != SIG_DFL && before->sa_handler != SIG_IGN) {
+		before->sa_handler(sig);
+		return;
+	}
+	if (sent && before->sa_handler == SIG_IGN)
+		return;
+	signal(sig, SIG_DFL);
+	if (sent)
+		raise(sig);
 }
 
 /* ---- waiting ----------------------------------------------------------- */

@@ -75,15 +75,16 @@ static int open_any(bool signal, unsigned int *ret_features)
 		*ret_features |= UFFD_USER_ONLY;
 		fd = open_call(UFFD_USER_MODE_ONLY);
 	}
-	return fd < 0 ? -errno : fd;
+	return (int)sys_result(fd);
 }
 
 static int handshake(int fd, uint64_t *features)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = *features };
+	int ret = sys_ioctl(fd, UFFDIO_API, &api);
 
-	if (ioctl(fd, UFFDIO_API, &api))
-		return -errno;
+	if (ret)
+		return ret;
 	*features = api.features;
 	return 0;
 }
@@ -160,16 +161,16 @@ int uffd_register(int fd, void *addr, size_t len)
 		.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP,
 	};
 
-	return ioctl(fd, UFFDIO_REGISTER, &reg) ? -errno : 0;
+	return sys_ioctl(fd, UFFDIO_REGISTER, &reg);
 }
 
 int uffd_read(int fd, struct uffd_event *ret_event)
 {
 	struct uffd_msg msg;
-	ssize_t n = read(fd, &msg, sizeof(msg));
+	int64_t n = sys_read(fd, &msg, sizeof(msg));
 
 	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+		return n == -EAGAIN || n == -EINTR ? 0 : (int)n;
 	if (n != sizeof(msg) || msg.event != UFFD_EVENT_PAGEFAULT)
 		return 0;
 	*ret_event = (struct uffd_event){
@@ -197,13 +198,14 @@ int uffd_zeropage(int fd, void *addr, size_t len)
 			.range = range_of((char *)addr + done, len - done),
 			.mode = UFFDIO_ZEROPAGE_MODE_DONTWAKE,
 		};
+		int ret = sys_ioctl(fd, UFFDIO_ZEROPAGE, &zero);
 
-		if (!ioctl(fd, UFFDIO_ZEROPAGE, &zero))
+		if (!ret)
 			return 0;
-		if (errno == EEXIST)
+		if (ret == -EEXIST)
 			done += PAGE;
-		else if (errno != EAGAIN)
-			return -errno;
+		else if (ret != -EAGAIN)
+			return ret;
 		else if (zero.zeropage > 0)
 			done += (size_t)zero.zeropage;
 	}
@@ -219,11 +221,12 @@ int uffd_copy(int fd, void *addr, const void *from, size_t len, bool protect)
 			.mode = UFFDIO_COPY_MODE_DONTWAKE |
 				(protect ? UFFDIO_COPY_MODE_WP : 0),
 		};
+		int ret = sys_ioctl(fd, UFFDIO_COPY, &copy);
 
-		if (!ioctl(fd, UFFDIO_COPY, &copy))
+		if (!ret)
 			return 0;
-		if (errno != EAGAIN)
-			return -errno;
+		if (ret != -EAGAIN)
+			return ret;
 		if (copy.copy > 0)
 			done += (size_t)copy.copy;
 	}
@@ -236,12 +239,12 @@ int uffd_move(int fd, void *addr, void *from, size_t len)
 		.dst = (uintptr_t)addr, .src = (uintptr_t)from, .len = len,
 		.mode = DAX_MOVE_DONTWAKE,
 	};
+	int ret;
 
-	while (ioctl(fd, DAX_UFFDIO_MOVE, &move)) {
-		if (errno != EAGAIN || move.move > 0)
-			return -errno;
-	}
-	return 0;
+	do
+		ret = sys_ioctl(fd, DAX_UFFDIO_MOVE, &move);
+	while (ret == -EAGAIN && move.move <= 0);
+	return ret;
 }
 
 int uffd_writeprotect(int fd, void *addr, size_t len, bool protect)
@@ -251,11 +254,12 @@ int uffd_writeprotect(int fd, void *addr, size_t len, bool protect)
 		.mode = protect ? UFFDIO_WRITEPROTECT_MODE_WP
 				: UFFDIO_WRITEPROTECT_MODE_DONTWAKE,
 	};
+	int ret;
 
-	while (ioctl(fd, UFFDIO_WRITEPROTECT, &wp))
-		if (errno != EAGAIN)
-			return -errno;
-	return 0;
+	do
+		ret = sys_ioctl(fd, UFFDIO_WRITEPROTECT, &wp);
+	while (ret == -EAGAIN);
+	return ret;
 }
 
 int uffd_poison(int fd, void *addr, size_t len)
@@ -263,9 +267,10 @@ int uffd_poison(int fd, void *addr, size_t len)
 	struct dax_uffdio_poison poison = {
 		.range = range_of(addr, len), .mode = DAX_POISON_DONTWAKE,
 	};
+	int ret;
 
-	while (ioctl(fd, DAX_UFFDIO_POISON, &poison))
-		if (errno != EAGAIN)
-			return -errno;
-	return 0;
+	do
+		ret = sys_ioctl(fd, DAX_UFFDIO_POISON, &poison);
+	while (ret == -EAGAIN);
+	return ret;
 }

@@ -9,13 +9,11 @@
 #include "vm_area.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/fs.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "sys.h"
 
@@ -38,7 +36,7 @@ int vm_area_reserve(void **ret_addr, size_t len, size_t phase)
 	addr = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
 		    -1, 0);
 	if (addr == MAP_FAILED)
-		return -errno;
+		return sys_map_result(addr);
 	start = (char *)(((uintptr_t)addr + HUGE - 1) & ~(uintptr_t)(HUGE - 1)) + phase;
 	if (start != addr)
 		munmap(addr, (size_t)(start - addr));
@@ -56,13 +54,15 @@ void vm_area_release(void *addr, size_t len)
 /* Neighbours merge only if they were advised alike. */
 int vm_area_replace(void *addr, size_t len)
 {
-	if (mmap(addr, len, PROT_NONE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
-		 0) == MAP_FAILED)
-		return -errno;
+	void *at = mmap(addr, len, PROT_NONE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+
+	if (at == MAP_FAILED)
+		return sys_map_result(at);
 	if (vm_area_has_huge_zero())
 		madvise(addr, len, MADV_HUGEPAGE);
 	madvise(addr, len, MADV_DONTDUMP);
+	madvise(addr, len, MADV_DONTFORK);
 	return 0;
 }
 
@@ -73,7 +73,7 @@ static int prot_bits(bool read, bool write)
 
 int vm_area_protect(void *addr, size_t len, bool read, bool write)
 {
-	return mprotect(addr, len, prot_bits(read, write)) ? -errno : 0;
+	return (int)sys_result(mprotect(addr, len, prot_bits(read, write)));
 }
 
 int vm_area_map_file(void *addr, size_t len, int fd, uint64_t offset, bool write,
@@ -83,7 +83,76 @@ int vm_area_map_file(void *addr, size_t len, int fd, uint64_t offset, bool write
 			MAP_FIXED | (shared ? MAP_SHARED : MAP_PRIVATE), fd,
 			(off_t)offset);
 
-	return at == MAP_FAILED ? -errno : 0;
+	return sys_map_result(at);
+}
+
+static int64_t count_areas(void)
+{
+	char buf[16384];
+	int64_t lines = 0, n;
+	int fd = sys_open("/proc/self/maps", false);
+
+	if (fd < 0)
+		return fd;
+	while ((n = sys_read(fd, buf, sizeof(buf))) > 0)
+		for (int64_t i = 0; i < n; i++)
+			lines += buf[i] == '\n';
+	sys_close(fd);
+	return n < 0 ? n : lines;
+}
+
+static int64_t areas_allowed(void)
+{
+	char line[32];
+
+	if (sys_read_line("/proc/sys/vm/max_map_count", line, sizeof(line)))
+		return 65530;
+	return atoll(line);
+}
+
+/* Where nothing can be counted the kernel's own refusal is met. */
+static int64_t ask_room(void)
+{
+	int64_t nr = count_areas();
+
+	return nr < 0 ? INT64_MAX : (areas_allowed() * 3 / 5 - nr) / 2;
+}
+
+bool vm_area_has_room(void)
+{
+	static struct mutex count_lock;
+	static _Atomic int64_t left;	/* changes until they are to be counted */
+	int64_t room;
+
+	if (likely(atomic_fetch_sub(&left, 1) > 0))
+		return true;
+	mutex_lock(&count_lock);
+	room = ask_room();
+	atomic_store(&left, room);
+	mutex_unlock(&count_lock);
+	return room > 0;
+}
+
+/* A file of no bytes: all of it lies behind the end. */
+static int empty_file(void)
+{
+	static struct mutex open_lock;
+	static int fd = -1;
+	int ret;
+
+	mutex_lock(&open_lock);
+	if (fd < 0)
+		fd = sys_memfd("daxcore-nothing");
+	ret = fd;
+	mutex_unlock(&open_lock);
+	return ret;
+}
+
+int vm_area_map_nothing(void *addr, size_t len, bool write)
+{
+	int fd = empty_file();
+
+	return fd < 0 ? fd : vm_area_map_file(addr, len, fd, 0, write, true);
 }
 
 void vm_area_populate_write(void *addr, size_t len)
@@ -127,7 +196,7 @@ int vm_area_populate_huge_zero(void *addr, size_t len)
 {
 	if (!vm_area_has_huge_zero())
 		return -EOPNOTSUPP;
-	return madvise(addr, len, MADV_POPULATE_READ) ? -errno : 0;
+	return (int)sys_result(madvise(addr, len, MADV_POPULATE_READ));
 }
 
 /* ---- the page map ------------------------------------------------------------------- */
@@ -153,6 +222,7 @@ enum {
 
 /* Bits of a word of the page map. */
 #define PM_EXCLUSIVE	(UINT64_C(1) << 56)
+#define PM_PROTECTED	(UINT64_C(1) << 57)
 #define PM_FILE		(UINT64_C(1) << 61)
 #define PM_SWAPPED	(UINT64_C(1) << 62)
 #define PM_PRESENT	(UINT64_C(1) << 63)
@@ -168,13 +238,33 @@ static int pagemap_fd(void)
 	mutex_lock(&open_lock);
 	if (fd < 0 || generation != sys_fork_generation) {
 		if (fd >= 0)
-			close(fd);
-		fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+			sys_close(fd);
+		fd = sys_open("/proc/self/pagemap", false);
 		generation = sys_fork_generation;
 	}
-	ret = fd < 0 ? -errno : fd;
+	ret = fd;
 	mutex_unlock(&open_lock);
 	return ret;
+}
+
+bool vm_area_can_look(void)
+{
+	return pagemap_fd() >= 0;
+}
+
+int vm_area_look(const void *page)
+{
+	int fd = pagemap_fd();
+	uint64_t word;
+	int64_t n;
+
+	if (fd < 0)
+		return fd;
+	n = sys_pread(fd, &word, sizeof(word), (uintptr_t)page / PAGE * sizeof(word));
+	if (n != sizeof(word))
+		return n < 0 ? (int)n : -EIO;
+	return (word & (PM_PRESENT | PM_SWAPPED) ? VM_AREA_PAGE_THERE : 0) |
+	       (word & PM_PROTECTED ? VM_AREA_PAGE_PROTECTED : 0);
 }
 
 /* What is asked of the pages of a range: not this, though it is there. */
@@ -199,10 +289,10 @@ static int64_t scan(int fd, const char *addr, size_t len, uint64_t not_category,
 			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
 			.return_mask = PAGE_IS_PRESENT,
 		};
-		int found = ioctl(fd, DAX_PAGEMAP_SCAN, &arg);
+		int found = sys_ioctl(fd, DAX_PAGEMAP_SCAN, &arg);
 
 		if (found < 0)
-			return -errno;
+			return found;
 		for (int i = 0; i < found; i++)
 			for (uint64_t at = region[i].start;
 			     at < region[i].end && filled < nr; at += PAGE)
@@ -220,13 +310,13 @@ static int64_t read_words(int fd, const char *addr, size_t len,
 
 	for (size_t done = 0; done < len && filled < nr;) {
 		size_t want = (len - done) / PAGE;
-		ssize_t n;
+		int64_t n;
 
 		want = want < 512 ? want : 512;
-		n = pread(fd, word, want * sizeof(word[0]),
-			  (off_t)(((uintptr_t)addr + done) / PAGE * sizeof(word[0])));
+		n = sys_pread(fd, word, want * sizeof(word[0]),
+			      ((uintptr_t)addr + done) / PAGE * sizeof(word[0]));
 		if (n <= 0)
-			return n ? -errno : -EIO;
+			return n ? n : -EIO;
 		for (size_t i = 0; i < (size_t)n / sizeof(word[0]) && filled < nr; i++)
 			if (match(word[i]))
 				ret_pages[filled++] = done / PAGE + i;
@@ -260,12 +350,31 @@ static bool is_copied(uint64_t word)
 	return word & (PM_SWAPPED | PM_PRESENT) && !(word & PM_FILE);
 }
 
+static bool page_is_zero(const char *page)
+{
+	return !page[0] && !memcmp(page, page + 1, PAGE - 1);
+}
+
+/* The process may not see its page map: a page that holds zeroes is as good as
+ * the zero page. */
+static int64_t nonzero_pages(const char *addr, size_t len, uint64_t *ret_pages,
+			     size_t nr)
+{
+	size_t filled = 0;
+
+	for (size_t i = 0; i < len / PAGE && filled < nr; i++)
+		if (!page_is_zero(addr + i * PAGE))
+			ret_pages[filled++] = i;
+	return (int64_t)filled;
+}
+
 int64_t vm_area_private_pages(const void *addr, size_t len, uint64_t *ret_pages,
 			      size_t nr)
 {
 	static const struct page_query query = { PAGE_IS_PFNZERO, is_private };
+	int64_t ret = find_pages(addr, len, &query, ret_pages, nr);
 
-	return find_pages(addr, len, &query, ret_pages, nr);
+	return ret < 0 ? nonzero_pages(addr, len, ret_pages, nr) : ret;
 }
 
 int64_t vm_area_copied_pages(const void *addr, size_t len, uint64_t *ret_pages,

@@ -104,41 +104,19 @@ static int map_error(int err, dax_pgoff_t pgoff)
 	return dax_error(err, "page %" PRIu64 " cannot be mapped", pgoff);
 }
 
-/* ---- pages that answer with SIGBUS ------------------------------------------------- */
-
-static void poison(struct vma_real *real, dax_pgoff_t pgoff)
-{
-	char *addr = address_of(real, pgoff);
-
-	mutex_lock(&real->lock);
-	if (real->nr_poisoned == POISONED_MAX) {
-		vm_area_discard(address_of(real, real->poisoned[0]), DAX_PAGE_SIZE);
-		real->poisoned[0] = real->poisoned[--real->nr_poisoned];
-	}
-	vm_area_discard(addr, DAX_PAGE_SIZE);
-	if (!uffd_poison(real->area.uffd, addr, DAX_PAGE_SIZE))
-		real->poisoned[real->nr_poisoned++] = pgoff;
-	mutex_unlock(&real->lock);
-}
-
-/* Before something is put there.  The entry locks of the pages are held. */
-static void unpoison(struct vma_real *real, dax_pgoff_t pgoff, dax_pgoff_t nr)
-{
-	if (likely(!READ_ONCE(real->nr_poisoned)))
-		return;
-	mutex_lock(&real->lock);
-	for (unsigned int i = 0; i < real->nr_poisoned;) {
-		if (real->poisoned[i] - pgoff >= nr) {
-			i++;
-			continue;
-		}
-		vm_area_discard(address_of(real, real->poisoned[i]), DAX_PAGE_SIZE);
-		real->poisoned[i] = real->poisoned[--real->nr_poisoned];
-	}
-	mutex_unlock(&real->lock);
-}
-
 /* ---- stores that came too early ------------------------------------------------------ */
+
+/* A page that the CPU could have stored to until now, without a lock. */
+static void copy_out(char *to, const char *page)
+{
+	const _Atomic uint64_t *word = (const void *)page;
+
+	for (size_t i = 0; i < DAX_PAGE_SIZE / sizeof(*word); i++) {
+		uint64_t value = READ_ONCE(word[i]);
+
+		memcpy(to + i * sizeof(value), &value, sizeof(value));
+	}
+}
 
 static int note_stray(struct vma_real *real, dax_pgoff_t pgoff)
 {
@@ -148,7 +126,7 @@ static int note_stray(struct vma_real *real, dax_pgoff_t pgoff)
 		return dax_error(-ENOMEM, "no memory for a page that was stored to");
 	stray->pgoff = pgoff;
 	/* It is there, and protected. */
-	memcpy(stray->bytes, address_of(real, pgoff), DAX_PAGE_SIZE);
+	copy_out(stray->bytes, address_of(real, pgoff));
 	mutex_lock(&real->lock);
 	stray->next = real->strays;
 	real->strays = stray;
@@ -157,7 +135,20 @@ static int note_stray(struct vma_real *real, dax_pgoff_t pgoff)
 	return 0;
 }
 
-/* Zeroes were inserted, then protected: who stored in between? */
+static bool page_is_zero(const char *page)
+{
+	const _Atomic uint64_t *word = (const void *)page;
+	size_t i = 0;
+
+	while (i < DAX_PAGE_SIZE / sizeof(*word) && !READ_ONCE(word[i]))
+		i++;
+	return i == DAX_PAGE_SIZE / sizeof(*word);
+}
+
+/*
+ * Zeroes were inserted, then protected: who stored in between?  What there is no
+ * memory for is lost, and the next fsync() says so.
+ */
 static int note_strays(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr)
 {
 	uint64_t pages[DAX_PMD_NR_PAGES];
@@ -166,7 +157,10 @@ static int note_strays(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr)
 	int ret = found < 0 ? (int)found : 0;
 
 	for (int64_t i = 0; !ret && i < found; i++)
-		ret = note_stray(real, first + pages[i]);
+		if (!page_is_zero(address_of(real, first + pages[i])))
+			ret = note_stray(real, first + pages[i]);
+	if (ret)
+		mapping_set_error(real->vma->mapping, ret);
 	return ret;
 }
 
@@ -258,6 +252,8 @@ static int absorb_strays(struct vma_real *real)
 		if (!ret)	/* it had a block all the time */
 			forget_strays(real, pgoff, pgoff);
 	}
+	if (ret < 0)
+		mapping_set_error(real->vma->mapping, (int)ret);
 	return ret < 0 ? (int)ret : 0;
 }
 
@@ -279,12 +275,72 @@ static int make_anonymous(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t 
 	size_t len = bytes_of(nr);
 	int ret = vm_area_replace(addr, len);
 
+	dax_test_yield(DAX_TEST_PIECE_GONE);
 	if (!ret)
 		ret = uffd_register(real->area.uffd, addr, len);
 	if (!ret)
 		ret = vm_area_protect(addr, len, true, real->area.writable);
 	return ret;
 }
+
+/* ---- pages that answer with SIGBUS ------------------------------------------------- */
+
+/* real->lock held. */
+static void clear_poison(struct vma_real *real, unsigned int i)
+{
+	dax_pgoff_t pgoff = real->poisoned[i];
+
+	real->poisoned[i] = real->poisoned[--real->nr_poisoned];
+	if (real->features & UFFD_CAN_POISON)
+		vm_area_discard(address_of(real, pgoff), DAX_PAGE_SIZE);
+	else if (make_anonymous(real, pgoff, 1))
+		give_up(real);
+}
+
+static int set_poison(struct vma_real *real, char *addr)
+{
+	if (!(real->features & UFFD_CAN_POISON))
+		return vm_area_map_nothing(addr, DAX_PAGE_SIZE, real->area.writable);
+	vm_area_discard(addr, DAX_PAGE_SIZE);
+	return uffd_poison(real->area.uffd, addr, DAX_PAGE_SIZE);
+}
+
+static bool is_poisoned(const struct vma_real *real, dax_pgoff_t pgoff)
+{
+	bool found = false;
+
+	for (unsigned int i = 0; i < real->nr_poisoned; i++)
+		found |= real->poisoned[i] == pgoff;
+	return found;
+}
+
+static void poison(struct vma_real *real, dax_pgoff_t pgoff)
+{
+	mutex_lock(&real->lock);
+	if (!is_poisoned(real, pgoff)) {
+		if (real->nr_poisoned == POISONED_MAX)
+			clear_poison(real, 0);
+		if (!set_poison(real, address_of(real, pgoff)))
+			real->poisoned[real->nr_poisoned++] = pgoff;
+	}
+	mutex_unlock(&real->lock);
+}
+
+/* Before something is put there.  The entry locks of the pages are held. */
+static void unpoison(struct vma_real *real, dax_pgoff_t pgoff, dax_pgoff_t nr)
+{
+	if (likely(!READ_ONCE(real->nr_poisoned)))
+		return;
+	mutex_lock(&real->lock);
+	for (unsigned int i = 0; i < real->nr_poisoned;)
+		if (real->poisoned[i] - pgoff < nr)
+			clear_poison(real, i);
+		else
+			i++;
+	mutex_unlock(&real->lock);
+}
+
+/* ---- zeroes, frames, copies ----------------------------------------------------------- */
 
 /* stage_lock held. */
 static int fill_stage(struct vma_real *real)
@@ -336,22 +392,33 @@ static int insert_zeroes(struct vma_real *real, char *addr, dax_pgoff_t nr)
 	return uffd_zeropage(real->area.uffd, addr, bytes_of(nr));
 }
 
+/* In this order: a store is told of by the kernel, or found here. */
+static int protect_zeroes(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr)
+{
+	bool late = dax_test_mutated(DAX_MUTATE_PROTECT_LATE);
+	int ret = late ? note_strays(real, first, nr) : 0;
+
+	dax_test_yield(DAX_TEST_ZEROES_INSERTED);
+	if (!ret && !dax_test_mutated(DAX_MUTATE_NO_PROTECT))
+		ret = uffd_writeprotect(real->area.uffd, address_of(real, first),
+					bytes_of(nr), true);
+	dax_test_yield(DAX_TEST_ZEROES_PROTECTED);
+	if (!ret && !late)
+		ret = note_strays(real, first, nr);
+	return ret;
+}
+
 static int carry_zero(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr)
 {
 	char *addr = address_of(real, first);
-	int fd = real->area.uffd;
 	int ret;
 
 	if (real->prefaulting)
 		return 0;
 	unpoison(real, first, nr);
 	ret = insert_zeroes(real, addr, nr);
-	if (!ret && real->area.writable) {
-		ret = uffd_writeprotect(fd, addr, bytes_of(nr), true);
-		dax_test_yield(DAX_TEST_ZEROES_PROTECTED);
-		if (!ret)
-			ret = note_strays(real, first, nr);
-	}
+	if (!ret && real->area.writable)
+		ret = protect_zeroes(real, first, nr);
 	return ret ? map_error(ret, first) : 0;
 }
 
@@ -364,7 +431,9 @@ static int carry_frames(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr
 	int ret = 0;
 
 	unpoison(real, first, nr);
-	if (shared)
+	if (!vm_area_has_room())
+		ret = -ENOMEM;
+	if (!ret && shared)
 		ret = merge_strays(real, first, nr, pfn);
 	if (!ret)
 		ret = vm_area_map_file(address_of(real, first), bytes_of(nr), dev->fd,
@@ -412,8 +481,6 @@ static int carry(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr,
 	if (pfn == DAX_ZERO_PFN || pfn == DAX_HUGE_ZERO_PFN)
 		return carry_zero(real, first, nr);
 	if (!pfn_is_device(pfn))
-		return carry_copy(real, first, nr, pfn);
-	if (!write && real->area.writable && any_shared(pfn, nr))
 		return carry_copy(real, first, nr, pfn);
 	return carry_frames(real, first, nr, pfn, write);
 }
@@ -466,6 +533,15 @@ static int carry_gaps(struct vma_real *real, dax_pgoff_t pgoff, unsigned int nr,
 	return ret;
 }
 
+/* Nothing stands behind a page that has no leaf. */
+static void drop_gaps(struct vma_real *real, dax_pgoff_t pgoff, unsigned int nr,
+		      bool file)
+{
+	for (unsigned int i = 0; i < nr; i++)
+		if (!vma_soft_leaf(real->vma, pgoff + i))
+			drop(real, pgoff + i, 1, file);
+}
+
 /* Leaves that were there and may not be stored to stay so: their own fault
  * tells. */
 static int real_insert_run(struct dax_vm_fault *vmf, dax_pgoff_t pgoff,
@@ -475,8 +551,10 @@ static int real_insert_run(struct dax_vm_fault *vmf, dax_pgoff_t pgoff,
 	bool write = may_write(real, pfn, nr, mkwrite);
 	int ret = carry_gaps(real, pgoff, nr, pfn, write);
 
-	if (ret)
+	if (ret) {
+		drop_gaps(real, pgoff, nr, pfn_is_device(pfn));
 		return ret;
+	}
 	if (mkwrite && write)
 		vm_area_populate_write(address_of(real, pgoff), bytes_of(nr));
 	return vma_soft_ops.insert_run(vmf, pgoff, nr, pfn,
@@ -511,6 +589,31 @@ static int real_insert_pfn_pmd(struct dax_vm_fault *vmf, dax_pfn_t pfn, bool wri
 	return ret;
 }
 
+/* Leaves of one kind that stand side by side. */
+struct run {
+	dax_pgoff_t first;
+	dax_pgoff_t nr;
+	bool file;
+};
+
+/*
+ * Of a private piece of a file the kernel's copies stay: they are taken out,
+ * while nobody can store to them, and put back.
+ */
+static int64_t save_copies(struct vma_real *real, const struct run *run,
+			   uint64_t *pages, char *buf, size_t room)
+{
+	char *addr = address_of(real, run->first);
+	int64_t found = vm_area_protect(addr, bytes_of(run->nr), true, false);
+
+	if (found)
+		return found;
+	found = vm_area_copied_pages(addr, bytes_of(run->nr), pages, room);
+	for (int64_t i = 0; i < found; i++)
+		copy_out(buf + bytes_of((dax_pgoff_t)i), addr + bytes_of(pages[i]));
+	return found;
+}
+
 /* A private mapping's stray stores belong into the copy. */
 static void merge_into_copy(struct vma_real *real, dax_pgoff_t pgoff, char *page)
 {
@@ -525,6 +628,16 @@ static void merge_into_copy(struct vma_real *real, dax_pgoff_t pgoff, char *page
 	}
 }
 
+/* The kernel has made a copy already, perhaps: then that is the page. */
+static int prefer_copy(struct vma_real *real, dax_pgoff_t pgoff, char *page)
+{
+	const struct run run = { .first = pgoff, .nr = 1, .file = true };
+	uint64_t number;
+	int64_t found = save_copies(real, &run, &number, page, 1);
+
+	return found < 0 ? (int)found : 0;
+}
+
 /* The copy is at the address, not where it was made: the leaf says so. */
 static int real_finish_cow(struct dax_vm_fault *vmf, void *page)
 {
@@ -536,6 +649,11 @@ static int real_finish_cow(struct dax_vm_fault *vmf, void *page)
 	if (leaf & LEAF_ANON)
 		return -EBUSY;
 	unpoison(real, vmf->pgoff, 1);
+	if (leaf && leaf_is_device(leaf)) {
+		ret = prefer_copy(real, vmf->pgoff, page);
+		if (ret)
+			return map_error(ret, vmf->pgoff);
+	}
 	merge_into_copy(real, vmf->pgoff, page);
 	if (leaf)
 		drop(real, vmf->pgoff, 1, leaf_is_device(leaf));
@@ -543,7 +661,9 @@ static int real_finish_cow(struct dax_vm_fault *vmf, void *page)
 	if (ret)
 		return map_error(ret, vmf->pgoff);
 	ret = vma_soft_ops.finish_cow(vmf, addr);
-	if (!ret)
+	if (ret)
+		vm_area_discard(addr, DAX_PAGE_SIZE);
+	else
 		dax_free(page);
 	return ret;
 }
@@ -564,32 +684,17 @@ static void transfer_dirty(struct dax_mapping *mapping, dax_pgoff_t pgoff)
 		dax_tag_dirty(&slot);
 }
 
-/* Leaves of one kind that stand side by side. */
-struct run {
-	dax_pgoff_t first;
-	dax_pgoff_t nr;
-	bool file;
-};
-
-/*
- * Of a private piece of a file the kernel's copies stay: they are taken out,
- * while nobody can store to them, and put back.
- */
-static int64_t save_copies(struct vma_real *real, const struct run *run,
-			   uint64_t *pages, char *buf, size_t room)
-{
-	char *addr = address_of(real, run->first);
-	int64_t found;
-
-	vm_area_protect(addr, bytes_of(run->nr), true, false);
-	found = vm_area_copied_pages(addr, bytes_of(run->nr), pages, room);
-	for (int64_t i = 0; i < found; i++)
-		memcpy(buf + bytes_of((dax_pgoff_t)i), addr + bytes_of(pages[i]),
-		       DAX_PAGE_SIZE);
-	return found;
-}
-
 enum { SAVED_PAGES = 64 };
+
+/* A page that the kernel has copied is a private copy as any other. */
+static int keep_copy(struct vma_real *real, dax_pgoff_t pgoff, const void *page)
+{
+	struct dax_vm_fault vmf = { .vma = real->vma, .pgoff = pgoff };
+	char *addr = address_of(real, pgoff);
+	int ret = uffd_copy(real->area.uffd, addr, page, DAX_PAGE_SIZE, false);
+
+	return ret ? ret : vma_soft_ops.finish_cow(&vmf, addr);
+}
 
 /* 0 and the pages that were saved, or -errno. */
 static int drop_private_part(struct vma_real *real, const struct run *run)
@@ -600,8 +705,8 @@ static int drop_private_part(struct vma_real *real, const struct run *run)
 	int ret = found < 0 ? (int)found : make_anonymous(real, run->first, run->nr);
 
 	for (int64_t i = 0; !ret && i < found; i++)
-		ret = uffd_copy(real->area.uffd, address_of(real, run->first + pages[i]),
-				buf + bytes_of((dax_pgoff_t)i), DAX_PAGE_SIZE, false);
+		ret = keep_copy(real, run->first + pages[i],
+				buf + bytes_of((dax_pgoff_t)i));
 	dax_free(buf);
 	return ret;
 }
@@ -641,15 +746,14 @@ static void widen(struct dax_vma *vma, dax_pgoff_t *first, dax_pgoff_t *last)
 		*last |= DAX_PMD_NR_PAGES - 1;
 }
 
-static void real_zap(struct dax_vma *vma, dax_pgoff_t first, dax_pgoff_t last,
-		     bool even_cows)
+static void zap_leaves(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t last,
+		       bool even_cows)
 {
-	struct vma_real *real = vma->real;
+	struct dax_vma *vma = real->vma;
 	struct run run = { 0 };
 	dax_pgoff_t nr;
 	uint64_t leaf;
 
-	widen(vma, &first, &last);
 	for (dax_pgoff_t at = first; vma_soft_next_leaf(vma, &at, last, &leaf, &nr);
 	     at += nr) {
 		bool file = leaf_is_device(leaf);
@@ -666,8 +770,71 @@ static void real_zap(struct dax_vma *vma, dax_pgoff_t first, dax_pgoff_t last,
 		run = (struct run){ .first = at, .nr = nr, .file = file };
 	}
 	zap_run(real, &run, even_cows);
-	if (percpu_is_writer(&vma->mapping->invalidate_lock))
-		forget_strays(real, first, last);
+}
+
+/* Leaves that had a store go, and all that stands behind the table at once. */
+static int drop_all_shared(struct vma_real *real)
+{
+	struct dax_vma *vma = real->vma;
+	dax_pgoff_t first = vma->vm_pgoff, last = first + vma->nr_pages - 1, nr;
+	uint64_t leaf;
+	int ret;
+
+	for (dax_pgoff_t at = first; vma_soft_next_leaf(vma, &at, last, &leaf, &nr);
+	     at += nr)
+		if (leaf_is_device(leaf) && leaf & LEAF_WRITE)
+			transfer_dirty(vma->mapping, at);
+	vma_soft_ops.zap(vma, first, last, true);
+	ret = make_anonymous(real, first, vma->nr_pages);
+	if (ret)
+		return ret;
+	mutex_lock(&real->lock);
+	real->nr_poisoned = 0;
+	mutex_unlock(&real->lock);
+	WRITE_ONCE(real->broken, false);
+	return 0;
+}
+
+/*
+ * There are as many pieces as there may be: all go, and those that are touched
+ * come back.  Context: invalidate_lock exclusive.
+ */
+static void drop_all(struct vma_real *real)
+{
+	struct dax_vma *vma = real->vma;
+
+	if (!vma_is_shared(vma))
+		zap_leaves(real, vma->vm_pgoff, vma->vm_pgoff + vma->nr_pages - 1, false);
+	else if (drop_all_shared(real))
+		give_up(real);
+}
+
+static void real_zap(struct dax_vma *vma, dax_pgoff_t first, dax_pgoff_t last,
+		     bool even_cows)
+{
+	bool exclusive = percpu_is_writer(&vma->mapping->invalidate_lock);
+	struct vma_real *real = vma->real;
+
+	widen(vma, &first, &last);
+	zap_leaves(real, first, last, even_cows);
+	if (!exclusive)
+		return;
+	forget_strays(real, first, last);
+	if (unlikely(!vm_area_has_room()))
+		drop_all(real);
+}
+
+/* No lock held.  0: touch it again; -ENOMEM: that would be in vain. */
+static int make_room(struct vma_real *real)
+{
+	struct dax_mapping *mapping = real->vma->mapping;
+	int ret = mapping_lock_exclusive(mapping);
+
+	if (ret)
+		return ret;
+	drop_all(real);
+	mapping_unlock_exclusive(mapping);
+	return vm_area_has_room() && !READ_ONCE(real->broken) ? 0 : -ENOMEM;
 }
 
 static void real_split_zero_pmd(struct dax_vma *vma, dax_pgoff_t pgoff)
@@ -822,11 +989,34 @@ static int64_t fault_store(struct vma_real *real, dax_pgoff_t pgoff)
 	return done;
 }
 
+/* Is what stands behind a page not what its leaf says? */
+static bool is_gone(struct vma_real *real, dax_pgoff_t pgoff, bool write)
+{
+	int found = vm_area_look(address_of(real, pgoff));
+
+	if (found < 0)
+		return true;
+	return !(found & VM_AREA_PAGE_THERE) ||
+	       (write && found & VM_AREA_PAGE_PROTECTED);
+}
+
+static bool cure(struct vma_real *real, dax_pgoff_t pgoff)
+{
+	bool was;
+
+	mutex_lock(&real->lock);
+	was = is_poisoned(real, pgoff);
+	mutex_unlock(&real->lock);
+	if (was)
+		unpoison(real, pgoff, 1);
+	return was;
+}
+
 /*
- * A page that has its leaf is touched again and again: somebody took away what
- * stands behind it (madvise(2)).  Then the leaf goes too.
+ * A page that has its leaf is touched again and again: others were quicker, or
+ * somebody took away what stands behind it (madvise(2)).  Then the leaf goes too.
  */
-static int again(struct vma_real *real, dax_pgoff_t pgoff)
+static int again(struct vma_real *real, dax_pgoff_t pgoff, bool write)
 {
 	static __thread struct {
 		const struct vma_real *real;
@@ -841,6 +1031,8 @@ static int again(struct vma_real *real, dax_pgoff_t pgoff)
 	if (++last.times < STUCK)
 		return 0;
 	last.times = 0;
+	if (cure(real, pgoff) || !is_gone(real, pgoff, write))
+		return 0;
 	return vma_dontneed(real->vma, bytes_of(pgoff - real->vma->vm_pgoff),
 			    DAX_PAGE_SIZE);
 }
@@ -852,7 +1044,7 @@ static int real_serve(struct fault_area *area, size_t offset, bool write,
 	dax_pgoff_t pgoff = real->vma->vm_pgoff + (offset >> DAX_PAGE_SHIFT);
 	int64_t ret;
 
-	if (READ_ONCE(real->broken))
+	if (unlikely(READ_ONCE(real->broken)) && make_room(real))
 		return -EIO;
 	if (write && !may_sleep && mapping_is_frozen(real->vma->mapping))
 		return 1;
@@ -861,9 +1053,11 @@ static int real_serve(struct fault_area *area, size_t offset, bool write,
 	else
 		ret = vma_fault_range(real->vma, pgoff, 1, false, NULL, 0, NULL);
 	if (!ret)
-		ret = again(real, pgoff);
+		ret = again(real, pgoff, write);
 	if (ret == -EINTR)
 		return 0;
+	if (ret == -ENOMEM && !vm_area_has_room())
+		return make_room(real);
 	if (ret < 0)
 		return (int)ret;
 	absorb_strays(real);
@@ -879,6 +1073,19 @@ static void real_fail(struct fault_area *area, size_t offset)
 	poison(real, real->vma->vm_pgoff + (offset >> DAX_PAGE_SHIFT));
 }
 
+/* Was it for that, and is it better now?  The reason of the failure stays. */
+static int make_room_once(struct vma_real *real)
+{
+	return vm_area_has_room() ? -ENOMEM : make_room(real);
+}
+
+static void real_forgive(struct fault_area *area, size_t offset)
+{
+	struct vma_real *real = container_of(area, struct vma_real, area);
+
+	unpoison(real, real->vma->vm_pgoff + (offset >> DAX_PAGE_SHIFT), 1);
+}
+
 int64_t vma_real_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
 			     uint64_t nr_pages, bool write, uint64_t *latencies,
 			     size_t nr_latencies, struct dax_fault_info *info)
@@ -886,6 +1093,9 @@ int64_t vma_real_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
 	int64_t ret = vma_fault_range(vma, pgoff, nr_pages, write, latencies,
 				      nr_latencies, info);
 
+	if (ret == -ENOMEM && vma->real && !make_room_once(vma->real))
+		ret = vma_fault_range(vma, pgoff, nr_pages, write, latencies,
+				      nr_latencies, info);
 	if (ret >= 0 && vma->real) {
 		int err = absorb_strays(vma->real);
 
@@ -920,19 +1130,43 @@ static ssize_t copy_private(struct dax_vma *vma, char *buf, size_t len,
 	return ret ? ret : (ssize_t)len;
 }
 
+static ssize_t read_shared(struct dax_vma *vma, void *buf, size_t len,
+			   uint64_t offset, struct dax_fault_info *info)
+{
+	ssize_t ret = vma_read(vma, buf, len, offset, info);
+
+	if (ret == -ENOMEM && !make_room_once(vma->real))
+		ret = vma_read(vma, buf, len, offset, info);
+	return ret;
+}
+
+static ssize_t write_shared(struct dax_vma *vma, const void *buf, size_t len,
+			    uint64_t offset, struct dax_fault_info *info)
+{
+	ssize_t ret = vma_write(vma, buf, len, offset, info);
+
+	if (ret == -ENOMEM && !make_room_once(vma->real))
+		ret = vma_write(vma, buf, len, offset, info);
+	return ret;
+}
+
 ssize_t vma_real_read(struct dax_vma *vma, void *buf, size_t len, uint64_t offset,
 		      struct dax_fault_info *info)
 {
-	if (!vma->real || vma_is_shared(vma))
+	if (!vma->real)
 		return vma_read(vma, buf, len, offset, info);
+	if (vma_is_shared(vma))
+		return read_shared(vma, buf, len, offset, info);
 	return copy_private(vma, buf, len, offset, false, info);
 }
 
 ssize_t vma_real_write(struct dax_vma *vma, const void *buf, size_t len,
 		       uint64_t offset, struct dax_fault_info *info)
 {
-	if (!vma->real || vma_is_shared(vma))
+	if (!vma->real)
 		return vma_write(vma, buf, len, offset, info);
+	if (vma_is_shared(vma))
+		return write_shared(vma, buf, len, offset, info);
 	return copy_private(vma, (char *)(uintptr_t)buf, len, offset, true, info);
 }
 
@@ -1092,6 +1326,11 @@ static int check_real(struct dax_mapping *mapping, const struct dax_vma_attr *at
 	if (attr->flags & DAX_VM_SYNC)
 		return dax_error(-EOPNOTSUPP, "a mapping with sync cannot be real: the CPU "
 				 "stores to a block as soon as it is mapped, saved or not");
+	if (!(attr->flags & DAX_VM_SHARED) && attr->flags & DAX_VM_WRITE &&
+	    !vm_area_can_look())
+		return dax_error(-EACCES, "a private real mapping needs /proc/self/pagemap, "
+				 "which this process may not read (mount /proc, or set "
+				 "PR_SET_DUMPABLE after setuid(2))");
 	if (dev->alignment > DAX_PAGE_SIZE && attr->pages != DAX_PAGES_PMD)
 		return dax_error(-EOPNOTSUPP, "%s: the device is mapped by %" PRIu64
 				 " bytes, a real mapping of it needs pages of 2 MiB",
@@ -1209,6 +1448,7 @@ static int real_alloc(struct vma_real **ret_real, const struct dax_vma_attr *att
 	real->fault_around = around_pages(attr);
 	real->area = (struct fault_area){
 		.uffd = -1, .serve = real_serve, .fail = real_fail,
+		.forgive = real_forgive,
 		.length = (attr->length + DAX_PAGE_SIZE - 1) & ~(DAX_PAGE_SIZE - 1),
 		.signal = attr->delivery == DAX_DELIVERY_SIGNAL,
 		.writable = attr->flags & DAX_VM_WRITE,
@@ -1233,7 +1473,7 @@ static int real_alloc(struct vma_real **ret_real, const struct dax_vma_attr *att
 int vma_real_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
 		 const struct dax_vma_attr *attr)
 {
-	struct vma_real *real;
+	struct vma_real *real = NULL;
 	bool zeroes;
 	int ret = vma_check(mapping, attr);
 

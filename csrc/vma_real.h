@@ -9,7 +9,8 @@
  *                   write-protected: the first store is a fault
  *   device frame    a piece of the window's file, shared, writable at once
  *                   (private mapping: a private piece, the kernel copies)
- *   the same, when its block is shared by clones: a write-protected copy
+ *   the same, when its block is shared by clones or the file is frozen: a piece
+ *                   that is read-only, a store is SIGSEGV first and then a fault
  *   host memory     anonymous memory with a copy
  *   no leaf         anonymous memory without a page: the first touch is a fault
  *

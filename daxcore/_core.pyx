@@ -3134,9 +3134,9 @@ cdef class Mmap:
             if dtype.itemsize == 0:
                 raise ValueError("shape is needed for a dtype of 0 bytes")
             shape = (self.length - _unsigned(offset, "offset")) // dtype.itemsize
-        # An ndarray over a buffer lets go of it; one over an array keeps that.
-        return np.ndarray(shape, dtype, np.frombuffer(self, np.uint8), offset,
-                          order=order)
+        # numpy holds the buffer of frombuffer(), but not of what ndarray() is given.
+        whole = np.frombuffer(self, np.uint8)
+        return np.ndarray(shape, dtype, whole, offset, order=order)
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         cdef bint readonly = self.access == "r"

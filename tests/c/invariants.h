@@ -320,7 +320,8 @@ static inline void inv_file_leaf(struct invariants *inv,
 	CHECK(!huge || node->shift == DAX_PMD_ORDER);
 	EQ(pfn, dax_radix_pfn(entry) +
 	   (huge ? 0 : pgoff & ((UINT64_C(1) << node->shift) - 1)));
-	CHECK(!written || inv_tag(node, DAX_PAGECACHE_TAG_DIRTY, offset) ||
+	CHECK(!written || vma->real ||
+	      inv_tag(node, DAX_PAGECACHE_TAG_DIRTY, offset) ||
 	      inv_tag(node, DAX_PAGECACHE_TAG_AHEAD, offset));		/* I8 */
 }
 

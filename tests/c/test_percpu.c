@@ -362,57 +362,90 @@ static void synchronize_waits(void)
 /* The property: what was true of a word when it was taken away is true of who
  * comes in after the grace period.  Guarded data, no atomics: TSan and the sum
  * see a reader that was not waited for. */
-static _Atomic(int *) shown;
+static _Atomic(volatile int *) shown;
 static _Atomic bool stop;
+static _Atomic int nr_started;
+static volatile int value[2];
+
+struct looks {
+	uint64_t good, bad;
+};
 
 static void *access_often(void *arg)
 {
 	struct percpu_area *area = this_percpu(&object);
-	uint64_t nr = 0;
+	struct looks *looks = arg;
 
+	atomic_fetch_add(&nr_started, 1);
 	while (!READ_ONCE(stop)) {
-		int *at;
+		volatile int *at;
 
 		percpu_access_begin(area);
 		at = smp_load_acquire(&shown);
-		if (at)
-			nr += *at == 1;
+		for (int i = 0; at && i < 50; i++)
+			*(*at == 1 ? &looks->good : &looks->bad) += 1;
 		percpu_access_end(area);
 	}
-	*(uint64_t *)arg = nr;
 	return NULL;
 }
 
-static void grace_periods(void)
+/* What nobody sees any more is changed; were somebody inside, he would see it. */
+static void take_away(int rounds)
 {
-	static int value[2];
+	for (int i = 0; i < rounds; i++) {
+		smp_store_release(&shown, NULL);
+		percpu_synchronize(&object);
+		value[i & 1] = 2;	/* nobody looks */
+		for (int j = 0; j < 50; j++)
+			cpu_relax();
+		value[i & 1] = 1;
+		smp_store_release(&shown, &value[(i + 1) & 1]);
+	}
+}
+
+/* @wait: until the threads are there; else they come while it goes on. */
+static void grace_period_rounds(int rounds, bool wait)
+{
+	struct looks looks[2] = { { 0 } };
 	pthread_t thread[2];
-	uint64_t nr[2];
 
 	memset(&object, 0, sizeof(object));
 	MUST(!percpu_init(&object));
 	stop = false;
+	nr_started = 0;
 	value[0] = value[1] = 1;
 	shown = &value[0];
 	for (int i = 0; i < 2; i++)
-		MUST(!pthread_create(&thread[i], NULL, access_often, &nr[i]));
-	for (int i = 0; i < 20000; i++) {
-		smp_store_release(&shown, NULL);
-		percpu_synchronize(&object);
-		value[i & 1] = 2;	/* nobody looks */
-		value[i & 1] = 1;
-		smp_store_release(&shown, &value[(i + 1) & 1]);
-	}
+		MUST(!pthread_create(&thread[i], NULL, access_often, &looks[i]));
+	while (wait && READ_ONCE(nr_started) < 2)
+		sys_yield();
+	take_away(rounds);
+	while (READ_ONCE(nr_started) < 2)
+		take_away(1);
+	take_away(rounds);
 	stop = true;
 	for (int i = 0; i < 2; i++)
 		pthread_join(thread[i], NULL);
-	CHECK(nr[0] + nr[1] > 0);
+	EQ(looks[0].bad + looks[1].bad, 0);
+	CHECK(!wait || looks[0].good + looks[1].good > 0);
 	percpu_fini(&object);
+}
+
+static void grace_periods(void)
+{
+	grace_period_rounds(20000, true);
+}
+
+/* Alone at first, then not. */
+static void grace_periods_beside_newcomers(void)
+{
+	for (int i = 0; i < 300; i++)
+		grace_period_rounds(20, false);
 }
 
 int main(void)
 {
-	plan(14);
+	plan(15);
 	run("counters are summed over threads", sums);
 	run("areas of threads that have gone are used again", reuse);
 	run("more objects than the thread's cache holds", many_objects);
@@ -426,6 +459,7 @@ int main(void)
 	run("stale for good after fork", stale);
 	run("a grace period waits for who is inside", synchronize_waits);
 	run("20000 grace periods", grace_periods);
+	run("grace periods while threads come", grace_periods_beside_newcomers);
 	run("counters again, after the locks", sums);
 	return done();
 }
