@@ -50,16 +50,16 @@ def resident(path):
         return int((pages & 1).sum()) * PAGE
 
 
-def measure(kind, path):
+def measure(kind, path, mode):
     """In a process of its own: open the array, and read from each page."""
     with open(path, "wb") as file:  # what the first of all calls takes
         file.truncate(PAGE)
-    KINDS[kind](path, "f4", "r").sum()
+    KINDS[kind](path, "f4", mode).sum()
     with open(path, "ab") as file:
         file.truncate(int(os.environ["MEMMAP_SPARSE_BYTES"]))
     before = {name: status(name) for name in ("RssAnon", "VmPTE")}
     start = time.perf_counter()
-    array = KINDS[kind](path, "f4", "r")
+    array = KINDS[kind](path, "f4", mode)
     opened = time.perf_counter()
     total = array[:: PAGE // 4].sum()
     done = time.perf_counter()
@@ -78,13 +78,13 @@ def measure(kind, path):
     }
 
 
-def run(kind, size, directory, rounds):
-    """Medians of `rounds` rounds after one of warm-up."""
+def run(kind, size, directory, args):
+    """Medians of the rounds after one of warm-up."""
     values = []
-    for _ in range(rounds + 1):
+    for _ in range(args.rounds + 1):
         path = os.path.join(directory, "memmap_sparse")
         done = subprocess.run(
-            [sys.executable, __file__, "--one", kind, path],
+            [sys.executable, __file__, "--one", kind, path, args.mode],
             env={**os.environ, "MEMMAP_SPARSE_BYTES": str(size)},
             stdout=subprocess.PIPE,
             check=True,
@@ -96,7 +96,13 @@ def run(kind, size, directory, rounds):
         name: statistics.median(value[name] for value in values[1:])
         for name in values[0]
     }
-    return {"array": kind, "size_bytes": size, "rounds": rounds, **medians}
+    return {
+        "array": kind,
+        "size_bytes": size,
+        "mode": args.mode,
+        "rounds": args.rounds,
+        **medians,
+    }
 
 
 def show_bytes(n):
@@ -146,9 +152,10 @@ def main():
     parser.add_argument("--directory", help="default: the temporary directory")
     parser.add_argument("--gib", type=float, default=64, help="size for daxcore")
     parser.add_argument("--numpy-gib", type=float, default=4, help="size for numpy")
+    parser.add_argument("--mode", choices=("r", "r+", "c"), default="r+")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", metavar="FILE", help="- is standard output")
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
         print(json.dumps(measure(*args.one)))
@@ -156,7 +163,7 @@ def main():
     sizes = {"daxcore.memmap": args.gib, "numpy.memmap": args.numpy_gib}
     with tempfile.TemporaryDirectory(dir=args.directory) as directory:
         results = [
-            run(kind, int(gib * GIB) // PAGE * PAGE, directory, args.rounds)
+            run(kind, int(gib * GIB) // PAGE * PAGE, directory, args)
             for kind, gib in sizes.items()
         ]
     out = sys.stderr if args.json == "-" else sys.stdout
