@@ -4,9 +4,9 @@
  *
  * The fault path sees page tables only through dax_vm_ops.  Every call is
  * made with invalidate_lock held.  insert_*, finish_cow, pmd_state, zap and
- * mkclean hold the entry lock of the pages too, or invalidate_lock exclusively, so no two of
- * them meet on one 4 KiB leaf.  pte_alloc, pmd_alloc and split_huge_pmd hold no
- * entry lock: they may meet others on a pmd slot.
+ * mkclean hold the entry lock of the pages too, or invalidate_lock exclusively,
+ * so no two of them meet on one 4 KiB leaf.  pte_alloc, pmd_alloc and
+ * split_huge_pmd hold no entry lock: they may meet others on a pmd slot.
  *
  * Kernel: struct vm_area_struct, vm_insert_mixed(), vm_insert_mixed_mkwrite(),
  * vmf_insert_pfn_pmd(), unmap_mapping_range() (v4.14 and the fixes named in
@@ -72,8 +72,9 @@ struct dax_vm_ops {
 	/*
 	 * Write-protect and clean the leaves of all pages of entries, so far as
 	 * they lie in the vma and show the file: the next store to them is a
-	 * fault.  The entries are locked.  true: one was writable or dirty, and a store that saw it may
-	 * be inside the frame still (percpu_synchronize()).
+	 * fault.  The entries are locked.  true: one was writable or dirty, and
+	 * a store that saw it may be inside the frame still
+	 * (percpu_synchronize()).
 	 * Kernel: pfn_mkclean_range() (v5.19).
 	 */
 	bool (*mkclean)(struct dax_vma *vma, const struct radix_tree_iter *iter,
