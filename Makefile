@@ -30,7 +30,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest daxcore._core
+	$(BIN)/python -m mypy.stubtest daxcore._core daxcore._memmap
 
 # From sdist to wheel to an environment elsewhere, as users get it.
 wheel-test: $(STAMP)

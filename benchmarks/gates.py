@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Measure every bar daxcore has set itself, and say which ones it clears.
 
-    python benchmarks/gates.py [--json FILE]
+    python benchmarks/gates.py [--real] [--json FILE]
 
 Times are ratios within one run: medians of interleaved rounds, each on fresh
 files.  Ends with status 1 if a bar is missed.
@@ -12,16 +12,18 @@ import ctypes
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 
 import native
 
 import daxcore
 from daxcore import capi
+from daxcore.bench import machine
 
 PAGES = 262144  # 1 GiB
 HEAVY_ROUNDS = 7  # with page-cache pages: a second each
@@ -29,10 +31,14 @@ LIGHT_ROUNDS = 31
 PYTHON_ROUNDS = 63
 TREE_ROUNDS = 31
 WRITEBACK_ROUNDS = 15
+REAL_ROUNDS = 5  # real memory: 1 GiB by tmpfs is three seconds
+SINGLE_PAGES = 32768  # faults of real memory one by one
+SINGLE_ROUNDS = 11
 TRACE_PAGES = 32768
 TRACE_ROUNDS = 400  # even: as often first as second
 LOOKUPS = 1 << 20
 LOCKS = 1 << 18
+_TASKS = "/proc/self/task"
 
 
 @dataclass
@@ -55,7 +61,7 @@ class Gate:
         return self.measured <= self.bar
 
 
-def interleaved(calls, rounds):
+def interleaved(calls, rounds, summary=statistics.median):
     """Medians by name; the order rotates, and turns round every other round."""
     values = {name: [] for name in calls}
     names = list(calls)
@@ -65,7 +71,7 @@ def interleaved(calls, rounds):
             value = calls[name]()
             if i:  # the first round warms up
                 values[name].append(value)
-    return {name: statistics.median(v) for name, v in values.items()}
+    return {name: summary(v) for name, v in values.items()}
 
 
 def hole_read(device, contender, order=None):
@@ -418,6 +424,236 @@ def timed(call, *args):
     return time.perf_counter_ns() - start
 
 
+@dataclass
+class RealTimes:
+    """Medians of some rounds of memory with addresses, ns per page."""
+
+    mapped: float  # making the mapping and the touch
+    touched: float
+    again: float
+
+    @classmethod
+    def of(cls, results):
+        """From struct real_result and the pages of a round."""
+
+        def median(*fields):
+            return statistics.median(
+                sum(getattr(result, field) for field in fields) / pages
+                for result, pages in results
+            )
+
+        return cls(median("map_ns", "touch_ns"), median("touch_ns"), median("again_ns"))
+
+
+def real_rounds(calls, rounds):
+    """RealTimes by name; a call is (owner, pages, what real_round() takes)."""
+
+    def one(owner, pages, **how):
+        if owner == native.FILE:  # new pages, which are not to be the host's
+            machine.warm_memory(pages * 4096)
+        return native.real_round(owner, pages, **how), pages
+
+    calls = {n: lambda c=c: one(c[0], c[1], **c[2]) for n, c in calls.items()}
+    return interleaved(calls, rounds, RealTimes.of)
+
+
+def real_read_gates(device, disk, tmpfs):
+    """Point 13: hole reads by addresses, mapping included, against the kernel."""
+    kernel = {
+        "disk": (native.FILE, PAGES, {"fd": disk}),
+        "tmpfs": (native.FILE, PAGES, {"fd": tmpfs}),
+        "anonymous": (native.ANONYMOUS, PAGES, {}),
+        "huge": (native.ANONYMOUS_HUGE, PAGES, {}),
+    }
+    for name, order, bars in (
+        ("sequential", None, {"disk": 20, "tmpfs": 200, "anonymous": 50}),
+        ("random", native.permutation(PAGES), {"disk": 100, "tmpfs": 200}),
+    ):
+        calls = {"real": (native.ENGINE, PAGES, {"device": device}), **kernel}
+        calls = {n: (o, p, {**h, "order": order}) for n, (o, p, h) in calls.items()}
+        times = real_rounds(calls, REAL_ROUNDS)
+        for other, bar in bars.items():
+            yield _real_gate(f"hole read {name}", times, other, 1 / bar)
+        yield _again_gate(name, times)
+
+
+def _real_gate(what, times, other, bar):
+    over, under = times["real"].mapped, times[other].mapped
+    detail = f"{over:.2f} / {under:.1f} ns per page"
+    return Gate("13", f"real {what} / {_name(other)}", over / under, bar, detail=detail)
+
+
+def _name(other):
+    return machine.file_system(".") if other == "disk" else other
+
+
+def _again_gate(order, times):
+    """Plain mapped memory: anonymous, shown by the kernel's huge zero page."""
+    over, under = times["real"].again, times["huge"].again
+    detail = f"{over:.2f} / {under:.2f} ns; " + ", ".join(
+        f"{_name(n)} {times[n].again:.1f}" for n in ("anonymous", "tmpfs", "disk")
+    )
+    what = f"real re-read {order} / plain memory"
+    return Gate("13", what, over / under, 1.2, detail=detail)
+
+
+def real_masked_gate():
+    """Point 13: the same where there are no huge pages, in a process of its own."""
+    code = f"import gates; gates.print_masked({PAGES}, {REAL_ROUNDS})"
+    env = {**os.environ, "DAXCORE_DISABLE": "thp"}
+    command = [sys.executable, "-c", code]
+    folder = os.path.dirname(os.path.abspath(__file__))
+    out = subprocess.run(
+        command, cwd=folder, env=env, check=True, stdout=subprocess.PIPE
+    )
+    real, anonymous = json.loads(out.stdout)
+    bar = max(250, anonymous / 3)  # either will do
+    detail = f"anonymous memory {anonymous:.1f}"
+    return Gate("13", "real hole read, no huge pages", real, bar, "ns", detail=detail)
+
+
+def print_masked(pages, rounds):
+    """[real, anonymous]: ns per page, for real_masked_gate()."""
+    with daxcore.Device.memory(2 << 20) as device:
+        calls = {
+            "real": (native.ENGINE, pages, {"device": device}),
+            "anonymous": (native.ANONYMOUS, pages, {}),
+        }
+        times = real_rounds(calls, rounds)
+    print(json.dumps([times["real"].mapped, times["anonymous"].mapped]))
+
+
+@contextmanager
+def placed(delivery):
+    """With a thread to wake: all on one CPU.
+
+    Waking another CPU is ten times as dear, and which it is going to be is the
+    scheduler's choice, another in every round.
+    """
+    one = {min(os.sched_getaffinity(0))} if delivery == "thread" else None
+    before = {int(t): os.sched_getaffinity(int(t)) for t in os.listdir(_TASKS)}
+    for task in before:
+        os.sched_setaffinity(task, one or before[task])
+    try:
+        yield
+    finally:
+        for task in map(int, os.listdir(_TASKS)):
+            os.sched_setaffinity(task, before.get(task, before[os.getpid()]))
+
+
+def real_fault_gates(device):
+    """Point 13: single faults against the bare kernel calls."""
+    single = {"device": device, "kind": "pte", "fault_around": 0}
+    for delivery in ("signal", "thread"):
+        calls = {
+            "read-only": real_touch(delivery=delivery, access="r", **single),
+            "writable": real_touch(delivery=delivery, **single),
+            "zeropage": bare_touch(native.LOAD, delivery),
+            "protected": bare_touch(native.LOAD_WRITABLE, delivery),
+        }
+        with placed(delivery):
+            ns = interleaved(calls, SINGLE_ROUNDS)
+        for mapping, twin, calls in (
+            ("read-only", "zeropage", "ZEROPAGE"),
+            ("writable", "zeropage", "ZEROPAGE"),
+            ("writable", "protected", "its calls"),
+        ):
+            what = f"real fault by {delivery}, {mapping} / {calls}"
+            yield _twin_gate(what, ns[mapping], ns[twin])
+
+
+def _twin_gate(what, over, under):
+    detail = f"{over:,.0f} / {under:,.0f} ns"
+    return Gate("13", what, over / under, 1.3, detail=detail)
+
+
+def real_touch(**how):
+    """A call that gives ns per touch of a page, the mapping made before."""
+
+    def call():
+        result = native.real_round(native.ENGINE, SINGLE_PAGES, **how)
+        return result.touch_ns / SINGLE_PAGES
+
+    return call
+
+
+def bare_touch(work, delivery, order=None):
+    """The same of the bare kernel calls."""
+    return lambda: (
+        native.real_floor_ns(work, delivery, SINGLE_PAGES, order) / SINGLE_PAGES
+    )
+
+
+def real_write_gates(device, tmpfs):
+    """Point 13: first writes, one by one and in a row."""
+    order = native.permutation(SINGLE_PAGES)
+    for delivery in ("signal", "thread"):
+        how = {"device": device, "delivery": delivery, "order": order, "write": True}
+        calls = {
+            "real": real_touch(**how),
+            "bare": bare_touch(native.STORE, delivery, order),
+        }
+        with placed(delivery):
+            ns = interleaved(calls, SINGLE_ROUNDS)
+        what = f"real first write random, {delivery} / its calls"
+        yield _twin_gate(what, ns["real"], ns["bare"])
+    times = real_rounds(
+        {
+            "real": (native.ENGINE, PAGES, {"device": device, "write": True}),
+            "tmpfs": (native.FILE, PAGES, {"fd": tmpfs, "write": True}),
+        },
+        REAL_ROUNDS,
+    )
+    yield _real_gate("first write sequential", times, "tmpfs", 1 / 4)
+
+
+def real_memory_gates():
+    """Point 13: what 1 GiB of holes takes that was read by addresses."""
+    with tempfile.NamedTemporaryFile(dir=".", prefix="daxcore-gates-") as named:
+        os.ftruncate(named.fileno(), PAGES * 4096)
+        with daxcore.open(named.name) as file:
+            read_by_addresses(file)  # what comes once: buffers, per-thread areas
+            grown, own = read_by_addresses(file)
+        blocks = os.fstat(named.fileno()).st_blocks
+    rss, tables = (grown[k] / 2**20 for k in ("rss_delta_bytes", "vmpte_delta_bytes"))
+    detail = f"Cached {grown['system_cached_delta_bytes'] / 2**20:+.1f} MiB"
+    yield Gate(
+        "13", "real memory, 1 GiB: RSS off by", abs(rss), 2, "MiB", detail=detail
+    )
+    detail = f"the engine's own {own:,} bytes"
+    yield Gate("13", "its page tables", tables, 2.1, "MiB", detail=detail)
+    yield Gate("13", "blocks that reading took", blocks, 0, unit="")
+
+
+def read_by_addresses(file):
+    """Growth of what the process uses, and bytes of the engine's."""
+    before = machine.memory_use()
+    with file.mmap(backend="real") as m:
+        native.load_pages(m.address, PAGES)
+        after, stats = machine.memory_use(), file.stats()
+    own = stats["tree_bytes"] + stats["page_table_bytes"] + stats["block_map_bytes"]
+    return {kind: after[kind] - before[kind] for kind in after}, own
+
+
+def real_gates():
+    """Point 13: memory with addresses."""
+    room = PAGES * 4096 + (64 << 20)
+    short = [d for d in (".", "/dev/shm") if machine.free_bytes(d) < room]
+    if machine.userfaultfd()[0] == "no" or short:
+        print(f"real memory left out: userfaultfd, or room on {short}", file=sys.stderr)
+        return
+    with (
+        daxcore.Device.memory(room) as device,
+        tempfile.TemporaryFile(dir=".") as disk,
+        tempfile.TemporaryFile(dir="/dev/shm") as tmpfs,
+    ):
+        yield from real_read_gates(device, disk.fileno(), tmpfs.fileno())
+        yield real_masked_gate()
+        yield from real_fault_gates(device)
+        yield from real_memory_gates()
+        yield from real_write_gates(device, tmpfs.fileno())
+
+
 def measure():
     """All gates, in the order of their points."""
     with daxcore.Device.memory(64 << 20) as device:
@@ -433,6 +669,7 @@ def measure():
             *truncate_gates(device),
             *trace_gate(),
             *sparse_gates(),
+            *real_gates(),
         ]
     return sorted(gates, key=lambda gate: int(gate.point))
 
@@ -445,7 +682,7 @@ def print_table(gates):
         measured = f"{gate.measured:.3f} {gate.unit}".strip()
         bar = f"{sign} {gate.bar:.3g} {gate.unit}".strip()
         print(
-            f"{gate.point:>2}  {gate.what:42} {measured:>11}  {bar:10}  {verdict}"
+            f"{gate.point:>2}  {gate.what:44} {measured:>11}  {bar:10}  {verdict}"
             f"  {gate.detail}"
         )
 
@@ -464,9 +701,10 @@ def main():
     """Measure, print, and say by the exit status whether all is well."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", metavar="FILE", help="- is standard output")
+    parser.add_argument("--real", action="store_true", help="real memory alone")
     args = parser.parse_args()
     warn_if_busy()
-    gates = measure()
+    gates = list(real_gates()) if args.real else measure()
     if args.json != "-":
         print_table(gates)
     if args.json:

@@ -17,6 +17,7 @@ from ctypes import (
     c_int,
     c_int64,
     c_size_t,
+    c_uint,
     c_uint64,
     c_void_p,
 )
@@ -26,6 +27,7 @@ from pathlib import Path
 import numpy as np
 
 import daxcore
+from daxcore import capi
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parent / "build" / "benchmarks"
@@ -33,6 +35,10 @@ LIBRARY = Path(daxcore.__file__).resolve().parent / "lib" / "libdaxcore.so.0"
 
 FLOOR, ZERO_PAGE, ZERO_PAGE_PMD, PAGE_CACHE_WARM, PAGE_CACHE_COLD = range(5)
 HOLE_READ, FIRST_WRITE, READ_THEN_WRITE, REFAULT = range(4)
+
+# enum real_owner and enum real_floor_work
+ENGINE, FILE, ANONYMOUS, ANONYMOUS_HUGE = range(4)
+LOAD, LOAD_WRITABLE, STORE = range(3)
 
 RW_WORKS = (
     "memcpy in",
@@ -58,6 +64,22 @@ TREE_WORKS = (
     "entry lock, two threads",
 )
 _SEED = 1
+
+_VM_SHARED = capi.lib.DAX_VM_SHARED
+_VM_FLAGS = {
+    "r": capi.lib.DAX_VM_READ,
+    "r+": capi.lib.DAX_VM_READ | capi.lib.DAX_VM_WRITE,
+}
+_PAGES = {
+    "pte": capi.lib.DAX_PAGES_PTE,
+    "pmd": capi.lib.DAX_PAGES_PMD,
+    "auto": capi.lib.DAX_PAGES_AUTO,
+}
+_DELIVERIES = {
+    "thread": capi.lib.DAX_DELIVERY_THREAD,
+    "signal": capi.lib.DAX_DELIVERY_SIGNAL,
+}
+_FAULT_AROUND_DEFAULT = 2**64 - 1  # DAX_FAULT_AROUND_DEFAULT
 
 
 class Round(ctypes.Structure):
@@ -85,6 +107,29 @@ class RoundResult(ctypes.Structure):
             "page_cache_bytes",
         )
     ]
+
+
+class RealRound(ctypes.Structure):
+    """struct real_round of real_rounds.h."""
+
+    _fields_ = [
+        ("owner", c_int),
+        ("write", c_int),
+        ("load_before", c_int),
+        ("fd", c_int),
+        ("nr_pages", c_uint64),
+        ("order", c_void_p),
+        ("flags", c_uint),
+        ("pages", c_uint),
+        ("delivery", c_uint),
+        ("fault_around", c_uint64),
+    ]
+
+
+class RealResult(ctypes.Structure):
+    """struct real_result of real_rounds.h."""
+
+    _fields_ = [(name, c_uint64) for name in ("map_ns", "touch_ns", "again_ns")]
 
 
 @cache
@@ -174,6 +219,17 @@ def rws():
     return library
 
 
+@cache
+def reals():
+    """libbench_real.so with its prototypes."""
+    library = ctypes.CDLL(build() / "libbench_real.so")
+    _function(library, "real_round", c_int, c_void_p, POINTER(RealRound), c_void_p)
+    _function(library, "real_load_pages", None, c_void_p, c_uint64)
+    floor = library.real_floor_round
+    _function(library, floor.__name__, c_int64, c_int, c_int, c_uint64, c_void_p)
+    return library
+
+
 def check(ret, what):
     """`ret` unless it is -errno."""
     if ret < 0:
@@ -202,6 +258,44 @@ def fault_round(device, contender, pages, scenario=HOLE_READ, order=None):
         f"round of contender {contender}",
     )
     return result
+
+
+def real_round(owner, pages, device=None, order=None, fd=-1, **how):
+    """One round of memory with addresses, mapped and touched in C.
+
+    `how`: write, load_before, and for the engine access ("r" or "r+"), kind
+    ("pte", "pmd", "auto"), delivery, fault_around (None: the default).
+    """
+    around = how.get("fault_around")
+    shape = RealRound(
+        owner=owner,
+        write=how.get("write", False),
+        load_before=how.get("load_before", False),
+        fd=fd,
+        nr_pages=pages,
+        order=None if order is None else order.ctypes.data,
+        flags=_VM_SHARED | _VM_FLAGS[how.get("access", "r+")],
+        pages=_PAGES[how.get("kind", "auto")],
+        delivery=_DELIVERIES[how.get("delivery", "thread")],
+        fault_around=_FAULT_AROUND_DEFAULT if around is None else around,
+    )
+    result = RealResult()
+    address = device.c_address if device else None
+    ret = reals().real_round(address, byref(shape), byref(result))
+    check(ret, f"round of owner {owner}")
+    return result
+
+
+def real_floor_ns(work, delivery, pages, order=None):
+    """Nanoseconds of one round of the bare kernel calls."""
+    address = None if order is None else order.ctypes.data
+    ns = reals().real_floor_round(work, delivery == "signal", pages, address)
+    return check(ns, f"bare loop {work}")
+
+
+def load_pages(address, pages):
+    """One load from each page from `address` on, in C."""
+    reals().real_load_pages(address, pages)
 
 
 def python_round_ns(device, pages):

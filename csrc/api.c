@@ -10,6 +10,7 @@
 
 #include <errno.h>
 
+#include "bounce.h"
 #include "clone.h"
 #include "collect.h"
 #include "errormsg.h"
@@ -25,6 +26,7 @@
 #include "rw.h"
 #include "sparse_file.h"
 #include "trace.h"
+#include "vma_real.h"
 #include "vma_soft.h"
 #include "writeback.h"
 
@@ -265,17 +267,45 @@ uint64_t dax_mapping_ino(const struct dax_mapping *mapping)
 	return mapping_ino(mapping);
 }
 
+/* Bytes of a file from a position on, for a buffer that is bounced. */
+struct file_bytes {
+	struct dax_mapping *mapping;
+	dax_loff_t pos;
+};
+
+static ssize_t pread_step(const void *arg, void *buf, size_t len, size_t done)
+{
+	const struct file_bytes *bytes = arg;
+
+	return mapping_pread(bytes->mapping, buf, len, bytes->pos + (dax_loff_t)done);
+}
+
+static ssize_t pwrite_step(const void *arg, void *buf, size_t len, size_t done)
+{
+	const struct file_bytes *bytes = arg;
+
+	return mapping_pwrite(bytes->mapping, buf, len, bytes->pos + (dax_loff_t)done);
+}
+
 ssize_t dax_mapping_pread(struct dax_mapping *mapping, void *buf, size_t len,
 			  dax_loff_t pos)
 {
+	struct file_bytes bytes = { mapping, pos };
+
 	clear_errormsg();
+	if (unlikely(needs_bounce(buf, len)))
+		return bounce(pread_step, &bytes, buf, len, true);
 	return mapping_pread(mapping, buf, len, pos);
 }
 
 ssize_t dax_mapping_pwrite(struct dax_mapping *mapping, const void *buf,
 			   size_t len, dax_loff_t pos)
 {
+	struct file_bytes bytes = { mapping, pos };
+
 	clear_errormsg();
+	if (unlikely(needs_bounce(buf, len)))
+		return bounce(pwrite_step, &bytes, (void *)(uintptr_t)buf, len, false);
 	return mapping_pwrite(mapping, buf, len, pos);
 }
 
@@ -597,6 +627,8 @@ int dax_vma_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
 		const struct dax_vma_attr *attr)
 {
 	clear_errormsg();
+	if (attr->struct_size == sizeof(*attr) && attr->backend == DAX_BACKEND_REAL)
+		return vma_real_new(ret_vma, mapping, attr);
 	return vma_soft_new(ret_vma, mapping, attr);
 }
 
@@ -625,6 +657,11 @@ dax_loff_t dax_vma_offset(const struct dax_vma *vma)
 	return (dax_loff_t)(vma->vm_pgoff << DAX_PAGE_SHIFT);
 }
 
+void *dax_vma_address(const struct dax_vma *vma)
+{
+	return vma_real_address(vma);
+}
+
 int dax_vma_fault(struct dax_vma *vma, dax_pgoff_t pgoff, int write,
 		  struct dax_fault_info *info)
 {
@@ -637,8 +674,8 @@ int64_t dax_vma_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
 			    size_t nr_latencies, struct dax_fault_info *info)
 {
 	clear_errormsg();
-	return vma_fault_range(vma, pgoff, nr_pages, write, latencies,
-			       nr_latencies, info);
+	return vma_real_fault_range(vma, pgoff, nr_pages, write, latencies,
+				    nr_latencies, info);
 }
 
 int64_t dax_vma_fault_many(struct dax_vma *vma, const dax_pgoff_t *pgoffs,
@@ -650,18 +687,47 @@ int64_t dax_vma_fault_many(struct dax_vma *vma, const dax_pgoff_t *pgoffs,
 			      info);
 }
 
+/* The same of a mapping. */
+struct vma_bytes {
+	struct dax_vma *vma;
+	uint64_t offset;
+	struct dax_fault_info *info;
+};
+
+static ssize_t read_step(const void *arg, void *buf, size_t len, size_t done)
+{
+	const struct vma_bytes *bytes = arg;
+
+	return vma_real_read(bytes->vma, buf, len, bytes->offset + done, bytes->info);
+}
+
+static ssize_t write_step(const void *arg, void *buf, size_t len, size_t done)
+{
+	const struct vma_bytes *bytes = arg;
+
+	return vma_real_write(bytes->vma, buf, len, bytes->offset + done, bytes->info);
+}
+
 ssize_t dax_vma_read(struct dax_vma *vma, void *buf, size_t len,
 		     uint64_t offset, struct dax_fault_info *info)
 {
+	struct vma_bytes bytes = { vma, offset, info };
+
 	clear_errormsg();
-	return vma_read(vma, buf, len, offset, info);
+	if (unlikely(needs_bounce(buf, len)))
+		return bounce(read_step, &bytes, buf, len, true);
+	return vma_real_read(vma, buf, len, offset, info);
 }
 
 ssize_t dax_vma_write(struct dax_vma *vma, const void *buf, size_t len,
 		      uint64_t offset, struct dax_fault_info *info)
 {
+	struct vma_bytes bytes = { vma, offset, info };
+
 	clear_errormsg();
-	return vma_write(vma, buf, len, offset, info);
+	if (unlikely(needs_bounce(buf, len)))
+		return bounce(write_step, &bytes, (void *)(uintptr_t)buf, len, false);
+	return vma_real_write(vma, buf, len, offset, info);
 }
 
 int dax_vma_dontneed(struct dax_vma *vma, uint64_t offset, uint64_t len)
@@ -675,6 +741,12 @@ int dax_vma_pagemap(struct dax_vma *vma, dax_pgoff_t pgoff, dax_pfn_t *pfns,
 {
 	clear_errormsg();
 	return vma_pagemap(vma, pgoff, pfns, nr_pages);
+}
+
+int dax_vma_memory(struct dax_vma *vma, struct dax_memory_info *ret_memory)
+{
+	clear_errormsg();
+	return vma_real_memory(vma, ret_memory);
 }
 
 /* ---- trace events ------------------------------------------------------------------ */

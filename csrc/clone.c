@@ -160,6 +160,7 @@ static int remap(const struct remap_range *range)
 {
 	struct dax_mapping *dst = range->dst, *src = range->src;
 
+	dst->cloned = src->cloned = true;
 	return iomap_result(dst->ops->remap(dst, dst->private_data, range->dst_pos,
 					    src, src->private_data, range->src_pos,
 					    range->len));

@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -22,9 +21,11 @@
 static struct mutex arm_lock;
 static _Atomic bool armed;
 static struct sigaction before;
+static _Atomic(sigbus_fn) ask_first;
 
 /* A copy in progress: where to go on, and what of it is the caller's memory. */
 struct guard {
+	struct guard *outer;	/* a signal handler of ours copies, too */
 	sigjmp_buf recovery;
 	const char *user;
 	size_t n;
@@ -34,24 +35,15 @@ struct guard {
 /* Set while the thread is inside a guarded copy. */
 static __thread struct guard *volatile guard;
 
-/* What is not ours goes on as if we were not here. */
-static void pass_to_previous(int sig, siginfo_t *info, void *context)
-{
-	if (before.sa_flags & SA_SIGINFO) {
-		before.sa_sigaction(sig, info, context);
-	} else if (before.sa_handler == SIG_DFL) {
-		signal(sig, SIG_DFL);	/* the access is repeated and ends it */
-	} else if (before.sa_handler != SIG_IGN) {
-		before.sa_handler(sig);
-	}
-}
-
 static void on_sigbus(int sig, siginfo_t *info, void *context)
 {
+	sigbus_fn fn = smp_load_acquire(&ask_first);
 	struct guard *g = guard;
 
+	if (fn && fn(info, context))
+		return;
 	if (!g) {
-		pass_to_previous(sig, info, context);
+		sys_pass_signal(&before, sig, info, context);
 		return;
 	}
 	g->error = (uintptr_t)info->si_addr - (uintptr_t)g->user < g->n ? -EFAULT
@@ -61,10 +53,12 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 
 int copy_mc_arm(void)
 {
-	/* NODEFER: the jump leaves the signal mask as it was. */
+	/* NODEFER: the jump leaves the signal mask as it was.  No ONSTACK: what
+	 * asks first serves whole faults, for which the alternate stack of others
+	 * is too small, and no stack overflow is SIGBUS. */
 	struct sigaction action = {
 		.sa_sigaction = on_sigbus,
-		.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK,
+		.sa_flags = SA_SIGINFO | SA_NODEFER,
 	};
 	int ret = 0;
 
@@ -78,11 +72,16 @@ int copy_mc_arm(void)
 	return ret;
 }
 
+void copy_mc_ask_first(sigbus_fn fn)
+{
+	smp_store_release(&ask_first, fn);
+}
+
 static __cold int refused(const struct guard *g)
 {
 	int error = g->error;
 
-	guard = NULL;
+	guard = g->outer;
 	if (error == -EFAULT)
 		return dax_error(error, "the caller's buffer cannot be accessed (SIGBUS): "
 				 "it maps a file that was truncated, or the like");
@@ -104,7 +103,7 @@ void zero_bytes(void *to, const void *unused, size_t n)
 static int guarded(move_fn move, void *to, const void *from, size_t n,
 		   const void *user)
 {
-	struct guard g = { .user = user, .n = n };
+	struct guard g = { .outer = guard, .user = user, .n = n };
 
 	if (sigsetjmp(g.recovery, 0))
 		return refused(&g);
@@ -112,7 +111,7 @@ static int guarded(move_fn move, void *to, const void *from, size_t n,
 	barrier();	/* a volatile store holds back no other */
 	move(to, from, n);
 	barrier();
-	guard = NULL;
+	guard = g.outer;
 	return 0;
 }
 

@@ -10,12 +10,19 @@
 #ifndef DAXCORE_COPY_MC_H
 #define DAXCORE_COPY_MC_H
 
+#include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /* From now on copies are guarded: a device that can fail is opened.  Puts a
  * SIGBUS handler before the present one, which still gets what is not ours.
  * 0 or -errno. */
 int copy_mc_arm(void);
+
+/* Asked first about every SIGBUS: true: go on where it came.  May put right
+ * where and why it came.  Runs in the signal handler. */
+typedef bool (*sigbus_fn)(siginfo_t *info, const void *context);
+void copy_mc_ask_first(sigbus_fn fn);
 
 /* Bytes from the medium.  0, -EIO or -EFAULT: an unknown part was copied. */
 int copy_mc(void *to, const void *from, size_t n);

@@ -90,6 +90,9 @@ bool pfn_is_shared(dax_pfn_t pfn);
 /* Is it shared, or was it when somebody began to copy it for a write?  If not
  * its file keeps it for as long as the caller holds a lock of that. */
 bool pfn_may_move(dax_pfn_t pfn);
+
+/* Does a pin hold it?  So it stays while nobody can make one. */
+bool pfn_is_pinned(dax_pfn_t pfn);
 void pfn_pin(dax_pfn_t pfn, uint64_t nr);
 void pfn_unpin(dax_pfn_t pfn, uint64_t nr);
 

@@ -145,6 +145,7 @@ static void clear_tags(const struct radix_tree_iter *iter)
 {
 	radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_TOWRITE);
 	radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_DIRTY);
+	radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_AHEAD);
 }
 
 void dax_delete_locked_entry(struct dax_slot *slot)
@@ -227,6 +228,45 @@ static int grab_absent(struct dax_slot *slot, unsigned int order)
 	return 0;
 }
 
+/* ---- the entry of 2 MiB gives way ---------------------------------------------- */
+
+/* What becomes of a zero entry: ZERO for every page, locked for one of them. */
+struct zero_split {
+	struct radix_tree_iter old;
+	dax_pgoff_t index;
+};
+
+static void *zero_word(const struct radix_tree_iter *old, dax_pgoff_t index)
+{
+	const struct zero_split *split = container_of(old, const struct zero_split, old);
+	void *locked = dax_radix_locked_entry(0, DAX_ZERO_PAGE);
+
+	return index == split->index ? locked : dax_unlock_word(locked);
+}
+
+/* Real mappings show 2 MiB of zeroes that cost time to insert: the leaves of
+ * the other pages stay. */
+static int split_zero_entry(struct dax_slot *slot)
+{
+	struct dax_mapping *mapping = slot->mapping;
+	struct zero_split split = { .old = slot->iter, .index = slot->index };
+	struct radix_tree_node *top;
+
+	top = radix_tree_split_range_prepare(&mapping->i_pages, &split.old, UINT64_MAX,
+					     0, zero_word);
+	if (!top)
+		return dax_error(-ENOMEM, "no memory for a tree node of page %" PRIu64,
+				 slot->index);
+	split_zero_leaves(mapping, slot->index);
+	dax_test_yield(DAX_TEST_DOWNGRADE);
+	radix_tree_split_range_publish(&split.old, top);
+	percpu_inc(slot->area, DAX_STAT_DOWNGRADE);
+	percpu_add(slot->area, DAX_STAT_ENTRY_INSERT, DAX_PMD_NR_PAGES - 1);
+	dax_wake_mapping_entry_waiter(mapping, &split.old, WAKE_ALL);
+	radix_tree_walk(&mapping->i_pages, slot->index, 0, &slot->iter);
+	return 0;
+}
+
 /*
  * A locked PMD entry without storage gives way to one 4 KiB EMPTY entry at
  * slot->index.  The order is the contract: zero leaves go first, while all
@@ -242,6 +282,8 @@ int dax_downgrade_entry(struct dax_slot *slot)
 	void *chain;
 	int ret;
 
+	if (unlikely(mapping->nr_real) && dax_is_zero_entry(old.entry))
+		return split_zero_entry(slot);
 	if (dax_is_zero_entry(old.entry))
 		unmap_mapping_pages(mapping, old.index,
 				    old.index + DAX_PMD_NR_PAGES - 1, false);

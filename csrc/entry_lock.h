@@ -161,7 +161,8 @@ void dax_forget_block(struct dax_slot *slot);
 
 /*
  * The locked PMD entry, zero or empty, gives way to one EMPTY entry of 4 KiB at
- * slot->index, locked; the rest of its pages become absent.
+ * slot->index, locked; the rest of its pages become absent.  With real mappings
+ * a zero one gives way to 512 ZERO entries, that of slot->index locked.
  * 0, or -ENOMEM: it is there and locked as before.
  */
 int dax_downgrade_entry(struct dax_slot *slot);

@@ -30,6 +30,7 @@
 enum {
 	WORD_UNWRITTEN = 0x4,
 	WORD_SHIFT = 3,
+	AHEAD_FRACTION = 8	/* of the free blocks, taken ahead at once */
 };
 
 /* Set while fallocate() is under way, to know what to undo. */
@@ -289,7 +290,8 @@ static int insert_blocks(struct extent_map *map, dax_pgoff_t page,
 	return done ? 0 : dax_error(ret, "no memory for the block map");
 }
 
-static int fill_hole(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last)
+static int fill_hole(struct extent_map *map, dax_pgoff_t page,
+		     dax_pgoff_t last, uint64_t *ret_nr)
 {
 	uint64_t block = 0, nr = 0;
 	int ret;
@@ -299,7 +301,7 @@ static int fill_hole(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last)
 		ret = clean_blocks(map, block, nr);
 	if (ret)
 		return ret;
-	return insert_blocks(map, page, block, nr, 0, &nr);
+	return insert_blocks(map, page, block, nr, 0, ret_nr);
 }
 
 /* Take back what insert_blocks() did; nodes stay. */
@@ -505,7 +507,7 @@ static int own_block(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
 		     struct dax_iomap *iomap)
 {
 	const void *word = radix_tree_lookup(&map->tree, page);
-	uint64_t run = 0;
+	uint64_t run = 0, nr;
 	int ret;
 
 	if (word && word_has(map, word, OTHERS))
@@ -513,7 +515,7 @@ static int own_block(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
 	if (run)
 		ret = unshare(map, page, word, run, iomap);
 	else if (!word)
-		ret = fill_hole(map, page, last);
+		ret = fill_hole(map, page, last, &nr);
 	else if (word_unwritten(word))
 		ret = convert_unwritten(map, page, last, word);
 	else
@@ -595,10 +597,41 @@ static int begin_write(struct extent_map *map, dax_pgoff_t page,
 		   : allocate(map, page, last, iomap);
 }
 
+/* The last page of a run whose blocks are taken ahead: what nobody may need is
+ * not to leave the device full. */
+static dax_pgoff_t ahead_last(struct extent_map *map, dax_pgoff_t page,
+			      dax_pgoff_t last)
+{
+	uint64_t spare = READ_ONCE(map->dev->blocks.nr_free) / AHEAD_FRACTION;
+
+	return last - page < spare ? last : page + spare;
+}
+
+/* A store to @page alone, of a run that may become the file's if it is a hole. */
+static int begin_ahead(struct extent_map *map, dax_pgoff_t page,
+		       dax_pgoff_t last, struct dax_iomap *iomap)
+{
+	uint64_t nr = 0;
+	int ret = 0;
+
+	mutex_lock(&map->lock);
+	if (!radix_tree_lookup(&map->tree, page))
+		ret = fill_hole(map, page, ahead_last(map, page, last), &nr);
+	if (nr)
+		fill_iomap(iomap, page, nr, radix_tree_lookup(&map->tree, page));
+	mutex_unlock(&map->lock);
+	if (!ret && !nr)
+		return begin_write(map, page, page, false, iomap);
+	iomap->flags |= DAX_IOMAP_F_NEW | DAX_IOMAP_F_AHEAD;
+	return ret;
+}
+
 static __attribute__((noinline)) int
 begin_slow(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
 	   unsigned int flags, struct dax_iomap *iomap)
 {
+	if (flags & DAX_IOMAP_AHEAD)
+		return begin_ahead(map, page, last, iomap);
 	if (flags & DAX_IOMAP_WRITE)
 		return begin_write(map, page, last,
 				   flags & DAX_IOMAP_FAULT && page != last, iomap);

@@ -342,6 +342,11 @@ static __cold dax_vm_fault_t iomap_failed(struct dax_vm_fault *vmf,
 					  const struct dax_slot *slot, int err)
 {
 	note_empty_entry(slot);
+	/* The file may have what it lacks: each time there is less. */
+	if (err == -ENOSPC && mapping_has_ahead(slot->mapping)) {
+		vmf->no_space = true;
+		return DAX_VM_FAULT_RETRY;
+	}
 	return vmf_error(vmf, err);
 }
 
@@ -674,6 +679,16 @@ static bool must_wait(const struct dax_vm_fault *vmf)
 	return vmf->write && unlikely(mapping_is_frozen(vmf->vma->mapping));
 }
 
+/* A store of the CPU to a hole gets a page of its own, not 2 MiB. */
+static bool takes_pmd(const struct dax_vm_fault *vmf)
+{
+	const struct dax_vma *vma = vmf->vma;
+
+	if (vma->real && vmf->write)
+		return vma->pages == DAX_PAGES_PMD;
+	return vma->pages != DAX_PAGES_PTE;
+}
+
 /*
  * No table is there yet: a 2 MiB fault first where the vma takes those.
  * Return: its result, or FALLBACK: go on with 4 KiB.
@@ -685,7 +700,7 @@ static dax_vm_fault_t fault_without_table(struct dax_vm_fault *vmf)
 
 	if (must_wait(vmf))
 		return DAX_VM_FAULT_RETRY;
-	if (vma->pages != DAX_PAGES_PTE) {
+	if (takes_pmd(vmf)) {
 		if (vma->vm_ops->pmd_alloc(vmf))
 			return counted(vmf, vmf_error(vmf, -ENOMEM));
 		fault = iomap_fault(vmf, DAX_PMD_ORDER);

@@ -24,8 +24,9 @@ dax_vm_fault_t iomap_fault(struct dax_vm_fault *vmf, unsigned int order);
  * What the memory manager does with an access to a page: a 2 MiB fault where
  * the vma takes those and none but a huge leaf stands there, else or on
  * fallback a 4 KiB one; a store to a page mapped read-only goes to the
- * policy's second step if it has one.  RETRY: the file is frozen, or 4 KiB
- * entries are to make room for 2 MiB; fault_outside() goes on with it.
+ * policy's second step if it has one.  RETRY: the file is frozen, 4 KiB entries
+ * are to make room for 2 MiB, or pages taken ahead are to be given back;
+ * fault_outside() goes on with it.
  *
  * Context: as iomap_fault().  Kernel: __handle_mm_fault(), wp_pfn_shared().
  */

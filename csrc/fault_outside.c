@@ -4,6 +4,8 @@
  *
  *   RETRY       the file is frozen: wait for the thaw, repeat the fault
  *               4 KiB entries are in the way: remove them, repeat the fault
+ *               no block is left, but the file has some ahead: give them back,
+ *               repeat the fault
  *   NEEDDSYNC   the block map saves where the block is, then the leaf comes
  *
  * Owns: nothing.
@@ -17,6 +19,7 @@
 
 #include <errno.h>
 
+#include "ahead.h"
 #include "collect.h"
 #include "entry_lock.h"
 #include "fault.h"
@@ -88,6 +91,10 @@ static int wait_outside(struct dax_vm_fault *vmf, dax_vm_fault_t fault)
 
 	if (fault & DAX_VM_FAULT_NEEDDSYNC)
 		return sync_block_map(mapping);
+	if (vmf->no_space) {
+		vmf->no_space = false;
+		return mapping_give_back_ahead(mapping);
+	}
 	if (vmf->write)
 		return freeze_wait(mapping);
 	dax_test_yield(DAX_TEST_PROMOTE);

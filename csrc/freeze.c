@@ -73,6 +73,8 @@ static int freeze_begin(struct dax_mapping *mapping)
 	ret = mapping_lock_exclusive_nested(mapping);
 	if (!ret) {
 		ret = set_freezing(mapping);
+		if (!ret)
+			unmap_real_pages(mapping, 0, UINT64_MAX >> DAX_PAGE_SHIFT);
 		mapping_unlock_exclusive(mapping);
 	}
 	i_rwsem_unlock(mapping);

@@ -19,6 +19,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "ahead.h"
 #include "collect.h"
 #include "copy_mc.h"
 #include "entry_lock.h"
@@ -612,6 +613,7 @@ int mapping_run_alone(struct dax_mapping *mapping,
 
 	if (ret)
 		return ret;
+	give_back_ahead_locked(mapping);
 	ret = fn(mapping, arg);
 	mapping_unlock_both(mapping);
 	return ret;

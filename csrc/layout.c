@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "ahead.h"
 #include "blocks.h"
 #include "errormsg.h"
 #include "frames.h"
@@ -116,6 +117,11 @@ static int lock_ranges(const struct layout_range *a, const struct layout_range *
 		ret = freeze_wait(frozen);
 		if (!ret)
 			ret = lock_mappings(a, b);
+	}
+	if (!ret) {	/* and knows which blocks are the file's */
+		give_back_ahead_locked(a->mapping);
+		if (b)
+			give_back_ahead_locked(b->mapping);
 	}
 	return ret;
 }

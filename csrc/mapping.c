@@ -493,6 +493,44 @@ void unmap_private_copies(struct dax_mapping *mapping, dax_pgoff_t first,
 	}
 }
 
+void split_zero_leaves(struct dax_mapping *mapping, dax_pgoff_t pgoff)
+{
+	dax_pgoff_t first = radix_tree_canonical(pgoff, DAX_PMD_ORDER);
+
+	for (struct dax_vma *vma = mapping->i_mmap; vma; vma = vma->i_mmap_next) {
+		dax_pgoff_t from = first, to = first + DAX_PMD_NR_PAGES - 1;
+
+		if (!clip_to_vma(vma, &from, &to))
+			continue;
+		if (vma->vm_ops->split_zero_pmd)
+			vma->vm_ops->split_zero_pmd(vma, from);
+		else
+			vma->vm_ops->zap(vma, from, to, false);
+	}
+}
+
+void unmap_real_pages(struct dax_mapping *mapping, dax_pgoff_t first,
+		      dax_pgoff_t last)
+{
+	for (struct dax_vma *vma = mapping->i_mmap; vma; vma = vma->i_mmap_next) {
+		dax_pgoff_t from = first, to = last;
+
+		if (vma->real && clip_to_vma(vma, &from, &to))
+			vma->vm_ops->zap(vma, from, to, false);
+	}
+}
+
+void collect_dirty_pages(struct dax_mapping *mapping, struct percpu_area *area,
+			 dax_pgoff_t first, dax_pgoff_t last)
+{
+	for (struct dax_vma *vma = mapping->i_mmap; vma; vma = vma->i_mmap_next) {
+		dax_pgoff_t from = first, to = last;
+
+		if (vma->vm_ops->collect_dirty && clip_to_vma(vma, &from, &to))
+			vma->vm_ops->collect_dirty(vma, area, from, to);
+	}
+}
+
 void prefetch_mapping_entries(struct dax_mapping *mapping,
 			      const struct radix_tree_iter *iter, unsigned int nr)
 {

@@ -84,6 +84,10 @@ struct dax_mapping {
 	struct percpu_rwsem invalidate_lock;
 	struct percpu percpu;
 
+	_Atomic bool ahead;		/* an entry may have the tag: ahead.h */
+	bool cloned;			/* may share blocks; changed under both
+					 * locks exclusive */
+
 	/* the rest */
 	struct mutex wb_lock;		/* one writeback at a time: writeback.c */
 	_Atomic uint32_t wb_err;	/* sequence << 12 | errno of the last failure */
@@ -92,6 +96,7 @@ struct dax_mapping {
 	_Atomic uint32_t i_rwsem_writers;	/* who waits to write ... */
 	struct mutex i_rwsem_turn;		/* ... has this while he does */
 	_Atomic unsigned int refs;
+	unsigned int nr_real;		/* of its vmas; under invalidate_lock excl. */
 	_Atomic uint64_t page_table_bytes;
 	_Atomic uint64_t cow_bytes;
 	_Atomic(struct dax_vma *) unfreed;	/* vma_reap(), by next_unfreed */
@@ -183,6 +188,13 @@ static inline bool mapping_is_frozen(const struct dax_mapping *mapping)
 	return READ_ONCE(mapping->frozen) & FREEZE_STATE;
 }
 
+/* May the file have pages taken ahead (ahead.h)?  Those of faults that ended
+ * before are counted. */
+static inline bool mapping_has_ahead(const struct dax_mapping *mapping)
+{
+	return unlikely(READ_ONCE(mapping->ahead));
+}
+
 /* Pages up to and including the one that holds the last byte. */
 static inline dax_pgoff_t mapping_max_pgoff(struct dax_mapping *mapping)
 {
@@ -223,6 +235,23 @@ void unmap_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
  * exclusive. */
 void unmap_private_copies(struct dax_mapping *mapping, dax_pgoff_t first,
 			  dax_pgoff_t last);
+
+/*
+ * The 2 MiB zero entry around @pgoff, locked, becomes 512 of 4 KiB: its leaves
+ * go, or become as many.  Context: invalidate_lock held, shared or exclusive.
+ */
+void split_zero_leaves(struct dax_mapping *mapping, dax_pgoff_t pgoff);
+
+/* Drop the leaves of a range in every real mapping of the file: stores that no
+ * call makes wait at the next fault, those made are in the tags.  Context:
+ * invalidate_lock exclusive. */
+void unmap_real_pages(struct dax_mapping *mapping, dax_pgoff_t first,
+		      dax_pgoff_t last);
+
+/* Tag DIRTY what was stored to in a range through real mappings.  Context:
+ * invalidate_lock shared, no entry lock held. */
+void collect_dirty_pages(struct dax_mapping *mapping, struct percpu_area *area,
+			 dax_pgoff_t first, dax_pgoff_t last);
 
 /*
  * Write-protect and clean the leaves of all pages of entries in every shared

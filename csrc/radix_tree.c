@@ -778,6 +778,15 @@ static void settle_child(struct delete_range *range,
 			node_tag_clear(node, tag, offset);
 }
 
+static bool node_any_tagged(const struct radix_tree_node *node)
+{
+	bool tagged = false;
+
+	for (unsigned int tag = 0; !tagged && tag < RADIX_TREE_MAX_TAGS; tag++)
+		tagged = node_tagged(node, tag);
+	return tagged;
+}
+
 /* Entries of the lowest level: there are most of them.  true: none is left in
  * the whole node. */
 static bool delete_in_leaf(struct delete_range *range,
@@ -785,7 +794,7 @@ static bool delete_in_leaf(struct delete_range *range,
 {
 	unsigned int first = range->first > base ?
 				     (unsigned int)(range->first - base) : 0;
-	bool tagged = node_tagged(node, 0) || node_tagged(node, 1);
+	bool tagged = node_any_tagged(node);
 	bool empty = first == 0;
 	struct radix_tree_iter iter = { .node = node };
 

@@ -48,7 +48,7 @@ enum {
 	RADIX_TREE_MAP_SIZE = 1 << RADIX_TREE_MAP_SHIFT,
 	RADIX_TREE_MAP_MASK = RADIX_TREE_MAP_SIZE - 1,
 	RADIX_TREE_TAG_LONGS = (RADIX_TREE_MAP_SIZE + 63) / 64,
-	RADIX_TREE_MAX_TAGS = 2,
+	RADIX_TREE_MAX_TAGS = 3,
 	/* 52 bits of page offset: a byte position has 63. */
 	RADIX_TREE_INDEX_BITS = 52
 };
@@ -58,7 +58,8 @@ _Static_assert(9 % RADIX_TREE_MAP_SHIFT == 0,
 
 enum radix_tree_tag {
 	DAX_PAGECACHE_TAG_DIRTY,
-	DAX_PAGECACHE_TAG_TOWRITE
+	DAX_PAGECACHE_TAG_TOWRITE,
+	DAX_PAGECACHE_TAG_AHEAD		/* ahead.h */
 };
 
 typedef _Atomic(void *) radix_slot_t;

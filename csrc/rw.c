@@ -16,6 +16,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "ahead.h"
 #include "blocks.h"
 #include "copy_mc.h"
 #include "errormsg.h"
@@ -370,6 +371,18 @@ static ssize_t write_locked(struct dax_mapping *mapping, const char *buf,
 	return done;
 }
 
+static ssize_t lock_and_write(struct dax_mapping *mapping, const void *buf,
+			      size_t len, dax_loff_t pos)
+{
+	ssize_t ret = i_rwsem_lock_write(mapping);
+
+	if (ret)
+		return ret;
+	ret = write_locked(mapping, buf, len, pos);
+	i_rwsem_unlock(mapping);
+	return ret;
+}
+
 ssize_t mapping_pwrite(struct dax_mapping *mapping, const void *buf,
 		       size_t len, dax_loff_t pos)
 {
@@ -383,12 +396,12 @@ ssize_t mapping_pwrite(struct dax_mapping *mapping, const void *buf,
 	if (len == 0)
 		return 0;
 	ret = mapping_verify(mapping);
-	if (!ret)
-		ret = i_rwsem_lock_write(mapping);
 	if (ret)
 		return ret;
-	ret = write_locked(mapping, buf, len, pos);
-	i_rwsem_unlock(mapping);
+	ret = lock_and_write(mapping, buf, len, pos);
+	if (ret == -ENOSPC && mapping_has_ahead(mapping) &&
+	    !mapping_give_back_ahead(mapping))
+		ret = lock_and_write(mapping, buf, len, pos);
 	return ret;
 }
 
@@ -518,6 +531,8 @@ int64_t mapping_extents(struct dax_mapping *mapping, dax_loff_t *pos,
 	if (*pos < 0)
 		return dax_error(-EINVAL, "offset %" PRId64 " is negative", *pos);
 	ret = mapping_verify(mapping);
+	if (!ret)
+		ret = mapping_give_back_ahead(mapping);
 	if (!ret)
 		ret = i_rwsem_lock_shared(mapping);
 	if (ret)

@@ -153,6 +153,7 @@ struct scan {
 	struct dax_mapping *mapping;
 	dax_pgoff_t next;	/* first page not yet decided */
 	uint64_t nr_runs;
+	uint64_t nr_data;	/* pages */
 };
 
 /* Data entries that had to stay are still shown: their pages stay data, and
@@ -217,6 +218,7 @@ static int64_t scan_run(struct scan *scan, uint64_t pos, uint64_t size)
 		return end;
 	decide(scan, page_of((uint64_t)start), false);
 	decide(scan, pages_up((uint64_t)end), true);
+	scan->nr_data += pages_up((uint64_t)end) - page_of((uint64_t)start);
 	scan->nr_runs++;
 	return end;
 }
@@ -225,8 +227,9 @@ static int scan_data(struct scan *scan, uint64_t size)
 {
 	int64_t pos = 0;
 
-	while (pos >= 0 && (uint64_t)pos < size)
+	do	/* of an empty file too: does it know of holes at all? */
 		pos = scan_run(scan, (uint64_t)pos, size);
+	while (pos >= 0 && (uint64_t)pos < size);
 	if (pos == -EINVAL || pos == -EOPNOTSUPP) {
 		scan->sf->all_data = true;
 		decide(scan, pages_up(size), true);
@@ -239,6 +242,13 @@ static int scan_data(struct scan *scan, uint64_t size)
 	return 0;
 }
 
+static void scanned(struct scan *scan, const struct sys_file_info *info)
+{
+	WRITE_ONCE(scan->sf->set_aside,
+		   info->allocated > scan->nr_data << DAX_PAGE_SHIFT);
+	set_stamp(scan->sf, info->ctime_ns);
+}
+
 /* The time is taken first: what changes during the walk is seen after it. */
 int sparse_file_scan(struct sparse_file *sf, uint64_t size)
 {
@@ -249,7 +259,7 @@ int sparse_file_scan(struct sparse_file *sf, uint64_t size)
 	if (!ret)
 		ret = scan_data(&scan, size);
 	if (!ret)
-		set_stamp(sf, info.ctime_ns);
+		scanned(&scan, &info);
 	return ret;
 }
 
@@ -267,7 +277,7 @@ static int look_over(struct dax_mapping *mapping, void *arg)
 	if (!ret)
 		ret = scan_data(&scan, info.size);
 	if (!ret)
-		set_stamp(scan.sf, info.ctime_ns);
+		scanned(&scan, &info);
 	return ret;
 }
 
@@ -418,6 +428,65 @@ static int begin_write(struct sparse_file *sf, dax_pgoff_t page,
 	return 0;
 }
 
+/*
+ * How many of @nr pages, holes, have no block set aside for them: such blocks
+ * are not to be punched.  Where the file system does not tell, none that lies in
+ * a file that may have any.
+ */
+static uint64_t without_blocks(const struct sparse_file *sf, dax_pgoff_t page,
+			       uint64_t nr)
+{
+	uint64_t start = 0, end = 0;
+	int ret = sys_fiemap(sf->dev->fd, page << DAX_PAGE_SHIFT, nr << DAX_PAGE_SHIFT,
+			     &start, &end);
+
+	if (ret == -EOPNOTSUPP)
+		return READ_ONCE(sf->set_aside) ? 0 : nr;
+	if (ret < 0)
+		return 0;
+	if (ret && page_of(start) < page + nr)
+		nr = page_of(start) > page ? page_of(start) - page : 0;
+	return nr;
+}
+
+/* Blocks for @nr holes by one call; the first page is touched, the others will
+ * be by who stores to them.  What a failure leaves set aside is still a hole;
+ * nothing is punched, since another program may have stored there meanwhile. */
+static int set_blocks_aside(struct sparse_file *sf, dax_pgoff_t page, uint64_t nr)
+{
+	uint64_t pos = page << DAX_PAGE_SHIFT, len = nr << DAX_PAGE_SHIFT;
+	bool known = own_begin(sf);
+	int ret = sys_allocate_keep_size(sf->dev->fd, pos, len);
+
+	if (!ret)
+		ret = touch_page(sf, page);
+	if (!ret)
+		add_data(sf, page, page + nr - 1);
+	own_end(sf, known);
+	return ret;
+}
+
+/* A store to @page alone; if that is a hole the holes that follow it may have
+ * blocks, too.  What there is no room for is the page's own affair. */
+static int begin_ahead(struct sparse_file *sf, dax_pgoff_t page,
+		       dax_pgoff_t last, struct dax_iomap *iomap)
+{
+	uint64_t nr = 0;
+	int ret = device_prepare_store(sf->dev, 0, 0);
+
+	if (ret)
+		return ret;
+	look_up(sf, page, last, iomap);
+	if (iomap->type == DAX_IOMAP_HOLE && !READ_ONCE(sf->no_punch))
+		nr = without_blocks(sf, page, iomap->length >> DAX_PAGE_SHIFT);
+	if (nr < 2 || set_blocks_aside(sf, page, nr))
+		return begin_write(sf, page, page, DAX_IOMAP_FAULT, iomap);
+	fill_iomap(iomap, page, nr, true);
+	iomap->flags |= DAX_IOMAP_F_NEW | DAX_IOMAP_F_AHEAD;
+	WRITE_ONCE(sf->dirty, true);
+	return 0;
+}
+
 static __attribute__((noinline)) int
 begin_slow(struct sparse_file *sf, dax_pgoff_t page, dax_pgoff_t last,
 	   unsigned int flags, struct dax_iomap *iomap)
@@ -429,7 +498,9 @@ begin_slow(struct sparse_file *sf, dax_pgoff_t page, dax_pgoff_t last,
 	if (page > last)
 		return dax_error(-EFBIG, "%s: page %" PRIu64 " is beyond the window",
 				 sf->dev->path, page);
-	if (flags & DAX_IOMAP_WRITE) {
+	if (flags & DAX_IOMAP_AHEAD) {
+		ret = begin_ahead(sf, page, last, iomap);
+	} else if (flags & DAX_IOMAP_WRITE) {
 		ret = begin_write(sf, page, last, flags, iomap);
 	} else {
 		look_up(sf, page, last, iomap);
@@ -555,6 +626,8 @@ static int sparse_punch(struct dax_mapping *mapping, void *private_data,
 	(void)mapping;
 	if (end > window_pages(sf))
 		end = window_pages(sf);
+	if (ret == -EOPNOTSUPP)
+		WRITE_ONCE(sf->no_punch, true);
 	if (!ret && !sf->all_data && first < end)
 		page_set_assign(&sf->data, first, end - 1, false);
 	return changed(sf, known, ret, "punch a hole into it (its file system may have "
@@ -593,6 +666,7 @@ static int sparse_fallocate(struct dax_mapping *mapping, void *private_data,
 	if (ret)
 		return ret;
 	known = own_begin(sf);
+	WRITE_ONCE(sf->set_aside, true);
 	ret = sys_allocate(sf->dev->fd, (uint64_t)pos, len);
 	if (!ret && sf->all_data)
 		page_set_assign(&sf->data, 0, page_of(end - 1), true);

@@ -29,6 +29,8 @@ struct sparse_file {
 	struct mutex lock;		/* guards changes of data beside readers */
 	bool all_data;			/* the file system tells no holes */
 	bool small_blocks;		/* of less than a page */
+	_Atomic bool no_punch;		/* the file system refused to */
+	_Atomic bool set_aside;		/* the file has blocks that are no data */
 
 	/* up to when data is known to be true */
 	_Atomic int64_t stamp;		/* ctime of the file, ns */

@@ -32,6 +32,8 @@ static const char *const counter_names[DAX_STAT_FALLBACK] = {
 	[DAX_STAT_WRITEBACK_RANGE] = "writeback_range",
 	[DAX_STAT_WRITEBACK_ONE] = "writeback_one",
 	[DAX_STAT_WRITEBACK_VISIT] = "writeback_visit",
+	[DAX_STAT_FAULT_AROUND] = "fault_around",
+	[DAX_STAT_AHEAD_GIVEN_BACK] = "ahead_given_back",
 };
 
 static const char *const fallback_names[DAX_NR_FALLBACK_REASONS] = {

@@ -37,6 +37,8 @@ enum dax_stat {
 	DAX_STAT_WRITEBACK_RANGE,	/* passes through a range */
 	DAX_STAT_WRITEBACK_ONE,		/* entries flushed */
 	DAX_STAT_WRITEBACK_VISIT,	/* entries looked at */
+	DAX_STAT_FAULT_AROUND,		/* pages that came in runs */
+	DAX_STAT_AHEAD_GIVEN_BACK,	/* pages taken ahead and not stored to */
 	DAX_STAT_FALLBACK,		/* + enum dax_fallback_reason */
 	DAX_NR_STATS = DAX_STAT_FALLBACK + DAX_NR_FALLBACK_REASONS
 };

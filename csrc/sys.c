@@ -335,6 +335,8 @@ int sys_punch(int fd, uint64_t offset, uint64_t len)
 {
 	int ret = dax_test_fail_sys("punch");
 
+	if (sys_feature_disabled("punch"))
+		ret = -EOPNOTSUPP;
 	if (ret)
 		return ret;
 	do {
@@ -383,6 +385,13 @@ static ssize_t pread_once(int fd, char *buf, size_t len, uint64_t offset)
 	return ret < 0 ? -errno : ret;
 }
 
+int64_t sys_read(int fd, void *buf, size_t len)
+{
+	ssize_t n = read(fd, buf, len);
+
+	return n < 0 ? -errno : n;
+}
+
 int64_t sys_pread(int fd, void *buf, size_t len, uint64_t offset)
 {
 	size_t done = 0;
@@ -405,6 +414,8 @@ static int64_t seek(int fd, uint64_t offset, int whence)
 	int ret = dax_test_fail_sys("lseek");
 	off_t pos;
 
+	if (sys_feature_disabled("seek_hole"))
+		ret = -EOPNOTSUPP;
 	if (ret)
 		return ret;
 	pos = lseek(fd, (off_t)offset, whence);
@@ -585,10 +596,57 @@ int sys_read_link(const char *path, char *buf, size_t size)
 	return 0;
 }
 
+int64_t sys_result(int64_t ret)
+{
+	return ret < 0 ? -errno : ret;
+}
+
+int sys_map_result(const void *addr)
+{
+	return addr == MAP_FAILED ? -errno : 0;
+}
+
+int sys_ioctl(int fd, unsigned long request, void *arg)
+{
+	return result(ioctl(fd, request, arg));
+}
+
+int sys_save_errno(void)
+{
+	return errno;
+}
+
+void sys_restore_errno(int saved)
+{
+	errno = saved;
+}
+
 int sys_set_signal(int sig, const struct sigaction *action,
 		   struct sigaction *ret_before)
 {
 	return result(sigaction(sig, action, ret_before));
+}
+
+/* An access is repeated and ends the process, also where the signal is ignored;
+ * what somebody has sent is sent once more. */
+void sys_pass_signal(const struct sigaction *before, int sig, siginfo_t *info,
+		     void *context)
+{
+	bool sent = info->si_code <= 0;
+
+	if (before->sa_flags & SA_SIGINFO) {
+		before->sa_sigaction(sig, info, context);
+		return;
+	}
+	if (before->sa_handler != SIG_DFL && before->sa_handler != SIG_IGN) {
+		before->sa_handler(sig);
+		return;
+	}
+	if (sent && before->sa_handler == SIG_IGN)
+		return;
+	signal(sig, SIG_DFL);
+	if (sent)
+		raise(sig);
 }
 
 /* ---- waiting ----------------------------------------------------------- */
@@ -651,4 +709,21 @@ bool sys_at_fork(void (*prepare)(void), void (*parent)(void),
 		 void (*child)(void))
 {
 	return pthread_atfork(prepare, parent, child) == 0;
+}
+
+/* ---- the environment ----------------------------------------------------- */
+
+bool sys_feature_disabled(const char *name)
+{
+	const char *list = getenv("DAXCORE_DISABLE");
+	size_t len = strlen(name);
+
+	while (list && *list) {
+		size_t n = strcspn(list, ",");
+
+		if (n == len && !memcmp(list, name, n))
+			return true;
+		list += n + (list[n] == ',');
+	}
+	return false;
 }

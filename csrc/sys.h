@@ -8,6 +8,7 @@
 #ifndef DAXCORE_SYS_H
 #define DAXCORE_SYS_H
 
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -84,6 +85,7 @@ void sys_advise_random(void *addr, uint64_t size);
 /* Bytes done, fewer than @len only if the rest failed; or -errno.  The limit
  * on the size of files is -EFBIG, and not the signal SIGXFSZ. */
 int64_t sys_pwrite(int fd, const void *buf, size_t len, uint64_t offset);
+int64_t sys_read(int fd, void *buf, size_t len);
 /* Bytes done, fewer than @len at the end of file; or -errno. */
 int64_t sys_pread(int fd, void *buf, size_t len, uint64_t offset);
 /* Next byte of data, of hole, at or after @offset; -ENXIO: there is none,
@@ -111,9 +113,23 @@ int sys_lock_holder(int fd);
 int sys_read_line(const char *path, char *buf, size_t size);
 int sys_read_link(const char *path, char *buf, size_t size);
 
+/* What a system call made elsewhere has returned: @ret, or -errno if it is < 0. */
+int64_t sys_result(int64_t ret);
+/* mmap(2): where it is, or MAP_FAILED: 0 or -errno. */
+int sys_map_result(const void *addr);
+int sys_ioctl(int fd, unsigned long request, void *arg);
+
+/* What the interrupted code is to find again, in a signal handler. */
+int sys_save_errno(void);
+void sys_restore_errno(int saved);
+
 struct sigaction;
 int sys_set_signal(int sig, const struct sigaction *action,
 		   struct sigaction *ret_before);
+/* For a handler of SIGSEGV or SIGBUS, about a signal that is not its own: do
+ * what @before, which it has replaced, would have done. */
+void sys_pass_signal(const struct sigaction *before, int sig, siginfo_t *info,
+		     void *context);
 
 /* Sleep while *@word == @val; returns at once if it differs, and may return
  * early: callers look again. */
@@ -168,6 +184,10 @@ static inline void asym_barrier_light(void)
 }
 
 void asym_barrier_heavy(void);
+
+/* Is a feature of the kernel switched off in DAXCORE_DISABLE, names with commas
+ * between them? */
+bool sys_feature_disabled(const char *name);
 
 /* How many fork() lie between this process and the one that loaded the
  * library: an object remembers it and is stale in a child. */

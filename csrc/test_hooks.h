@@ -43,7 +43,11 @@ enum dax_test_point {
 	DAX_TEST_FREEZING,		/* no writer is inside, nothing written back */
 	DAX_TEST_FROZEN,		/* about to sleep for a thaw */
 	DAX_TEST_PROMOTE,		/* lock dropped, to be taken exclusive */
+	DAX_TEST_PIECE_GONE,		/* real: a piece went, nobody may touch its place */
+	DAX_TEST_ZEROES_INSERTED,	/* real: zeroes inserted, not yet protected */
+	DAX_TEST_ZEROES_PROTECTED,	/* real: zeroes inserted and write-protected */
 	DAX_TEST_SYNC_FAULT,		/* block map synced, leaf not inserted */
+	DAX_TEST_AHEAD_UNMAPPED,	/* leaves gone, bytes not looked at again */
 	DAX_TEST_NR_POINTS
 };
 
@@ -54,7 +58,9 @@ enum dax_test_mutation {
 	DAX_MUTATE_NO_PASS_ON,
 	DAX_MUTATE_WAKE_ONE_ON_DOWNGRADE,
 	DAX_MUTATE_KEY_NOT_ROUNDED,
-	DAX_MUTATE_NO_RECHECK
+	DAX_MUTATE_NO_RECHECK,
+	DAX_MUTATE_NO_PROTECT,
+	DAX_MUTATE_PROTECT_LATE
 };
 
 struct dax_test_hooks {

@@ -28,6 +28,7 @@ enum vma_pmd_state {
 };
 
 struct dax_vm_fault;
+struct percpu_area;
 struct radix_tree_iter;
 
 struct dax_vm_ops {
@@ -39,7 +40,16 @@ struct dax_vm_ops {
 	 */
 	int (*insert_mixed)(struct dax_vm_fault *vmf, dax_pfn_t pfn,
 			    bool mkwrite);
-	/* The same for a 2 MiB leaf; -EBUSY also if a table is there. */
+	/*
+	 * Insert 4 KiB leaves for @nr pages from @pgoff on, which may or may not
+	 * have vmf->pgoff among them: for consecutive frames from @pfn on, or
+	 * for the zero page if that is DAX_ZERO_PFN.  Each as insert_mixed() does,
+	 * a leaf that is there stays.  The pages lie in one 2 MiB of address
+	 * space, for which pte_alloc() was called.  0; -errno: some may be there.
+	 */
+	int (*insert_run)(struct dax_vm_fault *vmf, dax_pgoff_t pgoff,
+			  unsigned int nr, dax_pfn_t pfn, bool mkwrite);
+	/* As insert_mixed() for a 2 MiB leaf; -EBUSY also if a table is there. */
 	int (*insert_pfn_pmd)(struct dax_vm_fault *vmf, dax_pfn_t pfn,
 			      bool write);
 	/* Put a private copy, replacing what is there.  Takes over @page on 0.
@@ -72,8 +82,19 @@ struct dax_vm_ops {
 	/* The leaves of entries are looked at soon.  May be NULL. */
 	void (*prefetch)(struct dax_vma *vma, const struct radix_tree_iter *iter,
 			 unsigned int nr);
+	/* The entry of the 2 MiB zero leaf around @pgoff becomes 512 of 4 KiB:
+	 * the leaf goes, or becomes as many.  NULL: zap() it. */
+	void (*split_zero_pmd)(struct dax_vma *vma, dax_pgoff_t pgoff);
+	/* Tag DIRTY what may have been stored to without a call of ours.
+	 * invalidate_lock shared, no entry lock held.  May be NULL. */
+	void (*collect_dirty)(struct dax_vma *vma, struct percpu_area *area,
+			      dax_pgoff_t first, dax_pgoff_t last);
+	/* No lock held: from now on no fault comes but by calls.  May be NULL. */
+	void (*detach)(struct dax_vma *vma);
 	void (*free)(struct dax_vma *vma);
 };
+
+struct vma_real;
 
 struct dax_vma {
 	const struct dax_vm_ops *vm_ops;
@@ -88,6 +109,7 @@ struct dax_vma {
 	unsigned int pages;		/* enum dax_vma_pages */
 	_Atomic unsigned int refs;
 	struct dax_vma *next_unfreed;	/* refs 0, but it could not be freed yet */
+	struct vma_real *real;		/* its addresses; NULL: soft alone */
 };
 
 static inline bool vma_is_shared(const struct dax_vma *vma)
@@ -129,6 +151,7 @@ struct dax_vm_fault {
 	 * Kept, so that none is promoted twice in a row. */
 	dax_pgoff_t promote;
 	bool promoted;
+	bool no_space;	/* with RETRY: pages taken ahead are to be given back */
 	/* out, with NEEDDSYNC; else 0: fault_outside.h */
 	dax_pfn_t pfn;		/* frame that is to be inserted */
 	unsigned int order;	/* of its leaf */

@@ -16,10 +16,12 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "ahead.h"
 #include "collect.h"
 #include "copy_mc.h"
 #include "errormsg.h"
 #include "fault.h"
+#include "fault_around.h"
 #include "fault_outside.h"
 #include "frames.h"
 
@@ -233,6 +235,21 @@ static int soft_insert_mixed(struct dax_vm_fault *vmf, dax_pfn_t pfn,
 	return 0;
 }
 
+static int soft_insert_run(struct dax_vm_fault *vmf, dax_pgoff_t pgoff,
+			   unsigned int nr, dax_pfn_t pfn, bool mkwrite)
+{
+	struct dax_vm_fault one = *vmf;
+	int ret = 0;
+
+	for (unsigned int i = 0; i < nr && (!ret || ret == -EBUSY); i++) {
+		one.pgoff = pgoff + i;
+		one.pte = pte_slot(to_soft(vmf->vma), one.pgoff);
+		ret = soft_insert_mixed(&one, pfn == DAX_ZERO_PFN ? pfn : pfn + i,
+					mkwrite);
+	}
+	return ret == -EBUSY ? 0 : ret;
+}
+
 static int soft_insert_pfn_pmd(struct dax_vm_fault *vmf, dax_pfn_t pfn,
 			       bool write)
 {
@@ -307,7 +324,8 @@ static dax_pfn_t leaf_page_pfn(const struct vma_soft *soft, uint64_t leaf,
 /* Only under invalidate_lock exclusive: no access is inside. */
 static __cold void free_private_copy(struct dax_vma *vma, uint64_t leaf)
 {
-	dax_free(pfn_to_kaddr(leaf_pfn(leaf)));
+	if (!vma->real)
+		dax_free(pfn_to_kaddr(leaf_pfn(leaf)));
 	account_cow(vma, -(int64_t)DAX_PAGE_SIZE);
 }
 
@@ -493,6 +511,55 @@ static void soft_split_huge_pmd(struct dax_vma *vma, dax_pgoff_t pgoff)
 		;
 }
 
+/* ---- for what stands behind the table ---------------------------------------------- */
+
+bool vma_soft_next_leaf(struct dax_vma *vma, dax_pgoff_t *pgoff, dax_pgoff_t last,
+			uint64_t *ret_leaf, dax_pgoff_t *ret_nr)
+{
+	struct vma_soft *soft = to_soft(vma);
+
+	while (*pgoff <= last) {
+		leaf_t *pmd = pmd_slot(soft, *pgoff);
+		uint64_t word = pmd ? smp_load_acquire(pmd) : 0;
+		dax_pgoff_t end = range_end(vma, *pgoff,
+					    pmd ? DAX_PMD_ORDER : PUD_PAGES_SHIFT, last);
+
+		*ret_nr = end - *pgoff + 1;
+		if (word & LEAF_TABLE) {
+			word = smp_load_acquire(pte_of(soft, word, *pgoff));
+			*ret_nr = 1;
+		}
+		*ret_leaf = word;
+		if (word)
+			return true;
+		*pgoff += *ret_nr;
+	}
+	return false;
+}
+
+/* No memory for the table: the leaf goes, and what stands behind it may stay
+ * until the pages' own leaves go. */
+bool vma_soft_split_zero(struct dax_vma *vma, dax_pgoff_t pgoff)
+{
+	leaf_t *pmd = pmd_slot(to_soft(vma), pgoff);
+	uint64_t huge = pmd ? smp_load_acquire(pmd) : 0;
+	struct pte_table *table;
+
+	if (!(huge & LEAF_HUGE) || leaf_pfn(huge) != DAX_HUGE_ZERO_PFN)
+		return true;
+	table = dax_zalloc(sizeof(*table));
+	if (!table)
+		return false;
+	for (unsigned int i = 0; i < PTRS_PER_TABLE; i++)
+		atomic_init(&table->slot[i], leaf_word(DAX_ZERO_PFN, 0));
+	if (atomic_compare_exchange_strong(pmd, &huge,
+					   (uint64_t)(uintptr_t)table | LEAF_TABLE))
+		account_table(vma, sizeof(*table));
+	else
+		dax_free(table);
+	return true;
+}
+
 /* ---- life ------------------------------------------------------------------------ */
 
 static void free_tables(struct vma_soft *soft, struct pmd_table *pmd)
@@ -525,8 +592,9 @@ static void soft_free(struct dax_vma *vma)
 	dax_free(soft);
 }
 
-static const struct dax_vm_ops vma_soft_ops = {
+const struct dax_vm_ops vma_soft_ops = {
 	.insert_mixed = soft_insert_mixed,
+	.insert_run = soft_insert_run,
 	.insert_pfn_pmd = soft_insert_pfn_pmd,
 	.finish_cow = soft_finish_cow,
 	.pte_alloc = soft_pte_alloc,
@@ -646,24 +714,36 @@ static void link_vma(struct dax_vma *vma)
 
 static void unlink_vma(struct dax_vma *vma)
 {
+	vma->mapping->nr_real -= vma->real != NULL;
 	*vma->i_mmap_link = vma->i_mmap_next;
 	if (vma->i_mmap_next)
 		vma->i_mmap_next->i_mmap_link = vma->i_mmap_link;
 }
 
-int vma_soft_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
-		 const struct dax_vma_attr *attr)
+int vma_check(struct dax_mapping *mapping, const struct dax_vma_attr *attr)
 {
-	struct vma_soft *soft;
 	int ret = check_range(attr);
 
 	if (!ret)
 		ret = check_flags(mapping, attr);
-	if (!ret)
-		ret = check_sync(mapping, attr);
-	if (ret)
-		return ret;
-	soft = soft_alloc(mapping, attr);
+	return ret ? ret : check_sync(mapping, attr);
+}
+
+int vma_soft_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
+		 const struct dax_vma_attr *attr)
+{
+	int ret = vma_check(mapping, attr);
+
+	return ret ? ret : vma_soft_link(ret_vma, mapping, attr, &vma_soft_ops, NULL);
+}
+
+int vma_soft_link(struct dax_vma **ret_vma, struct dax_mapping *mapping,
+		  const struct dax_vma_attr *attr, const struct dax_vm_ops *vm_ops,
+		  struct vma_real *real)
+{
+	struct vma_soft *soft = soft_alloc(mapping, attr);
+	int ret;
+
 	if (!soft)
 		return dax_error(-ENOMEM, "no memory for the page table of %" PRIu64
 				 " bytes", attr->length);
@@ -672,9 +752,12 @@ int vma_soft_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
 		dax_free(soft);
 		return ret;
 	}
+	soft->vma.vm_ops = vm_ops;
+	soft->vma.real = real;
 	account_table(&soft->vma, (int64_t)soft_bytes(soft));
 	mapping_get(mapping);
 	link_vma(&soft->vma);
+	mapping->nr_real += real != NULL;
 	collect_some(mapping);
 	mapping_unlock_exclusive(mapping);
 	*ret_vma = &soft->vma;
@@ -713,14 +796,18 @@ static void vma_release(struct dax_vma *vma)
 	vma->vm_ops->free(vma);
 	collect_some(mapping);
 	mapping_unlock_exclusive(mapping);
+	mapping_give_back_ahead(mapping);
 	vma_reap(mapping);
 	mapping_put(mapping);
 }
 
 void vma_put(struct dax_vma *vma)
 {
-	if (atomic_fetch_sub_explicit(&vma->refs, 1, memory_order_acq_rel) == 1)
-		vma_release(vma);
+	if (atomic_fetch_sub_explicit(&vma->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	if (vma->vm_ops->detach)
+		vma->vm_ops->detach(vma);
+	vma_release(vma);
 }
 
 void vma_reap(struct dax_mapping *mapping)
@@ -1066,6 +1153,30 @@ int64_t vma_fault_many(struct dax_vma *vma, const dax_pgoff_t *pgoffs,
 	return (int64_t)access.nr_faults;
 }
 
+int64_t vma_fault_around(struct dax_vma *vma, dax_pgoff_t pgoff, unsigned int nr,
+			 bool write)
+{
+	struct dax_vm_fault vmf;
+	unsigned int done;
+	int64_t ret = check_access(vma, pgoff, 1, write);
+
+	if (!ret)
+		ret = mapping_verify(vma->mapping);
+	if (ret)
+		return ret;
+	vmf_init(&vmf, vma, write);
+	vmf.pgoff = pgoff;
+	ret = mapping_lock_shared(vma->mapping, &vmf.area);
+	if (ret)
+		return ret;
+	done = iomap_fault_around(&vmf, pgoff, nr);
+	mapping_unlock_shared(vma->mapping, vmf.area);
+	if (done)
+		return done;
+	ret = vma_fault_range(vma, pgoff, 1, write, NULL, 0, NULL);
+	return ret < 0 ? ret : 1;
+}
+
 /* ---- loads and stores ------------------------------------------------------------------ */
 
 static int copy_page(struct access *access, uint64_t leaf, char *buf,
@@ -1205,4 +1316,25 @@ int vma_pagemap(struct dax_vma *vma, dax_pgoff_t pgoff, dax_pfn_t *pfns,
 	}
 	mapping_unlock_shared(vma->mapping, area);
 	return 0;
+}
+
+static uint64_t *kind_of(struct dax_memory_info *memory, uint64_t leaf)
+{
+	if (leaf & LEAF_ANON)
+		return &memory->copy_bytes;
+	if (leaf_pfn(leaf) == DAX_ZERO_PFN || leaf_pfn(leaf) == DAX_HUGE_ZERO_PFN)
+		return &memory->zero_bytes;
+	return &memory->data_bytes;
+}
+
+void vma_soft_memory(struct dax_vma *vma, struct dax_memory_info *ret_memory)
+{
+	struct dax_memory_info memory = { 0 };
+	dax_pgoff_t last = vma->vm_pgoff + vma->nr_pages - 1, nr;
+	uint64_t leaf;
+
+	for (dax_pgoff_t at = vma->vm_pgoff;
+	     vma_soft_next_leaf(vma, &at, last, &leaf, &nr); at += nr)
+		*kind_of(&memory, leaf) += nr << DAX_PAGE_SHIFT;
+	*ret_memory = memory;
 }

@@ -29,6 +29,23 @@ enum leaf_bits {
 
 int vma_soft_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
 		 const struct dax_vma_attr *attr);
+
+/* Its checks of the arguments, and its calls: what a table behind which
+ * something else stands is made with. */
+int vma_check(struct dax_mapping *mapping, const struct dax_vma_attr *attr);
+int vma_soft_link(struct dax_vma **ret_vma, struct dax_mapping *mapping,
+		  const struct dax_vma_attr *attr, const struct dax_vm_ops *vm_ops,
+		  struct vma_real *real);
+extern const struct dax_vm_ops vma_soft_ops;
+
+/* The first leaf at or after *pgoff: true; its word, and for how many pages
+ * from *pgoff on, up to @last, it stands. */
+bool vma_soft_next_leaf(struct dax_vma *vma, dax_pgoff_t *pgoff, dax_pgoff_t last,
+			uint64_t *ret_leaf, dax_pgoff_t *ret_nr);
+
+/* A 2 MiB zero leaf around @pgoff becomes 512 of 4 KiB.  false: no memory. */
+bool vma_soft_split_zero(struct dax_vma *vma, dax_pgoff_t pgoff);
+
 void vma_get(struct dax_vma *vma);
 void vma_put(struct dax_vma *vma);
 
@@ -45,6 +62,14 @@ int64_t vma_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
 int64_t vma_fault_many(struct dax_vma *vma, const dax_pgoff_t *pgoffs,
 		       size_t nr, bool write, uint64_t *latencies,
 		       size_t nr_latencies, struct dax_fault_info *info);
+
+/*
+ * Touch a page, and with it up to @nr pages from it on: fault_around.h.
+ * Return: pages that were, at least 1; or what vma_fault_range() returns for
+ * the one.  Context: as vma_fault_range().
+ */
+int64_t vma_fault_around(struct dax_vma *vma, dax_pgoff_t pgoff, unsigned int nr,
+			 bool write);
 ssize_t vma_read(struct dax_vma *vma, void *buf, size_t len, uint64_t offset,
 		 struct dax_fault_info *info);
 ssize_t vma_write(struct dax_vma *vma, const void *buf, size_t len,
@@ -52,6 +77,9 @@ ssize_t vma_write(struct dax_vma *vma, const void *buf, size_t len,
 int vma_dontneed(struct dax_vma *vma, uint64_t offset, uint64_t len);
 int vma_pagemap(struct dax_vma *vma, dax_pgoff_t pgoff, dax_pfn_t *pfns,
 		uint64_t nr_pages);
+
+/* Bytes of the leaves, by kind.  Context: the caller holds invalidate_lock. */
+void vma_soft_memory(struct dax_vma *vma, struct dax_memory_info *ret_memory);
 
 /* The leaf word of a page as it is now, 0 if none: for tests. */
 uint64_t vma_soft_leaf(struct dax_vma *vma, dax_pgoff_t pgoff);

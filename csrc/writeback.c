@@ -27,6 +27,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "ahead.h"
 #include "entry_lock.h"
 #include "errormsg.h"
 #include "frames.h"
@@ -368,6 +369,19 @@ static int writeback_batches(struct writeback *wb)
 	return ret;
 }
 
+/* What real mappings have stored to, nobody has told the tree. */
+static int collect_dirty(struct writeback *wb, dax_pgoff_t first, dax_pgoff_t last)
+{
+	int ret = mapping_lock_shared(wb->mapping, &wb->area);
+
+	if (ret)
+		return ret;
+	if (wb->mapping->nr_real)
+		collect_dirty_pages(wb->mapping, wb->area, first, last);
+	mapping_unlock_shared(wb->mapping, wb->area);
+	return 0;
+}
+
 /* wb_lock held. */
 static int writeback_locked(struct writeback *wb)
 {
@@ -406,7 +420,11 @@ int writeback_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
 		return ret;
 	writeback_init(&wb, mapping, first, last);
 	trace_dax_writeback_range(mapping, first, last);
-	ret = writeback_locked(&wb);
+	ret = mapping_settle_ahead(mapping, first, last);
+	if (!ret)
+		ret = collect_dirty(&wb, first, last);
+	if (!ret)
+		ret = writeback_locked(&wb);
 	/* Before the next one, which may make it good, looks for it. */
 	if (ret && ret != -ESTALE)
 		mapping_set_error(mapping, ret);
@@ -426,6 +444,7 @@ int writeback_exclusive(struct dax_mapping *mapping, dax_pgoff_t first,
 	writeback_init(&wb, mapping, first, last);
 	wb.area = this_percpu(&mapping->percpu);
 	wb.exclusive = true;
+	unmap_real_pages(mapping, first, last);
 	while (!ret && !wb.done)
 		ret = writeback_batch(&wb);
 	return ret;

@@ -3,7 +3,8 @@
 
 A sparse file is opened by name (:func:`open`), other files are made on a device
 (:class:`Device`); a :class:`File` is mapped (:class:`Mmap`) and page-faulted by
-the code paths of Linux fs/dax.c, in C.  :mod:`daxcore.testing` is for power
+the code paths of Linux fs/dax.c, in C.  :class:`memmap` is an array in a sparse
+file, as numpy.memmap is in any.  :mod:`daxcore.testing` is for power
 losses, :mod:`daxcore.capi` for the C calls.  Numpy, click and rich are imported
 when they are needed and not before.
 """
@@ -37,6 +38,10 @@ from ._errors import (
     PoisonError,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._memmap import memmap
+
 __all__ = [
     "PAGE_SIZE",
     "PMD_SIZE",
@@ -59,6 +64,7 @@ __all__ = [
     "__version__",
     "get_include",
     "get_library_dir",
+    "memmap",
     "open",
     "trace",
 ]
@@ -81,11 +87,13 @@ def get_library_dir():
 def __getattr__(name):
     if name in _SUBMODULES:
         return importlib.import_module(f"{__name__}.{name}")
+    if name == "memmap":
+        return importlib.import_module(f"{__name__}._memmap").memmap
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted(set(globals()) | _SUBMODULES)
+    return sorted(set(globals()) | _SUBMODULES | {"memmap"})
 
 
 if os.environ.get("DAXCORE_TRACE"):  # set by `daxcore trace`

@@ -57,8 +57,8 @@ cdef class File:
     cdef dax_mapping *_hold(self) except NULL
     cdef int _drop(self) except -1
     cdef object _change_blocks(self, range_fn change, object offset, object nbytes)
-    cdef object _rows(self, rows_fn next_rows, size_t rows, size_t row_bytes,
-                      object columns)
+    cdef object _rows(self, rows_fn next_rows, uint64_t at, uint64_t end, size_t rows,
+                      size_t row_bytes, object columns)
 
 
 cdef class Pin:
@@ -101,6 +101,9 @@ cdef class Mmap:
     cdef readonly str backend
     cdef readonly str pages
     cdef readonly bint sync
+    cdef readonly str delivery
+    cdef Py_ssize_t _nr_exports
+    cdef bint _of_array
 
     cdef int _ensure_open(self) except -1
     cdef dax_vma *_hold(self) except NULL

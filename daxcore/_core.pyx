@@ -22,6 +22,7 @@ from cpython.buffer cimport (
     PyBUF_SIMPLE,
     PyBUF_WRITABLE,
     PyBuffer_FillInfo,
+    PyBuffer_FillInfo,
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
@@ -134,7 +135,14 @@ cdef dict _PAGES = {
     "pte": DAX_PAGES_PTE,
     "pmd": DAX_PAGES_PMD,
 }
-cdef dict _BACKENDS = {"soft": 0, "real": 1}
+cdef dict _BACKENDS = {
+    "soft": DAX_BACKEND_SOFT,
+    "real": DAX_BACKEND_REAL,
+}
+cdef dict _DELIVERIES = {
+    "thread": DAX_DELIVERY_THREAD,
+    "signal": DAX_DELIVERY_SIGNAL,
+}
 cdef dict _MODES = {
     "r": 0,
     "r+": DAX_OPEN_WRITE,
@@ -1081,7 +1089,7 @@ cdef class File:
         return 0
 
     def mmap(self, offset=0, length=None, access="rw", shared=True, backend="soft",
-             pages="auto", sync=False):
+             pages="auto", sync=False, delivery="thread", fault_around=None):
         """Map a range of the file.
 
         Parameters
@@ -1096,6 +1104,8 @@ cdef class File:
             False: stores go to private copies (copy-on-write).
         backend : {"soft", "real"}
             "soft": a page table in memory; loads and stores are calls.
+            "real": addresses; loads and stores are the CPU's, and the mapping
+            is a buffer for everybody who takes one.
         pages : {"auto", "pte", "pmd"}
             Faults taken: 2 MiB first and 4 KiB on fallback, 4 KiB only, or
             2 MiB only.
@@ -1103,6 +1113,14 @@ cdef class File:
             Let no store through before the block map has saved where its
             block is: what is stored is then durable when its cache lines are
             flushed, without :meth:`fsync`.  Shared and writable only.
+        delivery : {"thread", "signal"}
+            Real mappings: who serves a fault.  A thread of the library, also
+            when a system call touches the memory; or the faulting thread in a
+            signal handler, which is sooner done, but ``readinto`` and other
+            system calls get EFAULT for pages not yet touched.
+        fault_around : int, optional
+            Real mappings: bytes that a load may map besides its page, and
+            whether holes are mapped beforehand; 0: neither.  Default 32 MiB.
 
         Returns
         -------
@@ -1115,25 +1133,25 @@ cdef class File:
             `length` given and nothing of the file after `offset`; `sync` with
             ``access="r"`` or ``shared=False``.
         NotSupportedError
-            ``backend="real"``: not available in this version.  `sync`: the
+            ``backend="real"``: the kernel has no userfaultfd(2).  `sync`: the
             device is not persistent memory (:attr:`Device.durability` says
-            what it is), or the policy is "page-cache".
+            what it is), the policy is "page-cache", or the mapping is real.
         OSError
-            EROFS: shared and writable on a read-only device; EOVERFLOW.
+            EROFS: shared and writable on a read-only device; EOVERFLOW;
+            EPERM: userfaultfd(2) is not allowed, the message says how to allow
+            it; ENOMEM: no address space.
 
         Notes
         -----
-        GIL released.
+        GIL released.  A load or store through a real mapping that cannot be
+        served (past the end of file, no room on the device) is SIGBUS, as on
+        any mapping of a file; :meth:`Mmap.populate` raises instead.
         Source: ``MAP_SYNC`` of mmap(2), ``dax_finish_sync_fault`` in fs/dax.c
         (v4.15).
         """
         self._ensure_open()
-        if _choice(backend, _BACKENDS, "backend"):
-            raise NotSupportedError(
-                errno.EOPNOTSUPP,
-                "backend 'real' is not available in this version; use backend='soft'",
-            )
-        return _map_file(self, offset, length, access, shared, pages, sync)
+        return _map_file(self, offset, length, access, shared, backend, pages, sync,
+                         delivery, fault_around)
 
     def pread(self, nbytes, offset):
         """Read bytes through the block map, without faults.
@@ -1749,7 +1767,7 @@ cdef class File:
         GIL released.  Takes no entry lock: each row was true at some moment
         of the call.
         """
-        return self._rows(_next_entries, 512, sizeof(dax_entry_info), _ENTRY_COLUMNS)
+        return self._rows(_next_entries, 0, UINT64_MAX, 512, sizeof(dax_entry_info), _ENTRY_COLUMNS)
 
     def lock_entry(self, pgoff, pmd=False):
         """Hold the entry lock of a page, for tests and teaching.
@@ -1798,8 +1816,16 @@ cdef class File:
         lock.file = self
         return lock
 
-    def extents(self):
+    def extents(self, offset=0, nbytes=None):
         """Return what the block map says of the file, holes included.
+
+        Parameters
+        ----------
+        offset : int
+            Byte of the file.
+        nbytes : int, optional
+            Bytes; default is up to the end of the file.  What reaches out of
+            the range is cut off.
 
         Returns
         -------
@@ -1813,6 +1839,8 @@ cdef class File:
 
         Raises
         ------
+        ValueError
+            `offset` or `nbytes` negative.
         OSError
             What the block map says.
 
@@ -1820,19 +1848,25 @@ cdef class File:
         -----
         GIL released.  Allocates nothing on the device.
         """
-        return self._rows(_next_extents, 64, sizeof(dax_extent), _EXTENT_COLUMNS)
+        cdef uint64_t start = _position(offset, "offset")
+        cdef uint64_t end = INT64_MAX
 
-    cdef object _rows(self, rows_fn next_rows, size_t rows, size_t row_bytes,
-                      object columns):
-        """All rows as one table; first `rows` are asked for, then ever more."""
-        cdef uint64_t at = 0
+        if nbytes is not None:
+            end = start + min(_unsigned(nbytes, "nbytes"), <uint64_t>INT64_MAX - start)
+        table = self._rows(_next_extents, start, end, 64, sizeof(dax_extent),
+                           _EXTENT_COLUMNS)
+        return table if start == 0 and nbytes is None else _cut(table, start, end)
+
+    cdef object _rows(self, rows_fn next_rows, uint64_t at, uint64_t end, size_t rows,
+                      size_t row_bytes, object columns):
+        """The rows from `at` on; first `rows` are asked for, then ever more."""
         cdef int64_t nr = 1
         cdef dax_mapping *mapping = self._hold()
         cdef void *buf
         cdef list chunks = []
 
         try:
-            while nr:
+            while nr and at < end:
                 chunk = bytearray(rows * row_bytes)
                 buf = PyByteArray_AsString(chunk)
                 with nogil:
@@ -2384,6 +2418,19 @@ cdef object _table(list chunks, object columns):
     return np.frombuffer(bytearray().join(chunks), dtype=np.dtype(columns))
 
 
+cdef object _cut(object table, uint64_t start, uint64_t end):
+    """The part of extents that lies in a range of bytes."""
+    import numpy as np
+
+    first = np.maximum(table["offset"], start).astype("i8")
+    last = np.minimum(table["offset"] + table["length"].astype("i8"), end).astype("i8")
+    table["device_offset"] += np.where(
+        table["type"] != DAX_IOMAP_HOLE, first - table["offset"], 0).astype("u8")
+    table["length"] = np.maximum(last - first, 0)
+    table["offset"] = first
+    return table[table["length"] > 0]
+
+
 cdef object _pread(dax_mapping *mapping, uint64_t wanted, int64_t pos, object path):
     """Read at most `wanted` bytes; only what the file has is allocated."""
     cdef int64_t size
@@ -2412,7 +2459,8 @@ cdef object _pread(dax_mapping *mapping, uint64_t wanted, int64_t pos, object pa
 
 
 cdef Mmap _map_file(File file, object offset, object length, object access,
-                    object shared, object pages, object sync):
+                    object shared, object backend, object pages, object sync,
+                    object delivery, object fault_around):
     cdef Mmap self = Mmap.__new__(Mmap)
     cdef dax_vma_attr attr
     cdef dax_mapping *mapping
@@ -2429,6 +2477,11 @@ cdef Mmap _map_file(File file, object offset, object length, object access,
             raise ValueError("sync=True needs access='rw' and shared=True")
         attr.flags |= DAX_VM_SYNC
     attr.pages = _choice(pages, _PAGES, "pages")
+    attr.backend = _choice(backend, _BACKENDS, "backend")
+    attr.delivery = _choice(delivery, _DELIVERIES, "delivery")
+    attr.fault_around = DAX_FAULT_AROUND_DEFAULT
+    if fault_around is not None:
+        attr.fault_around = _unsigned(fault_around, "fault_around")
     if attr.flags & DAX_VM_SHARED and attr.flags & DAX_VM_WRITE:
         file._ensure_writable()
     mapping = file._hold()
@@ -2448,7 +2501,8 @@ cdef Mmap _map_file(File file, object offset, object length, object access,
     self.length = attr.length
     self.access = access
     self.shared = shared
-    self.backend = "soft"
+    self.backend = backend
+    self.delivery = delivery if attr.backend else None
     self.pages = pages
     self.sync = bool(sync)
     return self
@@ -2488,6 +2542,13 @@ cdef class Mmap:
         The range, in bytes of the file.
     access, shared, backend, pages, sync
         As given to :meth:`File.mmap`.
+    delivery : str or None
+        The same; None if the mapping is soft.
+
+    Notes
+    -----
+    With ``backend="real"`` it is a buffer: ``memoryview(m)``, ``np.frombuffer(m)``,
+    ``file.readinto(m)``.  It cannot be closed as long as somebody holds one.
     """
 
     def __init__(self):
@@ -2943,8 +3004,184 @@ cdef class Mmap:
             with nogil:
                 dax_vma_put(vma)
 
+    def populate(self, offset=0, length=None, write=False):
+        """Map pages beforehand, so that touching them is no fault any more.
+
+        Parameters
+        ----------
+        offset : int
+            Bytes from the start of the mapping.
+        length : int, optional
+            Bytes; default is up to the end of the mapping.
+        write : bool
+            For stores: holes get blocks.
+
+        Raises
+        ------
+        ValueError
+            Negative, or the range leaves the mapping.
+        PermissionError
+            `write`, and the mapping is read-only.
+        FaultError
+            Beyond the end of file, device full (ENOSPC) or dead, no memory.
+
+        Notes
+        -----
+        GIL released; Ctrl-C is seen every 2**20 pages.
+        Source: ``MADV_POPULATE_READ`` and ``_WRITE`` of madvise(2).
+        """
+        cdef uint64_t start, nbytes, first
+
+        self._ensure_open()
+        start = _unsigned(offset, "offset")
+        self._check_bytes(start, 0)
+        nbytes = self.length - start
+        if length is not None:
+            nbytes = _unsigned(length, "length")
+        self._check_bytes(start, nbytes)
+        if nbytes == 0:
+            return
+        first = start // DAX_PAGE_SIZE
+        self._touch(self._first + first, NULL,
+                    (start + nbytes - 1) // DAX_PAGE_SIZE - first + 1, write, False)
+
+    def flush(self):
+        """Make durable what was stored: :meth:`File.fsync`.
+
+        Notes
+        -----
+        Does nothing for a private mapping.
+        """
+        self._ensure_open()
+        if self.shared:
+            self.file.fsync()
+
+    def memory(self):
+        """Return what is mapped, in bytes by kind.
+
+        Returns
+        -------
+        dict of str to int
+            ``zero_bytes``: holes that show the common zero page.
+            ``data_bytes``: blocks of the file; as much of it is in memory as
+            the page cache holds, on persistent memory nothing.
+            ``copy_bytes``: private copies.
+            ``cpu_page_table_bytes``: the CPU's page tables for all of these, at
+            most; 0 if the mapping is soft.
+
+        Notes
+        -----
+        GIL released.  What nobody has touched counts nowhere.
+        """
+        cdef dax_memory_info info
+        cdef dax_vma *vma = self._hold()
+        cdef int ret
+
+        try:
+            with nogil:
+                ret = dax_vma_memory(vma, &info)
+            check(ret, self.file.device.path)
+        finally:
+            with nogil:
+                dax_vma_put(vma)
+        return {
+            "zero_bytes": info.zero_bytes,
+            "data_bytes": info.data_bytes,
+            "copy_bytes": info.copy_bytes,
+            "cpu_page_table_bytes": info.page_table_bytes,
+        }
+
+    def _give_to_array(self):
+        """Belong to an array: go, and let the file go, with the array.
+
+        An ndarray over a buffer does not hold it open, so that nobody else may
+        close the mapping.
+        """
+        self._ensure_open()
+        self._of_array = True
+
+    def ndarray(self, dtype=float, shape=None, offset=0, order="C"):
+        """Return an array over the memory of a real mapping.
+
+        Parameters
+        ----------
+        dtype : data-type
+            Without objects in it.
+        shape : int or tuple of int, optional
+            Default is one dimension, as long as whole items fit.
+        offset : int
+            Bytes from the start of the mapping.
+        order : {"C", "F"}
+            Row-major or column-major.
+
+        Returns
+        -------
+        ndarray
+            Read-only if the mapping is.  The mapping cannot be closed as long
+            as it or a view of it is there.
+
+        Raises
+        ------
+        ValueError
+            `shape` and `dtype` need more bytes than there are.
+        BufferError
+            The mapping is soft.
+        """
+        import numpy as np
+
+        dtype = np.dtype(dtype)
+        if shape is None:
+            if dtype.itemsize == 0:
+                raise ValueError("shape is needed for a dtype of 0 bytes")
+            shape = (self.length - _unsigned(offset, "offset")) // dtype.itemsize
+        # numpy holds the buffer of frombuffer(), but not of what ndarray() is given.
+        whole = np.frombuffer(self, np.uint8)
+        return np.ndarray(shape, dtype, whole, offset, order=order)
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        cdef bint readonly = self.access == "r"
+
+        self._ensure_open()
+        if dax_vma_address(self._vma) is NULL:
+            raise BufferError(
+                "a soft mapping has no address: use read() and write(), or map the "
+                "file with backend='real'"
+            )
+        PyBuffer_FillInfo(buffer, self, dax_vma_address(self._vma), self.length,
+                          readonly, flags)
+        self._nr_exports += 1
+
+    def __releasebuffer__(self, Py_buffer *buffer):
+        self._nr_exports -= 1
+
+    def __len__(self):
+        return self.length
+
+    @property
+    def address(self):
+        """Address of the first byte of a real mapping, None if it is soft."""
+        self._ensure_open()
+        if dax_vma_address(self._vma) is NULL:
+            return None
+        return <uintptr_t>dax_vma_address(self._vma)
+
     def close(self):
-        """Unmap; closing twice is closing once."""
+        """Unmap; closing twice is closing once.
+
+        Raises
+        ------
+        BufferError
+            Somebody holds a buffer of it: an array, a memoryview.
+        """
+        if self._of_array:
+            raise BufferError(
+                "the mapping belongs to a memmap and goes with the last array of it"
+            )
+        if self._nr_exports:
+            raise BufferError(
+                f"the mapping cannot be closed: {self._nr_exports} buffers of it "
+                "(arrays, memoryviews) are held"
+            )
         self._drop()
 
     @property
@@ -2980,10 +3217,12 @@ cdef class Mmap:
 
     def __dealloc__(self):
         try:
-            if self._vma is not NULL and self._pid == getpid():
+            if self._vma is not NULL and not self._of_array and self._pid == getpid():
                 _warn_unclosed(repr(self))
         finally:
             self._drop()
+            if self._of_array:
+                self.file._drop()
 
 
 cdef object _uint64_array(uint64_t count):

@@ -10,9 +10,10 @@ import click
 
 from .bench.units import PAGE_SIZE, PMD_SIZE, format_size, parse_size
 
-_SCENARIOS = ("hole-read", "first-write", "read-then-write", "refault")
+_SCENARIOS = ("hole-read", "re-read", "first-write", "read-then-write", "refault")
 _POLICIES = ("zero-page", "page-cache")
-_BACKENDS = ("soft",)
+_BACKENDS = ("soft", "real")
+_DELIVERIES = ("thread", "signal")
 _MAX_THREADS = 1024
 _INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 
@@ -51,6 +52,30 @@ class ListType(click.ParamType):
                     f"{name!r} is not one of {', '.join(self._choices)}", param, ctx
                 )
         return names
+
+
+class AroundType(click.ParamType):
+    """Sizes joined by commas, "default" among them."""
+
+    name = "list"
+
+    def convert(self, value, param, ctx):
+        """A tuple of bytes, None for the default, without repetition."""
+        if isinstance(value, tuple):
+            return value
+        found = [self._one(text.strip(), param, ctx) for text in value.split(",")]
+        return tuple(dict.fromkeys(found))
+
+    def _one(self, text, param, ctx):
+        if text == "default":
+            return None
+        try:
+            size = parse_size(text)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if size == 0 or size % PAGE_SIZE:
+            self.fail(f"{text} is not a multiple of 4 KiB greater than 0", param, ctx)
+        return size
 
 
 def _version():
@@ -98,11 +123,26 @@ def cli():
     "--backend", "backends", type=ListType(_BACKENDS), default="soft", show_default=True
 )
 @click.option(
+    "--delivery",
+    "deliveries",
+    type=ListType(_DELIVERIES),
+    default=",".join(_DELIVERIES),
+    show_default=True,
+    help="Who serves a fault of real memory.",
+)
+@click.option(
+    "--fault-around",
+    "arounds",
+    type=AroundType(),
+    default="default,4KiB,64KiB,2MiB",
+    show_default=True,
+    help="How much a fault of real memory may map; 4KiB is its page alone.",
+)
+@click.option(
     "--pages",
     type=click.Choice(("pte", "pmd", "auto")),
-    default="pte",
-    show_default=True,
-    help="Faults by 4 KiB, by 2 MiB, or by 2 MiB where it can be.",
+    help="Faults by 4 KiB, by 2 MiB, or by 2 MiB where it can be.  "
+    "[default: pte; auto with real memory]",
 )
 @click.option(
     "--threads", type=click.IntRange(1, _MAX_THREADS), default=1, show_default=True
@@ -123,22 +163,23 @@ def cli():
 @click.option(
     "--plot", "plot_path", type=click.Path(dir_okay=False), help="Write a PNG here."
 )
-def bench(
-    scenario, size, order, policies, backends, pages, threads, rounds, kernel, **paths
-):
+def bench(scenario, size, order, pages, threads, rounds, json_path, plot_path, **who):
     """Time SCENARIO on fresh sparse files, side by side.
 
-    Every round runs every contender once: the zero page, page-cache pages
-    from warm and from fresh memory, and the kernel's page cache on this
-    directory and on /dev/shm.
+    Every round runs every contender once.  Backend soft: the zero page,
+    page-cache pages from warm and from fresh memory.  Backend real: memory with
+    addresses, by each delivery and each size of the faults around; a sparse file
+    in this directory; page-cache pages; and anonymous memory, the kernel's own.
+    With either, the kernel's page cache on this directory and on /dev/shm.
     """
+    pages = pages or ("auto" if "real" in who["backends"] else "pte")
     _check_size(size, pages, threads)
-    _check_outputs(paths)
+    _check_outputs({"json_path": json_path, "plot_path": plot_path})
     from .bench.runner import Settings
     from .bench.work import Work
 
     work = Work(size, order, threads, pages)
-    _bench(Settings(scenario, work, rounds, policies, backends, kernel), **paths)
+    _bench(Settings(scenario, work, rounds, **who), json_path, plot_path)
 
 
 def _check_size(size, pages, threads):

@@ -87,12 +87,14 @@ cdef extern from "daxcore/types.h" nogil:
         DAX_IOMAP_F_NEW
         DAX_IOMAP_F_DIRTY
         DAX_IOMAP_F_SHARED
+        DAX_IOMAP_F_AHEAD
 
     enum dax_iomap_request:
         DAX_IOMAP_WRITE
         DAX_IOMAP_ZERO
         DAX_IOMAP_REPORT
         DAX_IOMAP_FAULT
+        DAX_IOMAP_AHEAD
 
     enum dax_policy_kind:
         DAX_POLICY_ZERO_PAGE
@@ -127,6 +129,16 @@ cdef extern from "daxcore/types.h" nogil:
         DAX_PAGES_AUTO
         DAX_PAGES_PTE
         DAX_PAGES_PMD
+
+    enum dax_vma_backend:
+        DAX_BACKEND_SOFT
+        DAX_BACKEND_REAL
+
+    enum dax_vma_delivery:
+        DAX_DELIVERY_THREAD
+        DAX_DELIVERY_SIGNAL
+
+    const uint64_t DAX_FAULT_AROUND_DEFAULT
 
     enum dax_trace_event_id:
         DAX_TRACE_PTE_FAULT
@@ -194,6 +206,9 @@ cdef extern from "daxcore/types.h" nogil:
         unsigned int flags
         unsigned int pages
         uint64_t address
+        unsigned int backend
+        unsigned int delivery
+        uint64_t fault_around
 
     struct dax_fault_info:
         dax_vm_fault_t fault
@@ -234,6 +249,12 @@ cdef extern from "daxcore/types.h" nogil:
         uint64_t device_offset
         uint32_t type
         uint32_t flags
+
+    struct dax_memory_info:
+        uint64_t zero_bytes
+        uint64_t data_bytes
+        uint64_t copy_bytes
+        uint64_t page_table_bytes
 
     struct dax_trace_event:
         uint64_t time
@@ -359,6 +380,7 @@ cdef extern from "daxcore.h" nogil:
     dax_mapping *dax_vma_mapping(const dax_vma *vma)
     uint64_t dax_vma_length(const dax_vma *vma)
     dax_loff_t dax_vma_offset(const dax_vma *vma)
+    void *dax_vma_address(const dax_vma *vma)
     int dax_vma_fault(
             dax_vma *vma, dax_pgoff_t pgoff, int write, dax_fault_info *info)
     int64_t dax_vma_fault_range(
@@ -376,6 +398,7 @@ cdef extern from "daxcore.h" nogil:
     int dax_vma_dontneed(dax_vma *vma, uint64_t offset, uint64_t len)
     int dax_vma_pagemap(
             dax_vma *vma, dax_pgoff_t pgoff, dax_pfn_t *pfns, uint64_t nr_pages)
+    int dax_vma_memory(dax_vma *vma, dax_memory_info *ret_memory)
     int dax_trace_start(
             dax_trace **ret_trace, dax_mapping *mapping, size_t nr_events)
     void dax_trace_stop(dax_trace *trace)

@@ -5,11 +5,13 @@ A test that cannot run here skips with a reason that begins ``needs NAME:``.
 ``DAXCORE_REQUIRE=root,cc,...`` makes the skips of those names failures.
 """
 
+import functools
 import os
 import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import traceback
 import warnings
@@ -39,6 +41,17 @@ def need(name, present, how):
     """Skip unless `present`; the reason says what is missing and what helps."""
     if not present:
         pytest.skip(f"needs {name}: {how}")
+
+
+@functools.cache
+def why_no_real_mapping():
+    """Return None if backend="real" works here, else what the error says."""
+    try:
+        with daxcore.Device.memory(PAGE) as device, device.create_file(PAGE) as file:
+            file.mmap(backend="real").close()
+    except OSError as error:
+        return str(error)
+    return None
 
 
 def need_program(name, package):
@@ -146,3 +159,18 @@ def memory():
     """A device of 16 MiB in memory, for what no backing changes."""
     with daxcore.Device.memory(16 * MIB) as dev:
         yield dev
+
+
+@pytest.fixture(params=["disk", "tmpfs"])
+def directory(request, tmp_path):
+    """A directory on the disk, then one on the tmpfs of /dev/shm."""
+    if request.param == "disk":
+        yield tmp_path
+        return
+    shm = Path("/dev/shm")
+    usable = shm.is_dir() and os.access(shm, os.W_OK)
+    need("tmpfs", usable, "mount -t tmpfs tmpfs /dev/shm")
+    room = shutil.disk_usage(shm).free
+    need("tmpfs", room > 256 * MIB, "a /dev/shm with 256 MiB free")
+    with tempfile.TemporaryDirectory(dir=shm, prefix="daxcore-") as name:
+        yield Path(name)

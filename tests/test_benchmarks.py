@@ -7,12 +7,14 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import need_compiler, need_program
+from conftest import need, need_compiler, need_program, why_no_real_mapping
 
 import daxcore
+from daxcore.bench import machine
 
 TOP = Path(__file__).resolve().parent.parent
 BENCHMARKS = TOP / "benchmarks"
@@ -133,6 +135,85 @@ def test_sparse_file_gates(gates):
         assert gate.passed or gate.unit in ("s", "ms", "x"), gate  # not the times
 
 
+@pytest.fixture
+def small_real(gates, monkeypatch):
+    """The gates of real memory, on 8 MiB and once."""
+    kind, hint = machine.userfaultfd()
+    need("userfaultfd", kind != "no", hint)
+    monkeypatch.setattr(gates, "PAGES", 2048)
+    monkeypatch.setattr(gates, "SINGLE_PAGES", 256)
+    monkeypatch.setattr(gates, "REAL_ROUNDS", 1)
+    monkeypatch.setattr(gates, "SINGLE_ROUNDS", 1)
+    return gates
+
+
+def test_real_gates(small_real):
+    """All loops run; the times are judged where the machine is idle."""
+    gates = list(small_real.real_gates())
+    assert {gate.point for gate in gates} == {"13"}
+    assert len({gate.what for gate in gates}) == len(gates) == 20
+    for gate in gates:
+        assert gate.passed or gate.unit in ("x", "ns"), gate
+        assert gate.measured > 0 or gate.unit not in ("x", "ns"), gate
+
+
+def test_threads_are_let_go_of_their_cpu(gates):
+    before = os.sched_getaffinity(0)
+    with gates.placed("thread"):
+        assert len(os.sched_getaffinity(0)) == 1
+    assert os.sched_getaffinity(0) == before
+    with gates.placed("signal"):
+        assert os.sched_getaffinity(0) == before
+
+
+def test_real_loops_refuse_what_they_do_not_know(small_real):
+    native = small_real.native
+    for call in (
+        lambda: native.real_floor_ns(99, "thread", 16),
+        lambda: native.real_floor_ns(native.LOAD, "signal", 0),
+        lambda: native.real_round(99, 16),
+        lambda: native.real_round(native.ANONYMOUS, 0),
+    ):
+        with pytest.raises(OSError, match="-22"):
+            call()
+
+
+@pytest.mark.parametrize("delivery", ["thread", "signal"])
+def test_bare_loops_leave_nothing_behind(small_real, delivery):
+    """Neither descriptors nor their SIGBUS handler, which the library needs."""
+    native, found = small_real.native, []
+    single = {"delivery": "signal", "kind": "pte", "fault_around": 0}
+    with daxcore.Device.memory(2 << 20) as device:
+        for _ in range(2):  # the page map's descriptor stays
+            for work in (native.LOAD, native.LOAD_WRITABLE, native.STORE):
+                order = native.permutation(512)
+                assert native.real_floor_ns(work, delivery, 512, order) > 0
+                assert native.real_floor_ns(work, delivery, 1024) > 0
+            native.real_round(native.ENGINE, 512, device, **single)
+            found.append(len(os.listdir("/proc/self/fd")))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("order", ["in sequence", "random"])
+def test_real_round_stores_to_every_page(small_real, order):
+    native = small_real.native
+    order = native.permutation(1024) if order == "random" else None
+    with tempfile.TemporaryFile() as file, daxcore.Device.memory(16 << 20) as device:
+        for owner in (
+            native.ENGINE,
+            native.FILE,
+            native.ANONYMOUS,
+            native.ANONYMOUS_HUGE,
+        ):
+            for how in ({}, {"write": True}, {"write": True, "load_before": True}):
+                result = native.real_round(
+                    owner, 1024, device, order, fd=file.fileno(), **how
+                )
+                assert min(result.map_ns, result.touch_ns, result.again_ns) > 0
+        assert os.fstat(file.fileno()).st_size == 0
+        assert device.free_bytes == device.size
+
+
 def test_pytest_benchmark_suites(build):
     pytest.importorskip("pytest_benchmark", reason="pip install 'daxcore[bench]'")
     result = subprocess.run(
@@ -145,3 +226,16 @@ def test_pytest_benchmark_suites(build):
         timeout=110,
     )
     assert result.returncode == 0, result.stdout
+
+
+def test_memmap_sparse(tmp_path):
+    why = why_no_real_mapping()
+    need("uffd", why is None, why)
+    script = BENCHMARKS / "memmap_sparse.py"
+    command = [sys.executable, script, "--gib", "0.25", "--numpy-gib", "0.0625"]
+    command += ["--rounds", "1", "--directory", tmp_path, "--json", "-"]
+    ours, theirs = output(*command)["results"]
+    assert ours["size_bytes"] == 4 * theirs["size_bytes"] == 256 << 20
+    assert ours["page_cache_bytes"] == ours["file_bytes"] == 0
+    assert theirs["page_cache_bytes"] == theirs["size_bytes"]
+    assert ours["ns_per_page"] > 0

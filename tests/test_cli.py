@@ -72,7 +72,7 @@ def test_formats():
 
 
 @pytest.mark.parametrize(
-    "scenario", ["hole-read", "first-write", "read-then-write", "refault"]
+    "scenario", ["hole-read", "re-read", "first-write", "read-then-write", "refault"]
 )
 def test_bench_prints_table_and_conclusion(scenario):
     result = run("bench", scenario, *SMALL, "--no-kernel")
@@ -81,6 +81,19 @@ def test_bench_prints_table_and_conclusion(scenario):
     last = result.output.splitlines()[-1]
     assert last.startswith("4 MiB of ")
     assert any(word in last for word in ("faster", "slower", "equal"))
+
+
+def test_bench_of_real_memory():
+    args = ("--backend", "real", "--delivery", "signal", "--json", "-")
+    result = run("bench", "hole-read", *SMALL, *args, "--fault-around", "default,16KiB")
+    assert result.exit_code == 0, result.output
+    data = json.loads(result.stdout)
+    named = [r["contender"] for r in data["results"] + data["skipped"]]
+    assert {"real signal", "real signal 16 KiB", "anonymous 4 KiB"} <= set(named)
+    assert not any("thread" in name for name in named)
+    assert {r["pages_kind"] for r in data["results"]} == {"pte", "auto"}
+    assert "file blocks" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("4 MiB of hole reads: ")
 
 
 def test_bench_json_alone_on_standard_output():
@@ -139,6 +152,10 @@ def test_bench_plot(tmp_path):
         (["hole-read", "--size", "8EiB"], "more than a file can hold"),
         (["hole-read", "--policy", "zero-page,none"], "'none' is not one of"),
         (["hole-read", "--backend", "hard"], "'hard' is not one of"),
+        (["hole-read", "--delivery", "post"], "'post' is not one of"),
+        (["hole-read", "--fault-around", "wide"], "'wide' is not a size"),
+        (["hole-read", "--fault-around", "default,0"], "0 is not a multiple of 4 KiB"),
+        (["hole-read", "--fault-around", "4097"], "4097 is not a multiple of 4 KiB"),
         (["hole-read", "--order", "up"], "'up' is not one of"),
         (["hole-read", "--pages", "pud"], "'pud' is not one of"),
         (["hole-read", "--threads", "0"], "--threads"),
@@ -202,8 +219,10 @@ def wait_until_at_work(process):
         time.sleep(0.01)
 
 
-def test_interrupt_leaves_nothing_behind(tmp_path):
+@pytest.mark.parametrize("backend", ["soft", "real"])
+def test_interrupt_leaves_nothing_behind(tmp_path, backend):
     args = ["bench", "hole-read", "--size", "64MiB", "--rounds", "10000"]
+    args += ["--backend", backend, "--delivery", "thread"]
     process = daxcore_process(tmp_path, *args, stdout=-1, stderr=-1)
     wait_until_at_work(process)
     process.send_signal(signal.SIGINT)

@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from conftest import MIB, PAGE
+from conftest import MIB, PAGE, need, why_no_real_mapping
 
 import daxcore
 
@@ -196,6 +196,28 @@ def test_a_mapping_is_not_pickled(file):
         pickle.dumps(m)
 
 
-def test_the_real_backend_is_refused_with_the_way_out(file):
-    with pytest.raises(daxcore.NotSupportedError, match="backend='soft'"):
-        file.mmap(backend="real")
+def test_an_array_holds_its_mapping_open(file):
+    why = why_no_real_mapping()
+    need("uffd", why is None, why)
+    m = file.mmap(backend="real")
+    array = m.ndarray("u1")
+    view = array[5:]
+    del array
+    with pytest.raises(BufferError, match="buffers of it"):
+        m.close()
+    assert view.sum() == 0
+    del view
+    m.close()
+
+
+def test_memory_of_a_soft_mapping(file):
+    with file.mmap(pages="pte") as m:
+        m.read(0, PAGE)
+        m.write(PAGE, b"x")
+        memory = m.memory()
+    read = PAGE if file.policy == "zero-page" else 0
+    assert memory["zero_bytes"] == read
+    assert memory["zero_bytes"] + memory["data_bytes"] == 2 * PAGE
+    assert memory["copy_bytes"] == memory["cpu_page_table_bytes"] == 0
+    with pytest.raises(ValueError, match="Mmap is closed"):
+        m.memory()

@@ -11,39 +11,22 @@ import mmap
 import os
 import pickle
 import resource
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import MIB, PAGE, in_child, need
 
 import daxcore
-from daxcore import FaultError, ForkError, IomapType
+from daxcore import Device, FaultError, ForkError, IomapType
 from daxcore import open as dax_open
 
 GIB = 1 << 30
 HOLE, MAPPED, UNWRITTEN = IomapType.HOLE, IomapType.MAPPED, IomapType.UNWRITTEN
-
-
-@pytest.fixture(params=["disk", "tmpfs"])
-def directory(request, tmp_path):
-    if request.param == "disk":
-        yield tmp_path
-        return
-    shm = Path("/dev/shm")
-    usable = shm.is_dir() and os.access(shm, os.W_OK)
-    need("tmpfs", usable, "mount -t tmpfs tmpfs /dev/shm")
-    room = shutil.disk_usage(shm).free
-    need("tmpfs", room > 256 * MIB, "a /dev/shm with 256 MiB free")
-    with tempfile.TemporaryDirectory(dir=shm, prefix="daxcore-") as name:
-        yield Path(name)
 
 
 class Sparse:
@@ -263,6 +246,21 @@ def test_a_mapping_outlives_its_file(sparse):
     assert sparse.read(1, 0) == b"x"
     with dax_open(sparse.path):
         pass
+
+
+@pytest.mark.parametrize("backend", ["soft", "real"])
+def test_clones_elsewhere_are_not_its_business(sparse, backend):
+    """Shared blocks are counted by device; a sparse file counts none."""
+    with Device.memory(4 * MIB) as device, device.create_file(MIB) as other:
+        other.pwrite(b"x" * PAGE, 0)
+        other.clone().close()
+    sparse.write(b"d" * 4 * MIB, 0)
+    with dax_open(sparse.path) as file, file.mmap(backend=backend) as m:
+        assert m.read(2 * MIB + PAGE, 1) == b"d"
+        m.write(2 * MIB + PAGE, b"w")
+        file.fsync()
+        m.write(2 * MIB, b"w")
+    assert sparse.read(1, 2 * MIB + PAGE) == sparse.read(1, 2 * MIB) == b"w"
 
 
 # ---- modes ---------------------------------------------------------------

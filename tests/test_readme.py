@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What README.md and docs/ tell a newcomer to type works."""
 
+import ast
 import contextlib
 import io
 import re
@@ -8,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import need_program
+from conftest import need, need_program, why_no_real_mapping
 
 import daxcore
 from daxcore.testing import PowerLossError
@@ -19,12 +20,42 @@ README = TOP / "README.md"
 pytestmark = pytest.mark.skipif(not README.exists(), reason="needs the source tree")
 
 
+def python_blocks(path):
+    return re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
+
+
 def test_example_runs(capsys):
-    [example] = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    [_, example] = python_blocks(README)
     exec(compile(example, str(README), "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["262144", "0"]
     assert lines[2].startswith("b'hello'")
+
+
+@pytest.fixture
+def real(tmp_path, monkeypatch):
+    """Real mappings work here, and files are made in a directory of their own."""
+    why = why_no_real_mapping()
+    need("uffd", why is None, why)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_memmap_example_runs(capsys, real):
+    [example, _] = python_blocks(README)
+    names = {}
+    exec(compile(example, str(README), "exec"), names)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "1.5"
+    memory = ast.literal_eval(lines[1])
+    assert (memory["data_bytes"], memory["zero_bytes"]) == (4096, (64 << 30) - 4096)
+    assert memory["allocated_bytes"] == 4096
+
+
+def test_memmap_document_runs(capsys, real):
+    [example] = python_blocks(TOP / "docs/memmap.md")
+    exec(compile(example, "memmap.md", "exec"), {})
+    said = re.findall(r"(?m)print.*?# (.*)$", example)
+    assert capsys.readouterr().out.splitlines() == said
 
 
 def test_make_targets_exist():

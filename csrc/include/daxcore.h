@@ -451,7 +451,8 @@ DAX_API int dax_mapping_zero_range(struct dax_mapping *mapping,
  * covered.  How bytes are flushed: dax_device_durability().
  *
  * Context: one at a time per file; entry locks; may sleep for the medium; GIL:
- * no.  Not from a block map of the file.
+ * no.  Where blocks were taken ahead of stores, i_rwsem and invalidate_lock
+ * exclusive first.  Not from a block map of the file.
  * Return: entries written; -EINVAL (alignment), -ENXIO (device dead), -EIO,
  * -ENOSPC and what else fdatasync(2) says, -EDEADLK, -ESTALE, -ENOMEM.  What
  * could not be made durable stays dirty: a retry stores it again.
@@ -721,7 +722,9 @@ DAX_API int dax_drop_mapping_entry(struct dax_entry_cookie *cookie);
  * @buf: receives rows in order of offset, holes included
  * @nr: rows @buf can take
  *
- * Context: i_rwsem shared; GIL: no.
+ * Blocks taken ahead of stores are given back first, or are the file's.
+ *
+ * Context: i_rwsem shared, exclusive for that; GIL: no.
  * Return: rows filled, 0 at the end of file; -EINVAL, -EIO, -EDEADLK,
  * -ESTALE, -ENOMEM, or what the block map returned.
  * Since: 0.1
@@ -785,6 +788,10 @@ DAX_API void dax_vma_put(struct dax_vma *vma);
 DAX_API struct dax_mapping *dax_vma_mapping(const struct dax_vma *vma);
 DAX_API uint64_t dax_vma_length(const struct dax_vma *vma);	/* bytes */
 DAX_API dax_loff_t dax_vma_offset(const struct dax_vma *vma);	/* bytes */
+
+/* Where its first byte is, for loads and stores of the CPU; NULL: it is soft.
+ * Good until the last reference is put.  Since: 0.3 */
+DAX_API void *dax_vma_address(const struct dax_vma *vma);
 
 /**
  * dax_vma_fault() - one page fault: one pass through dax_iomap_fault()
@@ -890,6 +897,22 @@ DAX_API int dax_vma_dontneed(struct dax_vma *vma, uint64_t offset,
  */
 DAX_API int dax_vma_pagemap(struct dax_vma *vma, dax_pgoff_t pgoff,
 			    dax_pfn_t *pfns, uint64_t nr_pages);
+
+/**
+ * dax_vma_memory() - what is mapped, by kind
+ * @vma: mapping of memory
+ * @ret_memory: receives the bytes of each kind
+ *
+ * A page that nobody has touched counts nowhere.  Data counts as mapped, in
+ * memory or not.  What the engine itself takes is in dax_mapping_stats().
+ *
+ * Context: invalidate_lock shared; as long as there are leaves; GIL: no.
+ * Return: 0; -EDEADLK, -ESTALE, -ENOMEM; real and private: what opening
+ * /proc/self/pagemap says.
+ * Since: 0.3
+ */
+DAX_API int dax_vma_memory(struct dax_vma *vma,
+			   struct dax_memory_info *ret_memory);
 
 /* ---- trace events ----------------------------------------------------- */
 

@@ -2,22 +2,22 @@
 """Who takes part: two policies of daxcore and the kernel's own page cache.
 
 A contender is opened once per round on a fresh file.  What it opens is a
-session: ``calls(write)`` gives one callable per thread, the rest observes.
+session: ``calls(write)`` gives one callable per thread, ``mapping_ns`` is how
+long its mapping took, the rest observes.  Those of real memory: real.py.
 """
 
 import contextlib
 import mmap
 import os
-import resource
 import tempfile
 import time
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
 from . import machine
-from .units import PAGE_SIZE, PMD_SIZE, format_size
+from .touch import KernelFaults, TouchSession, close_mapping, file_blocks_bytes
+from .units import PMD_SIZE, format_size
 
 _ZERO_PFN = 1
 _HUGE_ZERO_PFNS = range(512, 1024)
@@ -27,6 +27,8 @@ _HEADROOM = 64 << 20  # what else a run needs of memory or of a file system
 
 class SoftSession:
     """One fresh File of a policy, seen through one soft Mmap."""
+
+    mapping_ns = 0  # not timed
 
     def __init__(self, device, work, policy, pool):
         self._work = work
@@ -62,29 +64,46 @@ class SoftSession:
 
     def faults(self):
         """Faults taken since the file was made; a second step of a write is one."""
-        stats = self._file.stats()
-        return {
-            "pte": stats["pte_fault"] + stats["pfn_mkwrite"],
-            "pmd": stats["pmd_fault"],
-            "fallback": stats["pmd_fault_fallback"],
-        }
+        return engine_faults(self._file)
 
     def memory(self):
         """Bytes the engine allocated for this file, by kind."""
-        stats = self._file.stats()
-        return {
-            k: stats[k] for k in ("tree_bytes", "page_table_bytes", "page_cache_bytes")
-        }
+        return engine_memory(self._file)
 
     def served(self):
         """(number of distinct frames the mapping shows, what they are)."""
-        frames = np.unique(self._mmap.pagemap(0, self._work.pages))
-        frames = frames[frames != 0]
-        return len(frames), _describe_frames(frames)
+        return shown_frames(self._mmap, self._work.pages)
 
     def close(self):
         """Unmap and delete the file."""
         self._stack.close()
+
+
+def engine_faults(file):
+    """The faults{} of a File: a second step of a write is one, too."""
+    stats = file.stats()
+    return {
+        "pte": stats["pte_fault"] + stats["pfn_mkwrite"],
+        "pmd": stats["pmd_fault"],
+        "fallback": stats["pmd_fault_fallback"],
+    }
+
+
+def engine_memory(file):
+    """Bytes the engine allocated for a File, by kind, and its blocks."""
+    stats = file.stats()
+    kinds = ("tree_bytes", "page_table_bytes", "page_cache_bytes")
+    return {
+        **{kind: stats[kind] for kind in kinds},
+        "file_blocks_bytes": stats["allocated_bytes"],
+    }
+
+
+def shown_frames(mapping, pages):
+    """(number of distinct frames the mapping shows, what they are)."""
+    frames = np.unique(mapping.pagemap(0, pages))
+    frames = frames[frames != 0]
+    return len(frames), _describe_frames(frames)
 
 
 def _describe_frames(frames):
@@ -121,7 +140,7 @@ class Soft:
         """A reason to leave it out, or None."""
         need = work.size if scenario.allocates else 0
         need += work.size if self.policy == "page-cache" else 0
-        return _memory_reason(need + work.size // 64)
+        return memory_reason(need + work.size // 64)
 
     def use_device(self, device):
         """The storage all soft contenders share, so that its pages are warm."""
@@ -132,7 +151,7 @@ class Soft:
         return SoftSession(self._device, work, self.policy, self.pool)
 
 
-def _memory_reason(need):
+def memory_reason(need):
     """Why `need` bytes of memory cannot be had, or None."""
     have = machine.available_bytes()
     if have is None or have >= need + _HEADROOM:
@@ -141,70 +160,34 @@ def _memory_reason(need):
     return f"needs {need} of memory, {format_size(have)} available"
 
 
-class KernelSession:
+class KernelSession(TouchSession):
     """mmap(2) of one fresh sparse file that has no name any more."""
 
     def __init__(self, directory, work):
-        self._work = work
-        with tempfile.TemporaryFile(dir=directory, prefix="daxcore-bench-") as file:
-            os.ftruncate(file.fileno(), work.size)
-            self._map = mmap.mmap(file.fileno(), work.size)
+        super().__init__(work)
+        self._file = tempfile.TemporaryFile(dir=directory, prefix="daxcore-bench-")
+        try:
+            os.ftruncate(self._file.fileno(), work.size)
+            self._kernel = KernelFaults()
+            start = time.perf_counter_ns()
+            self._map = mmap.mmap(self._file.fileno(), work.size)
+            self.mapping_ns = time.perf_counter_ns() - start
+        except BaseException:
+            self._file.close()
+            raise
         self._bytes = np.frombuffer(self._map, np.uint8)
-        self._start = _kernel_faults()
-        self._tables = machine.page_table_bytes()
-
-    def calls(self, write):
-        """One strided numpy loop per thread, over its share of the pages."""
-        touch = self._store if write else self._load
-        return [partial(touch, self._index(share)) for share in self._work.shares]
-
-    def _load(self, index):
-        # max needs no wider accumulator: a sum of bytes is cast chunk by chunk.
-        if isinstance(index, slice):
-            self._bytes[index].max()
-        else:
-            self._bytes.take(index)
-
-    def _store(self, index):
-        self._bytes[index] = 1
-
-    @staticmethod
-    def _index(share):
-        if isinstance(share, range):
-            return slice(share.start * PAGE_SIZE, share.stop * PAGE_SIZE, PAGE_SIZE)
-        return share.astype(np.int64) * PAGE_SIZE
-
-    def sample(self, write):
-        """Nanoseconds of each touch, by a Python loop (its own overhead included)."""
-        work = self._work
-        order = work.permutation if work.order == "random" else range(work.pages)
-        times = np.empty(work.pages, np.uint64)
-        memory, clock = self._map, time.perf_counter_ns
-        for i, offset in enumerate([int(page) * PAGE_SIZE for page in order]):
-            start = clock()
-            if write:
-                memory[offset] = 1
-            else:
-                memory[offset]
-            times[i] = clock() - start
-        return times
 
     def forget(self):
         """Drop the page table's leaves; the page cache stays."""
         self._map.madvise(mmap.MADV_DONTNEED)
 
     def faults(self):
-        """Faults the kernel counted for this process; of which size it does not say."""
-        return {"pte": _kernel_faults() - self._start, "pmd": None, "fallback": None}
+        """Faults of this process, by getrusage(2)."""
+        return self._kernel.faults()
 
     def memory(self):
-        """Page tables by VmPTE; tree and page cache are known system-wide only."""
-        tables = machine.page_table_bytes() - self._tables
-        return {
-            "tree_bytes": None,
-            "page_table_bytes": tables,
-            "page_cache_bytes": None,
-        }
+        """Page tables, and the blocks of the file."""
+        return self._kernel.memory(file_blocks_bytes(self._file.fileno()))
 
     def served(self):
         """The kernel does not tell frame numbers without privileges."""
@@ -213,14 +196,8 @@ class KernelSession:
     def close(self):
         """Unmap; the file, already nameless, goes with it."""
         self._bytes = None
-        # After Ctrl-C a thread may be at work yet: the last view unmaps.
-        with contextlib.suppress(BufferError):
-            self._map.close()
-
-
-def _kernel_faults():
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_minflt + usage.ru_majflt
+        close_mapping(self._map)
+        self._file.close()
 
 
 @dataclass
@@ -241,7 +218,12 @@ class Kernel:
             return f"{self.directory} does not exist"
         if not os.access(self.directory, os.W_OK | os.X_OK):
             return f"{self.directory} is not writable"
-        return self._space_reason(work.size) or _memory_reason(work.size)
+        return self._space_reason(work.size) or memory_reason(work.size)
+
+    def fresh_bytes(self, scenario, work):
+        """What a session takes of the machine's free memory."""
+        del scenario
+        return work.size
 
     def _space_reason(self, size):
         have = machine.free_bytes(self.directory)
@@ -258,20 +240,23 @@ class Kernel:
 REFERENCE = "page-cache warm"
 
 
-def all_contenders(directory="."):
-    """Every contender, in the order of the report."""
-    kind = machine.file_system(directory)
-    found = [
+def soft_contenders():
+    """daxcore by its software page table."""
+    return [
         Soft("zero-page", "zero-page", "cold"),
         Soft(REFERENCE, "page-cache", "warm"),
         Soft("page-cache cold", "page-cache", "cold"),
-        Kernel(f"kernel {kind}", directory),
     ]
+
+
+def kernel_contenders(directory="."):
+    """The kernel's page cache over the file systems at hand."""
+    found = [Kernel(f"kernel {machine.file_system(directory)}", directory)]
     if os.path.realpath(directory) != "/dev/shm":
         found.append(Kernel("kernel /dev/shm", "/dev/shm"))
     return found
 
 
 def device_bytes(scenario, work):
-    """How large a device the soft contenders need."""
+    """How large a device the contenders on one need."""
     return (work.size if scenario.allocates else 0) + PMD_SIZE

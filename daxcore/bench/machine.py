@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What the machine is, has and lacks; and what the process uses of it."""
 
+import contextlib
 import ctypes
 import errno
 import glob
+import mmap
 import os
 import platform
+import resource
 import sys
 import time
 
 _HUGE = "/sys/kernel/mm/transparent_hugepage"
 _UFFD_SYSCALL = {"x86_64": 323, "aarch64": 282}
 _UFFD_USER_MODE_ONLY = 1
+_MADV_HUGEPAGE = 14
 _FLUSHES = {
     "clwb": "clwb",
     "clflushopt": "clflushopt",
@@ -41,6 +45,32 @@ def rss_bytes():
     return _kilobyte_field("/proc/self/status", "VmRSS")
 
 
+def pss_bytes():
+    """Memory of this process, of shared pages its share; None if not told."""
+    return _kilobyte_field("/proc/self/smaps_rollup", "Pss")
+
+
+def memory_use():
+    """What grows while a file is mapped, by the name that its growth has."""
+    return {
+        "rss_delta_bytes": rss_bytes(),
+        "pss_delta_bytes": pss_bytes(),
+        "vmpte_delta_bytes": page_table_bytes(),
+        "system_cached_delta_bytes": cached_bytes(),
+    }
+
+
+def kernel_faults():
+    """Page faults of this process, by getrusage(2)."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_minflt + usage.ru_majflt
+
+
+def max_map_count():
+    """How many memory areas a process may have."""
+    return int(_read("/proc/sys/vm/max_map_count", "65530"))
+
+
 def page_table_bytes():
     """Memory of this process's own (kernel) page tables."""
     return _kilobyte_field("/proc/self/status", "VmPTE")
@@ -62,6 +92,22 @@ def _cpu_lines(*names):
         key, _, value = line.partition(":")
         if key.strip() in names:
             yield value.strip()
+
+
+def warm_memory(nbytes):
+    """Have `nbytes` of memory that the machine has touched of late.
+
+    Of a virtual machine, memory that was free for a while may be the host's
+    again, and who takes it next pays for its return: many times what is measured.
+    """
+    if not nbytes:
+        return
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    with mmap.mmap(-1, nbytes, flags) as memory:
+        with contextlib.suppress(OSError):
+            memory.madvise(_MADV_HUGEPAGE)
+        for at in range(0, nbytes, 4096):
+            memory[at] = 1
 
 
 def cpu_model():

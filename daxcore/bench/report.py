@@ -37,10 +37,11 @@ def _result(outcome, series):
         "contender": series.contender.key,
         "policy": series.contender.policy,
         "backend": series.contender.backend,
-        "pages_kind": outcome.settings.work.pages_kind,
+        "pages_kind": _pages_kind(series.contender, outcome.settings.work),
         "median_ns_per_page": statistics.median(series.ns_per_page),
         "min_ns_per_page": min(series.ns_per_page),
         "max_ns_per_page": max(series.ns_per_page),
+        "mapping_ns_per_page": statistics.median(series.mapping_ns_per_page),
         "p50_ns": percentile(series.latencies, 50, timer),
         "p99_ns": percentile(series.latencies, 99, timer),
         "timer_overhead_ns": round(timer, 1),
@@ -51,6 +52,11 @@ def _result(outcome, series):
         "served_by": series.served_by,
         "distinct_pfns": series.distinct,
     }
+
+
+def _pages_kind(contender, work):
+    own = getattr(contender, "kind_of_pages", None)
+    return own(work) if own else work.pages_kind
 
 
 def _ratios(outcome):
@@ -66,18 +72,22 @@ def _ratios(outcome):
 
 
 def tables(data):
-    """Three rich Tables: time, memory, frames; each fits 80 columns."""
+    """Three or four rich Tables: time, memory, frames; each fits 80 columns."""
     title = f"{data['scenario']}: {format_size(data['size_bytes'])}, {data['order']}"
     if data["threads"] > 1:
         title += f", {data['threads']} threads"
     time = _grid(title, "ns/page", "min", "max", "p50 ns", "p99 ns", "faults")
     memory = _grid(None, "tree+tables", "page cache", "RSS", "Cached")
+    addresses = _grid(None, "engine B/page", "PSS", "VmPTE", "file blocks")
     frames = _grid(None)
     frames.add_column("what the pages show")
     for result in data["results"]:
         time.add_row(result["contender"], *_time_row(result))
         memory.add_row(result["contender"], *_memory_row(result))
+        addresses.add_row(result["contender"], *_address_row(result, data["pages"]))
         frames.add_row(result["contender"], result["served_by"])
+    if _first_real(data):
+        return time, memory, addresses, frames
     return time, memory, frames
 
 
@@ -103,13 +113,34 @@ def _time_row(result):
 
 def _memory_row(result):
     memory = result["memory"]
-    own = [memory["tree_bytes"], memory["page_table_bytes"]]
     return (
-        format_size(sum(n for n in own if n is not None)),
+        format_size(_own_bytes(memory)),
         format_size(memory["page_cache_bytes"]),
         format_size(memory["rss_delta_bytes"]),
         format_size(memory["system_cached_delta_bytes"]),
     )
+
+
+def _own_bytes(memory):
+    """Tree and page table."""
+    own = [memory["tree_bytes"], memory["page_table_bytes"]]
+    return sum(n for n in own if n is not None)
+
+
+def _address_row(result, pages):
+    memory = result["memory"]
+    ours = memory["tree_bytes"] is not None
+    return (
+        f"{_own_bytes(memory) / pages:.3g}" if ours else "-",
+        format_size(memory["pss_delta_bytes"]),
+        format_size(memory["vmpte_delta_bytes"]),
+        format_size(memory["file_blocks_bytes"]),
+    )
+
+
+def _first_real(data):
+    """The first contender of real memory: the defaults, if they were run."""
+    return next((r for r in data["results"] if r["backend"] == "real"), None)
 
 
 def notes(data):
@@ -119,6 +150,15 @@ def notes(data):
         f"{data['pages']:,} pages of 4 KiB, medians of interleaved rounds; the clock "
         f"adds {timer} ns to a sampled fault, - is below twice the clock"
     )
+    real = _first_real(data)
+    if real and real["mapping_ns_per_page"]:
+        mapping = format_ns(real["mapping_ns_per_page"])
+        yield (
+            "where there are addresses, ns/page has the making of the mapping in it "
+            f"({real['contender']}: {mapping} ns)"
+        )
+    elif real:
+        yield "mappings were made before the clock started"
     for one in data["skipped"]:
         yield f"left out: {one['contender']}: {one['reason']}"
 
@@ -134,10 +174,25 @@ def conclusion(data):
     zero, pages = results.get("zero-page"), results.get("page-cache warm")
     if not data["results"]:
         return f"{what}: nothing was run"
+    real = _first_real(data)
+    if real:
+        return f"{what}: {_real_conclusion(real, data['results'])}"
     if not (zero and pages):
         return f"{what}: " + "; ".join(_verdict(r) for r in data["results"])
     both = f"{_verdict(zero, 'zero page')}; {_verdict(pages, _pages_name(pages))}"
     return f"{what}: {both}: {_comparison(zero, pages)}"
+
+
+def _real_conclusion(real, results):
+    """Real memory, then each of the kernel's ways beside it."""
+    parts = [f"{real['contender']} {format_ns(real['median_ns_per_page'])} ns/page"]
+    if real["mapping_ns_per_page"]:
+        parts[0] += " with its mapping"
+    for other in results:
+        if other["policy"] == "kernel":
+            ns = format_ns(other["median_ns_per_page"])
+            parts.append(f"{other['contender']} {ns}, {_comparison(real, other)}")
+    return "; ".join(parts)
 
 
 def _pages_name(result):

@@ -12,7 +12,14 @@ import numpy as np
 import daxcore
 
 from . import machine
-from .contenders import REFERENCE, Kernel, Soft, all_contenders, device_bytes
+from .contenders import (
+    REFERENCE,
+    Soft,
+    device_bytes,
+    kernel_contenders,
+    soft_contenders,
+)
+from .real import AROUNDS, DELIVERIES, anonymous_contenders, real_contenders
 from .scenarios import SCENARIOS
 from .work import Work, timed
 
@@ -30,6 +37,8 @@ class Settings:
     backends: tuple = ("soft",)
     kernel: bool = True  # the kernel's own page cache takes part
     directory: str = "."
+    deliveries: tuple = DELIVERIES  # of real memory
+    arounds: tuple = AROUNDS  # the same: bytes, None for the default
 
 
 @dataclass
@@ -38,6 +47,7 @@ class Series:
 
     contender: object
     ns_per_page: list = field(default_factory=list)
+    mapping_ns_per_page: list = field(default_factory=list)  # of those
     faults: dict | None = None  # of one round; every round takes the same
     timed_faults: int | None = None
     memory: list = field(default_factory=list)
@@ -78,9 +88,7 @@ def run(settings, progress=lambda text, done, total: None):
 
 def _select(settings, scenario):
     chosen, skipped = [], []
-    for contender in all_contenders(settings.directory):
-        if not _wanted(contender, settings):
-            continue
+    for contender in _candidates(settings):
         reason = contender.why_not(scenario, settings.work)
         if reason:
             skipped.append((contender.key, reason))
@@ -89,21 +97,26 @@ def _select(settings, scenario):
     return chosen, skipped
 
 
-def _wanted(contender, settings):
-    if isinstance(contender, Kernel):
-        return settings.kernel
-    return (
-        contender.policy in settings.policies and contender.backend in settings.backends
-    )
+def _candidates(settings):
+    """Who was asked for, in the order of the report."""
+    directory, real = settings.directory, "real" in settings.backends
+    found = soft_contenders() if "soft" in settings.backends else []
+    if real:
+        found += real_contenders(directory, settings.deliveries, settings.arounds)
+    found = [one for one in found if one.policy in settings.policies]
+    if settings.kernel:
+        found += kernel_contenders(directory)
+        found += anonymous_contenders() if real else []
+    return found
 
 
 def _give_device(stack, contenders, scenario, work):
-    soft = [c for c in contenders if isinstance(c, Soft)]
-    if soft:
+    on_device = [c for c in contenders if hasattr(c, "use_device")]
+    if on_device:
         device = stack.enter_context(
             daxcore.Device.memory(device_bytes(scenario, work))
         )
-        for contender in soft:
+        for contender in on_device:
             contender.use_device(device)
 
 
@@ -150,32 +163,41 @@ def _prepare(session, scenario):
             session.forget()
 
 
+def _warm(contender, scenario, work):
+    """Those that take new memory in each round get what is not the host's."""
+    fresh = getattr(contender, "fresh_bytes", None)
+    if fresh:
+        machine.warm_memory(fresh(scenario, work))
+
+
 def _round(series, scenario, work, keep):
     """One round on a fresh file: prepare, time one access of every page, look."""
-    before = (machine.rss_bytes(), machine.cached_bytes())
+    _warm(series.contender, scenario, work)
+    before = machine.memory_use()
     with contextlib.closing(series.contender.open(work)) as session:
         _prepare(session, scenario)
-        prepared = session.faults()
+        prepared = _total(session.faults()) if scenario.prepare else 0
         calls = session.calls(scenario.write)
         with _quiet():
             elapsed = timed(calls)
         if keep:
-            series.ns_per_page.append(elapsed / work.pages)
+            mapping = 0 if scenario.prepare else session.mapping_ns
+            series.mapping_ns_per_page.append(mapping / work.pages)
+            series.ns_per_page.append((mapping + elapsed) / work.pages)
             _observe(series, session, before, prepared)
 
 
 def _observe(series, session, before, prepared):
-    rss, cached = machine.rss_bytes(), machine.cached_bytes()
-    series.memory.append(
-        {
-            **session.memory(),
-            "rss_delta_bytes": rss - before[0],
-            "system_cached_delta_bytes": cached - before[1],
-        }
-    )
+    after = machine.memory_use()
+    deltas = {kind: _growth(before[kind], after[kind]) for kind in after}
+    series.memory.append({**session.memory(), **deltas})
     series.faults = session.faults()
-    series.timed_faults = _total(series.faults) - _total(prepared)
+    series.timed_faults = _total(series.faults) - prepared
     series.distinct, series.served_by = session.served()
+
+
+def _growth(before, after):
+    return None if None in (before, after) else after - before
 
 
 def _total(faults):
@@ -184,6 +206,7 @@ def _total(faults):
 
 def _sampled_round(series, scenario, work):
     """One more round with a clock around each fault, for the percentiles."""
+    _warm(series.contender, scenario, work)
     with contextlib.closing(series.contender.open(work)) as session:
         _prepare(session, scenario)
         with _quiet():

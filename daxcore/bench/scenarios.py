@@ -35,6 +35,7 @@ SCENARIOS = {
             write=True,
             prepare=("read",),
         ),
+        Scenario("re-read", "second hole reads", write=False, prepare=("read",)),
         Scenario(
             "refault", "hole reads again", write=False, prepare=("read", "forget")
         ),

@@ -41,6 +41,11 @@ class Work:
         bounds = self._bounds()
         return [range(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
 
+    @cached_property
+    def places(self):
+        """The shares as byte offsets: a slice, or an array of int64."""
+        return [_byte_places(share) for share in self.shares]
+
     def _bounds(self):
         """Cuts between shares; on 2 MiB limits where the file is long enough."""
         unit = PMD_SIZE // PAGE_SIZE
@@ -50,6 +55,12 @@ class Work:
             self.pages * i // self.threads // unit * unit for i in range(self.threads)
         ]
         return [*cuts, self.pages]
+
+
+def _byte_places(share):
+    if isinstance(share, range):
+        return slice(share.start * PAGE_SIZE, share.stop * PAGE_SIZE, PAGE_SIZE)
+    return share.astype(np.int64) * PAGE_SIZE
 
 
 def timed(calls):

@@ -22,7 +22,7 @@
  *	I5  no two entries overlap
  *	I6  nothing is locked, nobody waits
  *	I7  a zero leaf has a zero entry, and is never writable or dirty
- *	I8  a writable or dirty leaf has a dirty data entry
+ *	I8  a writable or dirty leaf has a data entry that is dirty or ahead
  *	I9  after fsync: nothing dirty, no leaf that can be stored through
  *	I10 data entries show the blocks the block map says
  *	I11 no entry and no leaf behind the end of the file
@@ -103,6 +103,7 @@ static inline void inv_no_tags(const struct radix_tree_node *node,
 {
 	CHECK(!inv_tag(node, DAX_PAGECACHE_TAG_DIRTY, offset));
 	CHECK(!inv_tag(node, DAX_PAGECACHE_TAG_TOWRITE, offset));
+	CHECK(!inv_tag(node, DAX_PAGECACHE_TAG_AHEAD, offset));
 }
 
 /* Does fsync's range touch 2^@order pages from @index on? */
@@ -319,7 +320,9 @@ static inline void inv_file_leaf(struct invariants *inv,
 	CHECK(!huge || node->shift == DAX_PMD_ORDER);
 	EQ(pfn, dax_radix_pfn(entry) +
 	   (huge ? 0 : pgoff & ((UINT64_C(1) << node->shift) - 1)));
-	CHECK(!written || inv_tag(node, DAX_PAGECACHE_TAG_DIRTY, offset)); /* I8 */
+	CHECK(!written || vma->real ||
+	      inv_tag(node, DAX_PAGECACHE_TAG_DIRTY, offset) ||
+	      inv_tag(node, DAX_PAGECACHE_TAG_AHEAD, offset));		/* I8 */
 }
 
 static inline void inv_leaf(struct invariants *inv, struct dax_vma *vma,

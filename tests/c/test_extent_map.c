@@ -74,6 +74,53 @@ static void contiguous(void)
 	dax_device_put(dev);
 }
 
+static void ask_ahead(struct dax_mapping *mapping, int64_t page, int64_t nr,
+		      struct dax_iomap *iomap)
+{
+	const unsigned int flags = DAX_IOMAP_FAULT | DAX_IOMAP_WRITE | DAX_IOMAP_AHEAD;
+
+	MUST(!iomap_begin(mapping, page * PAGE, (uint64_t)(nr * PAGE), flags, iomap));
+	iomap_end(mapping, page * PAGE, (uint64_t)(nr * PAGE), PAGE, flags, iomap);
+	EQ(iomap->offset, page * PAGE);
+	EQ(iomap->type, DAX_IOMAP_MAPPED);
+}
+
+/* Holes behind a hole, as far as they lie together; else the page alone. */
+static void ahead_of_a_store(void)
+{
+	const unsigned int ahead = DAX_IOMAP_F_NEW | DAX_IOMAP_F_AHEAD;
+	struct dax_device *dev = new_device(8 * MIB);
+	struct dax_mapping *mapping = new_file(dev, 16 * MIB);
+	struct dax_iomap iomap;
+
+	EQ(put(mapping, 100 * PAGE, 1), 0);
+	EQ(dax_mapping_fallocate(mapping, 200 * PAGE, 8 * PAGE), 0);
+	ask_ahead(mapping, 64, 512, &iomap);
+	EQ(iomap.flags, ahead);
+	EQ(iomap.length, 36 * PAGE);
+	EQ(allocated(mapping), 1 + 8 + 36);
+	ask_ahead(mapping, 64, 512, &iomap);
+	EQ(iomap.flags, 0);
+	EQ(iomap.length, PAGE);
+	ask_ahead(mapping, 100, 512, &iomap);
+	EQ(iomap.flags, 0);
+	ask_ahead(mapping, 200, 512, &iomap);
+	EQ(iomap.flags, DAX_IOMAP_F_NEW);
+	EQ(iomap.length, PAGE);
+	ask_ahead(mapping, 190, 512, &iomap);
+	EQ(iomap.flags, ahead);
+	EQ(iomap.length, 10 * PAGE);
+	EQ(allocated(mapping), 1 + 8 + 36 + 10);
+	ask_ahead(mapping, 1024, 1, &iomap);
+	EQ(iomap.flags, ahead);
+	EQ(iomap.length, PAGE);
+	/* An eighth of what is free, and the page. */
+	ask_ahead(mapping, 1536, 512, &iomap);
+	EQ(iomap.length, ((2048 - 56) / 8 + 1) * PAGE);
+	dax_mapping_put(mapping);
+	dax_device_put(dev);
+}
+
 /* 2 MiB at once are aligned on the device, though it begins elsewhere. */
 static void aligned_for_pmd(void)
 {
@@ -553,10 +600,11 @@ static void far_pages(void)
 
 int main(void)
 {
-	plan(18);
+	plan(19);
 	tmpdir_make();
 	run("holes cost nothing", holes);
 	run("neighbours get neighbouring blocks", contiguous);
+	run("ahead of a store", ahead_of_a_store);
 	run("2 MiB are aligned on the device", aligned_for_pmd);
 	run("two files never share a block", two_files);
 	run("freed blocks are zeroed before they are used again", freed_blocks_are_zeroed);

@@ -338,6 +338,23 @@ static void tags_climb_and_fall(void)
 	radix_tree_destroy(&root);
 }
 
+/* Each by itself: a node that has one tag only. */
+static void delete_drops_each_tag(void)
+{
+	for (unsigned int which = 0; which < RADIX_TREE_MAX_TAGS; which++) {
+		struct radix_tree_root root;
+
+		fill_rows(&root);
+		tag(&root, 5, which);
+		radix_tree_delete_range(&root, 5, 5, delete_all, NULL);
+		CHECK(!upper_tag(&root, which));
+		check_tree_exact(&root);
+		MUST(!insert(&root, 5, 0, word(1)));
+		CHECK(!radix_tree_tagged(&root, which));
+		radix_tree_destroy(&root);
+	}
+}
+
 static void delete_drops_tags(void)
 {
 	struct radix_tree_root root;
@@ -842,7 +859,7 @@ enum { MODEL_PAGES = 4096, MODEL_STEPS = 20000 };
 static struct {
 	void *entry;
 	uint8_t order;
-	bool tags[2];
+	bool tags[RADIX_TREE_MAX_TAGS];
 } model[MODEL_PAGES];	/* what covers each page */
 
 static void model_set(dax_pgoff_t first, unsigned int order, void *entry)
@@ -850,7 +867,7 @@ static void model_set(dax_pgoff_t first, unsigned int order, void *entry)
 	for (dax_pgoff_t i = first; i < first + (UINT64_C(1) << order); i++) {
 		model[i].entry = entry;
 		model[i].order = (uint8_t)order;
-		model[i].tags[0] = model[i].tags[1] = false;
+		memset(model[i].tags, 0, sizeof(model[i].tags));
 	}
 }
 
@@ -914,7 +931,7 @@ static void model_next(struct radix_tree_root *root, dax_pgoff_t from, int which
 static void model_step(struct radix_tree_root *root, uint64_t r)
 {
 	dax_pgoff_t index = r % MODEL_PAGES;
-	unsigned int which = r >> 20 & 1;
+	unsigned int which = (r >> 16 & 255) % RADIX_TREE_MAX_TAGS;
 
 	switch (r >> 32 & 15) {
 	case 0: case 1: case 2: case 3: case 4:
@@ -970,7 +987,7 @@ static void randomised(void)
 
 int main(void)
 {
-	plan(27);
+	plan(28);
 	run("an empty tree answers everything", empty_tree);
 	run("every covered page finds its entry, orders 0, 9, 18", lookup_covered);
 	run("overlap is -EEXIST for all pairs of orders", exist_table);
@@ -985,6 +1002,7 @@ int main(void)
 	run("tagged iteration", tagged_iteration);
 	run("tags climb at once and fall when exclusive", tags_climb_and_fall);
 	run("deletion drops the tags of what goes", delete_drops_tags);
+	run("delete drops each tag", delete_drops_each_tag);
 	run("growth keeps entries and tags", extend_keeps_entries);
 	run("a failed growth was never visible", failed_extend_was_never_seen);
 	run("insertion: every allocation fails in turn", every_allocation_fails);

@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 
 #include "fixture.h"
+#include "invariants.h"
 #include "oom.h"
 #include "step.h"
 #include "tmpdir.h"
@@ -1022,6 +1023,154 @@ static void full_file_system(void)
 	rmdir(dir);
 }
 
+/* ---- blocks taken ahead of stores ---------------------------------------------------- */
+
+/* But for a block of the file system's own, when there are many extents. */
+static bool du_is(int64_t bytes)
+{
+	return du() == bytes || du() == bytes + PAGE;
+}
+
+static struct dax_vma *map_pte(struct dax_mapping *mapping)
+{
+	return map_pages(mapping, 16 * MIB, RW | DAX_VM_SHARED, DAX_PAGES_PTE);
+}
+
+static void taken_ahead_and_given_back(void)
+{
+	struct dax_extent rows[16];
+	struct dax_mapping *mapping;
+	struct dax_vma *vma;
+
+	make(16 * MIB);
+	foreign(100 * PAGE, PAGE, 'a');
+	mapping = open_rw();
+	vma = map_pte(mapping);
+	EQ(vma_fault_around(vma, 8, 64, true), 64);
+	EQ(stat_of(mapping, DAX_STAT_FAULT_AROUND), 64);
+	check_invariants(mapping);
+	EQ(vma_fault_around(vma, 80, 64, true), 20);
+	CHECK(du_is(85 * PAGE));
+	EQ(store(vma, 8 * PAGE, 'x'), 0);
+	EQ(store(vma, 40 * PAGE, 'y'), 0);
+	EQ(stat_of(mapping, DAX_STAT_PTE_FAULT), 0);
+	EQ(dax_mapping_fsync(mapping, NULL), 0);
+	CHECK(du_is(4 * PAGE));	/* page 80 was asked for */
+	EQ(real_byte(8 * PAGE), 'x');
+	EQ(real_byte(40 * PAGE), 'y');
+	EQ(lseek(fd, 0, SEEK_DATA), 8 * PAGE);
+	EQ(lseek(fd, 9 * PAGE, SEEK_DATA), 40 * PAGE);
+	EQ(extents(mapping, rows), 9);
+	EQ(load(vma, 9 * PAGE), 0);
+	EQ(load(vma, 100 * PAGE), 'a');
+	same_bytes(mapping);
+	check_invariants(mapping);
+	EQ(vma_fault_around(vma, 200, 512, true), 312);
+	dax_vma_put(vma);
+	CHECK(du_is(5 * PAGE));
+	dax_mapping_put(mapping);
+	gone();
+}
+
+/* What was set aside is the file's, also before it was opened. */
+static void set_aside_is_not_ahead(void)
+{
+	struct dax_mapping *mapping;
+	struct dax_vma *vma;
+	uint64_t start, end;
+	int64_t before;
+	bool told;
+
+	make(16 * MIB);
+	MUST(!posix_fallocate(fd, 32 * PAGE, 32 * PAGE));
+	told = sys_fiemap(fd, 0, PAGE, &start, &end) != -EOPNOTSUPP;
+	mapping = open_rw();
+	vma = map_pte(mapping);
+	before = du();
+	EQ(vma_fault_around(vma, 40, 64, true), 1);
+	EQ(vma_fault_around(vma, 0, 64, true), told ? 32 : 1);
+	EQ(dax_mapping_fsync(mapping, NULL), 0);
+	CHECK(du_is(before + PAGE));
+	dax_vma_put(vma);
+	dax_mapping_put(mapping);
+	gone();
+}
+
+static void set_aside_by_us_is_not_ahead(void)
+{
+	struct dax_mapping *mapping;
+	struct dax_vma *vma;
+	uint64_t start, end;
+	bool told;
+
+	make(16 * MIB);
+	told = sys_fiemap(fd, 0, PAGE, &start, &end) != -EOPNOTSUPP;
+	mapping = open_rw();
+	vma = map_pte(mapping);
+	EQ(dax_mapping_fallocate(mapping, 100 * PAGE, 8 * PAGE), 0);
+	EQ(vma_fault_around(vma, 90, 64, true), told ? 10 : 1);
+	EQ(vma_fault_around(vma, 101, 64, true), 1);
+	EQ(dax_mapping_fsync(mapping, NULL), 0);
+	CHECK(du_is(9 * PAGE));
+	dax_vma_put(vma);
+	dax_mapping_put(mapping);
+	gone();
+}
+
+/* Foreign changes are looked for when nothing is ahead. */
+static void ahead_beside_other_programs(void)
+{
+	struct dax_mapping *mapping;
+	struct dax_vma *vma;
+
+	make(16 * MIB);
+	mapping = open_rw();
+	vma = map_pte(mapping);
+	EQ(vma_fault_around(vma, 0, 64, true), 64);
+	EQ(store(vma, 5 * PAGE, 'x'), 0);
+	foreign(6 * PAGE, PAGE, 'f');
+	foreign(300 * PAGE, PAGE, 'g');
+	EQ(get(mapping, 6 * PAGE), 'f');
+	EQ(get(mapping, 300 * PAGE), 'g');
+	EQ(get(mapping, 5 * PAGE), 'x');
+	EQ(dax_mapping_fsync(mapping, NULL), 0);
+	CHECK(du_is(4 * PAGE));
+	same_bytes(mapping);
+	check_invariants(mapping);
+	dax_vma_put(vma);
+	dax_mapping_put(mapping);
+	gone();
+}
+
+/* A run that finds no room is the fault of a page. */
+static void no_room_ahead(void)
+{
+	static const char *const calls[] = { "fallocate", "fiemap" };
+	struct dax_mapping *mapping;
+	struct dax_vma *vma;
+
+	make(16 * MIB);
+	mapping = open_rw();
+	vma = map_pte(mapping);
+	for (int i = 0; i < 2; i++) {
+		fail_nth(calls[i], 1, -ENOSPC);
+		EQ(vma_fault_around(vma, (dax_pgoff_t)i * 100, 64, true), 1);
+		EQ(sys_hits, 1);
+		fail_none();
+	}
+	CHECK(du_is(2 * PAGE));
+	fail_always("punch", -EOPNOTSUPP);
+	EQ(vma_fault_around(vma, 200, 8, true), 8);
+	EQ(dax_mapping_fsync(mapping, NULL), 0);
+	fail_none();
+	CHECK(du_is(10 * PAGE));	/* once: the file system cannot punch */
+	EQ(vma_fault_around(vma, 300, 8, true), 1);
+	check_invariants(mapping);
+	dax_vma_put(vma);
+	dax_mapping_put(mapping);
+	gone();
+}
+
 /* ---- one mapping for each file ------------------------------------------------------------------------ */
 
 static void opened_twice(void)
@@ -1366,6 +1515,11 @@ static const struct {
 	{ "no SEEK_HOLE", no_seek_hole },
 	{ "no punch, no fallocate", no_punch_no_fallocate },
 	{ "full file system", full_file_system },
+	{ "taken ahead and given back", taken_ahead_and_given_back },
+	{ "set aside is not ahead", set_aside_is_not_ahead },
+	{ "set aside by us is not ahead", set_aside_by_us_is_not_ahead },
+	{ "ahead beside other programs", ahead_beside_other_programs },
+	{ "no room ahead", no_room_ahead },
 	{ "opened twice", opened_twice },
 	{ "locked by others", locked_by_others },
 	{ "upgrade fails", upgrade_fails },

@@ -840,6 +840,34 @@ static void pagemap_of_huge_leaves(void)
 	close_real();
 }
 
+static void memory_by_kind(void)
+{
+	struct dax_memory_info memory = { .zero_bytes = 1 };
+	struct dax_vma *private;
+
+	open_real(RW_SHARED, DAX_PAGES_AUTO);
+	private = fx_vma(0, PAGES, RW_PRIVATE, DAX_PAGES_PTE);
+	EQ(dax_vma_memory(vma, &memory), 0);
+	EQ(memory.zero_bytes + memory.data_bytes + memory.copy_bytes, 0);
+	load_page(vma, PAGE);
+	EQ(dax_vma_memory(vma, &memory), 0);
+	EQ(memory.zero_bytes, PMD_PAGES * DAX_PAGE_SIZE);
+	EQ(memory.data_bytes + memory.copy_bytes, 0);
+	store_page(vma, PAGE, 'a');
+	EQ(dax_vma_memory(vma, &memory), 0);
+	EQ(memory.data_bytes, PMD_PAGES * DAX_PAGE_SIZE);
+	EQ(memory.zero_bytes + memory.copy_bytes + memory.page_table_bytes, 0);
+	load_page(private, PAGE);
+	load_page(private, 0);
+	store_page(private, 1, 'c');
+	EQ(dax_vma_memory(private, &memory), 0);
+	EQ(memory.zero_bytes, DAX_PAGE_SIZE);
+	EQ(memory.copy_bytes, DAX_PAGE_SIZE);
+	EQ(memory.data_bytes, DAX_PAGE_SIZE);
+	dax_vma_put(private);
+	close_real();
+}
+
 /* Chosen addresses are congruent to the offset; given ones need not be. */
 static void address_colour(void)
 {
@@ -1013,6 +1041,7 @@ static void accesses(void)
 	RUN(dontneed_keeps_the_file);
 	RUN(pagemap);
 	RUN(pagemap_of_huge_leaves);
+	RUN(memory_by_kind);
 	RUN(address_colour);
 	RUN(bad_attributes);
 	RUN(new_without_memory);
@@ -1020,7 +1049,7 @@ static void accesses(void)
 
 int main(void)
 {
-	plan(62);
+	plan(63);
 	insertion();
 	removal();
 	accesses();

@@ -111,7 +111,8 @@ enum dax_iomap_type {
 enum dax_iomap_extent_flags {
 	DAX_IOMAP_F_NEW = 0x01,		/* blocks were allocated by this call */
 	DAX_IOMAP_F_DIRTY = 0x02,	/* the block map has unsaved metadata */
-	DAX_IOMAP_F_SHARED = 0x04	/* blocks are shared with a clone */
+	DAX_IOMAP_F_SHARED = 0x04,	/* blocks are shared with a clone */
+	DAX_IOMAP_F_AHEAD = 0x08	/* all of it was a hole before this call */
 };
 
 /* Why a block map is asked (flags of iomap_begin). */
@@ -119,7 +120,8 @@ enum dax_iomap_request {
 	DAX_IOMAP_WRITE = 0x01,		/* allocate where there is a hole */
 	DAX_IOMAP_ZERO = 0x02,		/* not asked by this version */
 	DAX_IOMAP_REPORT = 0x04,	/* report only, allocate nothing */
-	DAX_IOMAP_FAULT = 0x08		/* whole pages: 4 KiB, or 2 MiB as @length */
+	DAX_IOMAP_FAULT = 0x08,		/* whole pages: 4 KiB, or 2 MiB as @length */
+	DAX_IOMAP_AHEAD = 0x10		/* only the first page is stored to */
 };
 
 /* What a read of a hole inserts. */
@@ -169,6 +171,21 @@ enum dax_vma_pages {
 	DAX_PAGES_PTE = 1,	/* 4 KiB only */
 	DAX_PAGES_PMD = 2	/* 2 MiB only: a fallback is an error */
 };
+
+/* What a mapping of memory is made of (struct dax_vma_attr.backend). */
+enum dax_vma_backend {
+	DAX_BACKEND_SOFT = 0,	/* a page table in memory: loads and stores are calls */
+	DAX_BACKEND_REAL = 1	/* addresses: loads and stores are the CPU's */
+};
+
+/* Who serves the faults of a real mapping (struct dax_vma_attr.delivery). */
+enum dax_vma_delivery {
+	DAX_DELIVERY_THREAD = 0,	/* a thread of the library */
+	DAX_DELIVERY_SIGNAL = 1		/* the faulting thread, in a signal handler */
+};
+
+/* struct dax_vma_attr.fault_around: what the library thinks best. */
+#define DAX_FAULT_AROUND_DEFAULT	UINT64_MAX
 
 /* Trace events, under the kernel's names (dax_trace_event_name()). */
 enum dax_trace_event_id {
@@ -232,6 +249,13 @@ struct dax_iomap {
  *   Whole or not at all.  Called with no fault, read or write in progress in
  *   either file, and with no entry in the tree for a page of either range.
  *
+ * Asked with WRITE, FAULT and AHEAD it may take blocks for more than the first
+ * page: for holes that follow it, if it is one, and lie together with it on the
+ * device.  Then it answers NEW and AHEAD with an extent of nothing else.  Pages
+ * that turn out not to be stored to are punched again, so a block that was set
+ * aside before (fallocate) is none of them.  Else it answers for the first page
+ * as if AHEAD had not been asked.
+ *
  * A block map that shares blocks says so (DAX_IOMAP_F_SHARED) when asked with
  * REPORT, and when asked with WRITE answers with a block of the file's own,
  * NEW, that has the bytes already.  It keeps the old block from being used
@@ -278,6 +302,11 @@ struct dax_vma_attr {
 	uint64_t address;	/* soft page table only: the address the mapping
 				 * pretends to start at, multiple of 4096;
 				 * 0: chosen congruent to offset mod 2 MiB */
+	unsigned int backend;	/* enum dax_vma_backend */
+	unsigned int delivery;	/* real only: enum dax_vma_delivery */
+	uint64_t fault_around;	/* real only: bytes that a fault of a load may
+				 * map at most; 0: its page alone, and nothing
+				 * beforehand; DAX_FAULT_AROUND_DEFAULT */
 };
 
 /* What happened in a fault that failed, or in the last one of a loop. */
@@ -328,6 +357,14 @@ struct dax_extent {
 	uint64_t device_offset;	/* bytes on the device; 0 for a hole */
 	uint32_t type;		/* enum dax_iomap_type */
 	uint32_t flags;		/* enum dax_iomap_extent_flags */
+};
+
+/* What stands behind the pages of a vma: dax_vma_memory().  Bytes. */
+struct dax_memory_info {
+	uint64_t zero_bytes;	/* holes that show the common zero page */
+	uint64_t data_bytes;	/* pages of the device; page-cache pages */
+	uint64_t copy_bytes;	/* private copies */
+	uint64_t page_table_bytes; /* the CPU's, at most; 0: the vma is soft */
 };
 
 /*

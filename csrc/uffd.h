@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * uffd.h -- userfaultfd(2): who touches memory that has no page yet is told of
+ *
+ * The calls on a descriptor, each with its retries and its errno.
+ * Everything a kernel may lack is asked for when a descriptor is opened; the
+ * constants are ours where the build machine's headers are older.
+ *
+ * A range is whole pages: address and length are multiples of 4096.  Calls
+ * return 0 or -errno; -EAGAIN and "somebody was quicker" are dealt with here.
+ */
+#ifndef DAXCORE_UFFD_H
+#define DAXCORE_UFFD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum uffd_feature {
+	UFFD_CAN_POISON = 1,	/* 6.6: a page that answers with SIGBUS */
+	UFFD_CAN_MOVE = 2,	/* 6.8: pages from one range to another */
+	UFFD_USER_ONLY = 4	/* faults inside system calls are EFAULT */
+};
+
+/* What came from a descriptor: a touch of a page. */
+struct uffd_event {
+	uintptr_t address;
+	bool write;
+	uint32_t tid;	/* who touches it */
+};
+
+/*
+ * A descriptor.  @signal: the toucher gets SIGBUS; else events are read.
+ * @ret_features: of enum uffd_feature, what it can.
+ * >= 0, or -EPERM, -ENOSYS, -EOPNOTSUPP: dax_error() names the way out.
+ */
+int uffd_open(bool signal, unsigned int *ret_features);
+
+int uffd_register(int fd, void *addr, size_t len);
+
+/* The next event: 1, 0 (there is none), -errno. */
+int uffd_read(int fd, struct uffd_event *ret_event);
+
+/* Whoever sleeps in a touch of the range tries again. */
+void uffd_wake(int fd, void *addr, size_t len);
+
+/* Show the kernel's zero page; pages that are there stay. */
+int uffd_zeropage(int fd, void *addr, size_t len);
+
+/* Fill absent pages with a copy, write-protected if @protect.  -EEXIST: the
+ * first page is there. */
+int uffd_copy(int fd, void *addr, const void *from, size_t len, bool protect);
+
+/* Pages of [from, from + len) go to absent ones at @addr; both are multiples of
+ * 2 MiB, and so is @len.  -EEXIST: something is there, a page table even. */
+int uffd_move(int fd, void *addr, void *from, size_t len);
+
+/* The next store to a page that is there is told of, or (false) is not. */
+int uffd_writeprotect(int fd, void *addr, size_t len, bool protect);
+
+/* The page answers with SIGBUS until it is discarded. */
+int uffd_poison(int fd, void *addr, size_t len);
+
+#endif

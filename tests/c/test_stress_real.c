@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * test_stress_real.c -- threads load and store through two real mappings of one
+ * file, by addresses; built under TSan too
+ *
+ * Of each page of the file each writer owns a byte.  It stores there once in a
+ * round, while others load, which brings in zeroes: what was stored must be in the
+ * file when the round is over, and a load sees nothing but zero and that.  (A store
+ * that meets the zeroes on their way is seen by its own mapping at once, by others
+ * when the fault that brings them in has ended.)  Beside them one thread punches and
+ * cuts off pages of its own and wants zeroes then, everywhere.
+ *
+ * The rules that keep stores are taken out one by one: then bytes are missing.
+ */
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+#include "invariants.h"
+#include "white_box.h"
+
+enum {
+	WRITERS = 2,
+	READERS = 2,
+	ROUNDS = 12,
+	STABLE = 3 * PMD_PAGES,		/* the writers' pages */
+	MOST = 5 * PMD_PAGES		/* the rest is the cutter's */
+};
+
+const char *__tsan_default_options(void);
+
+/* The handler allocates: it interrupts a load or store of ours, never malloc(). */
+const char *__tsan_default_options(void)
+{
+	return "report_signal_unsafe=0";
+}
+
+static struct dax_vma *vma[2];
+static unsigned char *mem[2];
+static _Atomic bool over;
+static _Atomic unsigned int nr_wrong;
+static unsigned int round_nr;
+
+struct actor {
+	pthread_t thread;
+	unsigned int nr;
+	unsigned int seed;
+};
+
+static void wrong(const char *where, dax_pgoff_t page)
+{
+	if (!atomic_fetch_add(&nr_wrong, 1))
+		printf("# %s: page %" PRIu64 "\n", where, page);
+}
+
+static unsigned char *byte_of(unsigned int map, dax_pgoff_t page, unsigned int nr)
+{
+	return mem[map] + (page << DAX_PAGE_SHIFT) + page % 60 * 64 + nr;
+}
+
+/*
+ * TSan takes an mmap() for a store to all of it.  What it is to watch is the
+ * library; these are the CPU's.
+ */
+#define UNWATCHED __attribute__((no_sanitize("thread"), noinline))
+
+static UNWATCHED int load_byte(unsigned int map, dax_pgoff_t page, unsigned int nr)
+{
+	return __atomic_load_n(byte_of(map, page, nr), __ATOMIC_RELAXED);
+}
+
+static UNWATCHED void store_byte(unsigned int map, dax_pgoff_t page, unsigned int nr, int value)
+{
+	__atomic_store_n(byte_of(map, page, nr), (unsigned char)value, __ATOMIC_RELAXED);
+}
+
+static int value_of(dax_pgoff_t page, unsigned int nr)
+{
+	return (int)((page * 7 + nr * 3 + round_nr) % 250 + 1);
+}
+
+static int file_byte(dax_pgoff_t page, unsigned int nr)
+{
+	unsigned char byte = 0xee;
+
+	if (dax_mapping_pread(fx.file, &byte, 1,
+			      byte_of(0, page, nr) - mem[0]) != 1)
+		wrong("pread", page);
+	return byte;
+}
+
+/* ---- the actors ------------------------------------------------------------------------- */
+
+/* Every page once, in an order of its own: some in a row, some not. */
+static void *writer(void *arg)
+{
+	struct actor *a = arg;
+	dax_pgoff_t step = a->nr ? 65 : 1;
+
+	for (dax_pgoff_t i = 0; i < STABLE; i++) {
+		dax_pgoff_t page = i * step % STABLE;
+		unsigned int map = rnd(&a->seed, 2);
+
+		store_byte(map, page, a->nr, value_of(page, a->nr));
+		if (load_byte(map, page, a->nr) != value_of(page, a->nr))
+			wrong("what a writer has stored", page);
+	}
+	return NULL;
+}
+
+static void *reader(void *arg)
+{
+	struct actor *a = arg;
+
+	while (!over) {
+		dax_pgoff_t page = rnd(&a->seed, STABLE);
+		unsigned int nr = rnd(&a->seed, WRITERS), map = rnd(&a->seed, 2);
+
+		for (unsigned int i = 0; i < 40 && page < STABLE; i++, page++) {
+			int byte = load_byte(map, page, nr);
+
+			if (byte && byte != value_of(page, nr))
+				wrong("a load", page);
+		}
+	}
+	return NULL;
+}
+
+static void want_zeroes(dax_pgoff_t page)
+{
+	if (load_byte(0, page, 9) || load_byte(1, page, 9) || file_byte(page, 9))
+		wrong("a page that was cut off", page);
+}
+
+static void *cutter(void *arg)
+{
+	struct actor *a = arg;
+
+	while (!over) {
+		dax_pgoff_t page = STABLE + rnd(&a->seed, MOST - STABLE);
+		int value = (int)(1 + rnd(&a->seed, 200));
+		unsigned int map = rnd(&a->seed, 2);
+
+		store_byte(map, page, 9, value);
+		if (load_byte(map, page, 9) != value)
+			wrong("what the cutter has stored", page);
+		if (rnd(&a->seed, 2)) {
+			if (dax_mapping_punch_hole(fx.file, (dax_loff_t)(page << DAX_PAGE_SHIFT),
+						   DAX_PAGE_SIZE << rnd(&a->seed, 10)))
+				wrong("punch", page);
+		} else if (dax_mapping_truncate(fx.file, (dax_loff_t)(page << DAX_PAGE_SHIFT)) ||
+			   dax_mapping_truncate(fx.file, (dax_loff_t)MOST << DAX_PAGE_SHIFT)) {
+			wrong("truncate", page);
+		}
+		want_zeroes(page);
+	}
+	return NULL;
+}
+
+/* ---- a round --------------------------------------------------------------------------------- */
+
+static void start(struct actor *a, unsigned int nr, void *(*body)(void *arg))
+{
+	*a = (struct actor){ .nr = nr, .seed = 17 * round_nr + nr };
+	MUST(!pthread_create(&a->thread, NULL, body, a));
+}
+
+static unsigned int count_lost(void)
+{
+	unsigned int lost = 0;
+
+	for (dax_pgoff_t page = 0; page < STABLE; page++)
+		for (unsigned int nr = 0; nr < WRITERS; nr++)
+			lost += file_byte(page, nr) != value_of(page, nr);
+	return lost;
+}
+
+static unsigned int run_round(bool cut)
+{
+	struct actor writers[WRITERS], readers[READERS], cutting;
+
+	MUST(!dax_mapping_punch_hole(fx.file, 0, (uint64_t)MOST << DAX_PAGE_SHIFT));
+	over = false;
+	for (unsigned int i = 0; i < READERS; i++)
+		start(&readers[i], i, reader);
+	if (cut)
+		start(&cutting, 9, cutter);
+	for (unsigned int i = 0; i < WRITERS; i++)
+		start(&writers[i], i, writer);
+	for (unsigned int i = 0; i < WRITERS; i++)
+		pthread_join(writers[i].thread, NULL);
+	over = true;
+	for (unsigned int i = 0; i < READERS; i++)
+		pthread_join(readers[i].thread, NULL);
+	if (cut)
+		pthread_join(cutting.thread, NULL);
+	return count_lost();
+}
+
+/* Zeroes stay unprotected for a while: stores may come. */
+static void linger(enum dax_test_point point)
+{
+	if (point != DAX_TEST_ZEROES_INSERTED) {
+		jitter(point);
+		return;
+	}
+	for (int i = 0; i < 3; i++)
+		sched_yield();
+}
+
+static void map(unsigned int i, unsigned int pages, uint64_t around, unsigned int delivery)
+{
+	struct dax_vma_attr attr = {
+		.struct_size = sizeof(attr), .flags = RW_SHARED, .pages = pages,
+		.length = (uint64_t)MOST << DAX_PAGE_SHIFT, .backend = DAX_BACKEND_REAL,
+		.delivery = delivery, .fault_around = around,
+	};
+
+	MUST(!dax_vma_new(&vma[i], fx.file, &attr));
+	mem[i] = dax_vma_address(vma[i]);
+}
+
+static void open_both(unsigned int policy, unsigned int delivery)
+{
+	nr_wrong = 0;
+	dax_test.yield = linger;
+	fx_file((dax_loff_t)MOST << DAX_PAGE_SHIFT, policy, NULL);
+	map(0, DAX_PAGES_AUTO, DAX_FAULT_AROUND_DEFAULT, delivery);
+	map(1, DAX_PAGES_PTE, policy ? 0 : 64 * DAX_PAGE_SIZE, delivery);
+}
+
+static void close_both(void)
+{
+	dax_vma_put(vma[0]);
+	dax_vma_put(vma[1]);
+	dax_test = (struct dax_test_hooks){ 0 };
+	fx_close();
+}
+
+static void stress(unsigned int policy, unsigned int delivery)
+{
+	open_both(policy, delivery);
+	for (round_nr = 0; round_nr < ROUNDS; round_nr++)
+		EQ(run_round(round_nr % 2), 0);
+	EQ(nr_wrong, 0);
+	EQ(dax_mapping_fsync(fx.file, NULL), 0);
+	check_invariants(fx.file);
+	close_both();
+}
+
+static void zero_page_thread(void)
+{
+	stress(DAX_POLICY_ZERO_PAGE, DAX_DELIVERY_THREAD);
+}
+
+static void zero_page_signal(void)
+{
+	stress(DAX_POLICY_ZERO_PAGE, DAX_DELIVERY_SIGNAL);
+}
+
+static void page_cache_thread(void)
+{
+	stress(DAX_POLICY_PAGE_CACHE, DAX_DELIVERY_THREAD);
+}
+
+static void page_cache_signal(void)
+{
+	stress(DAX_POLICY_PAGE_CACHE, DAX_DELIVERY_SIGNAL);
+}
+
+/* ---- rules taken out ---------------------------------------------------------------------------- */
+
+/* In a child, which is quiet: are bytes missing before the last round? */
+static bool loses(enum dax_test_mutation which)
+{
+	pid_t pid = fork();
+	int status;
+
+	MUST(pid >= 0);
+	if (!pid) {
+		unsigned int lost = 0;
+
+		MUST(freopen("/dev/null", "w", stdout));
+		dax_test.mutation = which;
+		open_both(DAX_POLICY_ZERO_PAGE, DAX_DELIVERY_SIGNAL);
+		for (round_nr = 0; !lost && round_nr < 4 * ROUNDS; round_nr++)
+			lost = run_round(false);
+		_exit(lost ? 1 : 0);
+	}
+	MUST(waitpid(pid, &status, 0) == pid);
+	MUST(WIFEXITED(status));
+	return WEXITSTATUS(status) == 1;
+}
+
+static void no_protection(void)
+{
+	CHECK(loses(DAX_MUTATE_NO_PROTECT));
+}
+
+static void late_protection(void)
+{
+	CHECK(loses(DAX_MUTATE_PROTECT_LATE));
+}
+
+static bool has_uffd(void)
+{
+	pid_t pid = fork();
+	int status;
+
+	MUST(pid >= 0);
+	if (!pid) {
+		struct dax_vma_attr attr = {
+			.struct_size = sizeof(attr), .flags = RW_SHARED,
+			.length = DAX_PAGE_SIZE, .backend = DAX_BACKEND_REAL,
+		};
+
+		fx_open(1);
+		_exit(dax_vma_new(&vma[0], fx.file, &attr) != 0);
+	}
+	MUST(waitpid(pid, &status, 0) == pid);
+	return !status;
+}
+
+int main(void)
+{
+	if (!has_uffd())
+		skip_all("needs uffd: a kernel and a container that allow userfaultfd(2)");
+	plan(6);
+	run("zeroes that are not protected: stores are lost", no_protection);
+	run("strays looked for before protection: stores are lost", late_protection);
+	run("zero page, thread", zero_page_thread);
+	run("zero page, signal", zero_page_signal);
+	run("page cache, thread", page_cache_thread);
+	run("page cache, signal", page_cache_signal);
+	return done();
+}
