@@ -230,10 +230,18 @@ def bounds(search):
     return f"{search.defines['ACTORS']} {pages}"
 
 
+def row(search_title, where, states, seconds, what):
+    print(f"{search_title:<38}{where:<7}{states:>12}{seconds:>9}  {what}", flush=True)
+
+
 def report(search):
-    name = search.mutation or "; ".join(search.properties)
-    print(f"{search.title:<38}{bounds(search):<7}{search.states:>11,}"
-          f"{search.seconds:>8.1f} s  {verdict(search)}   [{name}]", flush=True)  # fmt: skip
+    what = verdict(search)
+    if search.mutation:
+        what += f" [{search.mutation}]"
+    elif search.good:
+        what += ": " + "; ".join(search.properties)
+    states, seconds = f"{search.states:,}", f"{search.seconds:.1f} s"
+    row(search.title, bounds(search), states, seconds, what)
 
 
 def parse():
@@ -251,6 +259,8 @@ def main():
             print(f"needs {program}: apt-get install {package}", file=sys.stderr)
             return 2
     chosen = [s for s in HOLDS + MUTATIONS if s.quick or not args.quick]
+    if not args.json:
+        row("search", "actors", "states", "time", "verdict")
     with ThreadPoolExecutor(args.jobs) as pool:
         for search in pool.map(run, chosen):
             if not args.json:
