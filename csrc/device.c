@@ -599,6 +599,12 @@ int device_prepare_store(struct dax_device *dev, uint64_t offset, uint64_t len)
 
 /* ---- owners and pins by frame number ---------------------------------------- */
 
+/* Blocks of a sparse file are the file system's: it has no words. */
+static bool has_word(const struct frame_table *frames, uint64_t i)
+{
+	return i < frames->nr;
+}
+
 static uint64_t pfn_word(dax_pfn_t pfn)
 {
 	struct dax_device *dev;
@@ -606,6 +612,8 @@ static uint64_t pfn_word(dax_pfn_t pfn)
 	if (likely(!READ_ONCE(frames_ever_shared)))
 		return 0;
 	dev = pfn_device(pfn);
+	if (!has_word(&dev->blocks.frames, pfn - dev->pfn_base))
+		return 0;
 	return frame_word(&dev->blocks.frames, pfn - dev->pfn_base);
 }
 
@@ -624,7 +632,7 @@ bool pfn_is_pinned(dax_pfn_t pfn)
 	struct dax_device *dev = pfn_device(pfn);
 	const struct frame_table *frames = &dev->blocks.frames;
 
-	return frames_any_buffer() && pfn - dev->pfn_base < frames->nr &&
+	return frames_any_buffer() && has_word(frames, pfn - dev->pfn_base) &&
 	       frame_is_pinned(frames, pfn - dev->pfn_base);
 }
 

@@ -22,7 +22,7 @@ import pytest
 from conftest import MIB, PAGE, in_child, need
 
 import daxcore
-from daxcore import FaultError, ForkError, IomapType
+from daxcore import Device, FaultError, ForkError, IomapType
 from daxcore import open as dax_open
 
 GIB = 1 << 30
@@ -246,6 +246,21 @@ def test_a_mapping_outlives_its_file(sparse):
     assert sparse.read(1, 0) == b"x"
     with dax_open(sparse.path):
         pass
+
+
+@pytest.mark.parametrize("backend", ["soft", "real"])
+def test_clones_elsewhere_are_not_its_business(sparse, backend):
+    """Shared blocks are counted by device; a sparse file counts none."""
+    with Device.memory(4 * MIB) as device, device.create_file(MIB) as other:
+        other.pwrite(b"x" * PAGE, 0)
+        other.clone().close()
+    sparse.write(b"d" * 4 * MIB, 0)
+    with dax_open(sparse.path) as file, file.mmap(backend=backend) as m:
+        assert m.read(2 * MIB + PAGE, 1) == b"d"
+        m.write(2 * MIB + PAGE, b"w")
+        file.fsync()
+        m.write(2 * MIB, b"w")
+    assert sparse.read(1, 2 * MIB + PAGE) == sparse.read(1, 2 * MIB) == b"w"
 
 
 # ---- modes ---------------------------------------------------------------
