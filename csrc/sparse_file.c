@@ -480,24 +480,33 @@ static int report_hole(const struct sparse_file *sf, struct dax_iomap *iomap)
 	return 0;
 }
 
-/* Pages taken ahead are data, though nothing is in their blocks yet. */
+/* Blocks that pages were given ahead of a store are theirs, and no hole, though
+ * nothing is in them yet. */
+static void report_given(const struct sparse_file *sf, dax_pgoff_t page,
+			 struct dax_iomap *iomap)
+{
+	uint64_t run, nr = iomap->length >> DAX_PAGE_SHIFT;
+
+	if (page_set_run(&sf->data, page, page + nr - 1, &run))
+		fill_iomap(iomap, page, run, true);
+	else
+		iomap->length = run << DAX_PAGE_SHIFT;
+}
+
 static int report(const struct sparse_file *sf, dax_pgoff_t page, dax_pgoff_t last,
 		  struct dax_iomap *iomap)
 {
 	int ret = 0;
 
-	iomap->type = DAX_IOMAP_HOLE;
-	iomap->length = (last - page + 1) << DAX_PAGE_SHIFT;
-	if (!sf->all_data)
-		ret = ask_file(sf, page, last, iomap);
-	if (ret)
-		return ret;
-	last = page + (iomap->length >> DAX_PAGE_SHIFT) - 1;
-	if (iomap->type == DAX_IOMAP_HOLE &&
-	    (sf->all_data || mapping_has_ahead(sf->mapping)))
+	if (sf->all_data)
 		look_up(sf, page, last, iomap);
-	if (iomap->type == DAX_IOMAP_HOLE)
-		ret = report_hole(sf, iomap);
+	else
+		ret = ask_file(sf, page, last, iomap);
+	if (ret || iomap->type != DAX_IOMAP_HOLE)
+		return ret;
+	ret = report_hole(sf, iomap);
+	if (!ret && (iomap->type == DAX_IOMAP_UNWRITTEN || mapping_has_ahead(sf->mapping)))
+		report_given(sf, page, iomap);
 	return ret;
 }
 
@@ -587,15 +596,17 @@ static int begin_write(struct sparse_file *sf, dax_pgoff_t page,
  * are not to be punched.  Where the file system does not tell, none that lies in
  * a file that may have any.
  */
-static uint64_t without_blocks(const struct sparse_file *sf, dax_pgoff_t page,
+static uint64_t without_blocks(struct sparse_file *sf, dax_pgoff_t page,
 			       uint64_t nr)
 {
 	uint64_t start = 0, end = 0;
 	int ret = sys_fiemap(sf->dev->fd, page << DAX_PAGE_SHIFT, nr << DAX_PAGE_SHIFT,
 			     &start, &end);
 
-	if (ret == -EOPNOTSUPP)
+	if (ret == -EOPNOTSUPP) {
+		WRITE_ONCE(sf->no_fiemap, true);
 		return READ_ONCE(sf->set_aside) ? 0 : nr;
+	}
 	if (ret < 0)
 		return 0;
 	if (ret && page_of(start) < page + nr)
@@ -603,15 +614,17 @@ static uint64_t without_blocks(const struct sparse_file *sf, dax_pgoff_t page,
 	return nr;
 }
 
-/* Blocks for @nr holes by one call; the first page is touched, the others will
- * be by who stores to them.  What a failure leaves set aside is still a hole;
- * nothing is punched, since another program may have stored there meanwhile. */
+/* Blocks for @nr holes by one call; they are touched by who stores to them, where
+ * the kernel takes large pages, which the window does not.  Where nothing tells
+ * such blocks from holes the first page is touched here.  What a failure leaves
+ * set aside is still a hole; nothing is punched, since another program may have
+ * stored there meanwhile. */
 static int set_blocks_aside(struct sparse_file *sf, dax_pgoff_t page, uint64_t nr)
 {
 	uint64_t pos = page << DAX_PAGE_SHIFT, len = nr << DAX_PAGE_SHIFT;
 	int ret = sys_allocate_keep_size(sf->dev->fd, pos, len);
 
-	if (!ret)
+	if (!ret && READ_ONCE(sf->no_fiemap))
 		ret = touch_page(sf, page);
 	if (!ret)
 		add_data(sf, page, page + nr - 1);

@@ -23,6 +23,7 @@ struct sparse_file {
 	bool all_data;			/* the file system tells no holes */
 	bool small_blocks;		/* of less than a page */
 	_Atomic bool no_punch;		/* the file system refused to */
+	_Atomic bool no_fiemap;		/* the file system tells no blocks */
 	_Atomic bool set_aside;		/* the file has blocks that are no data */
 
 	/* Up to when data is true: all of it, as long as ctime is that of the last
