@@ -449,7 +449,7 @@ def real_rounds(calls, rounds):
     """RealTimes by name; a call is (owner, pages, what real_round() takes)."""
 
     def one(owner, pages, **how):
-        if owner == native.FILE:  # new pages, which are not to be the host's
+        if owner in (native.FILE, native.SPARSE):  # new pages, which are not to be the host's
             machine.warm_memory(pages * 4096)
         return native.real_round(owner, pages, **how), pages
 
@@ -570,17 +570,19 @@ def _twin_gate(what, over, under):
 def real_touch(**how):
     """A call that gives ns per touch of a page, the mapping made before."""
 
+    owner = native.SPARSE if "path" in how else native.ENGINE
+
     def call():
-        result = native.real_round(native.ENGINE, SINGLE_PAGES, **how)
+        result = native.real_round(owner, SINGLE_PAGES, **how)
         return result.touch_ns / SINGLE_PAGES
 
     return call
 
 
-def bare_touch(work, delivery, order=None):
+def bare_touch(work, delivery, order=None, fd=-1):
     """The same of the bare kernel calls."""
     return lambda: (
-        native.real_floor_ns(work, delivery, SINGLE_PAGES, order) / SINGLE_PAGES
+        native.real_floor_ns(work, delivery, SINGLE_PAGES, order, fd) / SINGLE_PAGES
     )
 
 
@@ -605,6 +607,31 @@ def real_write_gates(device, tmpfs):
         REAL_ROUNDS,
     )
     yield _real_gate("first write sequential", times, "tmpfs", 1 / 4)
+
+
+def real_sparse_gates():
+    """Point 13: first writes to a sparse file, one by one and in a row."""
+    order = native.permutation(SINGLE_PAGES)
+    with tempfile.NamedTemporaryFile(dir=".", prefix="daxcore-gates-") as named:
+        path, fd = named.name, named.fileno()
+        for delivery in ("signal", "thread"):
+            how = {"path": path, "delivery": delivery, "order": order, "write": True}
+            calls = {
+                "real": real_touch(**how),
+                "bare": bare_touch(native.STORE_SPARSE, delivery, order, fd),
+            }
+            with placed(delivery):
+                ns = interleaved(calls, SINGLE_ROUNDS)
+            what = f"real first write sparse, {delivery} / its calls"
+            yield _twin_gate(what, ns["real"], ns["bare"])
+        times = real_rounds(
+            {
+                "real": (native.SPARSE, PAGES, {"path": path, "write": True}),
+                "disk": (native.FILE, PAGES, {"fd": fd, "write": True}),
+            },
+            REAL_ROUNDS,
+        )
+    yield _real_gate("first write in a row, sparse", times, "disk", 1.1)
 
 
 def real_memory_gates():
@@ -652,6 +679,7 @@ def real_gates():
         yield from real_fault_gates(device)
         yield from real_memory_gates()
         yield from real_write_gates(device, tmpfs.fileno())
+        yield from real_sparse_gates()
 
 
 def measure():

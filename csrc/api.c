@@ -248,7 +248,7 @@ void dax_mapping_put(struct dax_mapping *mapping)
 dax_loff_t dax_mapping_size(const struct dax_mapping *mapping)
 {
 	if (mapping->hooks)
-		mapping->hooks->verify((struct dax_mapping *)(uintptr_t)mapping);
+		mapping->hooks->verify((struct dax_mapping *)(uintptr_t)mapping, 0, 0);
 	return smp_load_acquire(&mapping->i_size);
 }
 

@@ -51,8 +51,9 @@ static bool may_fault_around(const struct dax_vm_fault *vmf, dax_pgoff_t first)
 	    (!vma_is_shared(vma) && vma->flags & DAX_VM_WRITE) ||
 	    vma->mapping->policy->grab_page || mapping_is_frozen(vma->mapping))
 		return false;
-	/* 2 MiB at once are better still: they are tried first. */
-	if (vma->pages == DAX_PAGES_AUTO &&
+	/* 2 MiB at once are better still: they are tried first, but for stores of
+	 * the CPU, which get pages of their own. */
+	if (vma->pages == DAX_PAGES_AUTO && !(vma->real && vmf->write) &&
 	    vma->vm_ops->pmd_state(vma, first) != VMA_PMD_TABLE)
 		return false;
 	return !vmf->write || may_store_ahead(vmf, first);
@@ -156,6 +157,21 @@ static bool lock_trying(const struct around *around, unsigned int i)
 	if (!slot.iter.entry)
 		return !insert_empty(&slot);
 	return !dax_is_locked(slot.iter.entry) && cmpxchg_lock(&slot.iter);
+}
+
+/* 2 MiB of zeroes that are in the way of stores go, as they do for one store. */
+static void take_apart(const struct around *around)
+{
+	struct dax_slot slot;
+
+	find_slot(around, 0, &slot);
+	if (!slot.iter.entry || !slot.iter.order ||
+	    !dax_is_zero_entry(slot.iter.entry) || grab_mapping_entry(&slot, 0))
+		return;
+	if (dax_is_empty_entry(slot.iter.entry))
+		dax_delete_locked_entry(&slot);
+	else
+		put_locked_mapping_entry(&slot);
 }
 
 /* Who waits holds no other entry. */
@@ -362,7 +378,11 @@ unsigned int iomap_fault_around(struct dax_vm_fault *vmf, dax_pgoff_t first,
 	unsigned int done;
 
 	nr = clip_run(vmf->vma, first, nr);
-	if (nr < 2 || !may_fault_around(vmf, first) || !make_room(&around))
+	if (nr < 2 || !may_fault_around(vmf, first))
+		return 0;
+	if (vmf->write)
+		take_apart(&around);
+	if (!make_room(&around))
 		return 0;
 	lock_run(&around, nr);
 	if (!around.nr)

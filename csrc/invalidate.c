@@ -316,7 +316,7 @@ int zero_tail(struct dax_mapping *mapping)
 static int verify_and_lock(const struct layout_range *range)
 {
 	struct dax_mapping *mapping = range->mapping;
-	int ret = mapping->hooks ? mapping->hooks->verify(mapping) : 0;
+	int ret = mapping->hooks ? mapping->hooks->verify(mapping, 0, 0) : 0;
 
 	return ret ? ret : break_layouts(range, NULL, false);
 }

@@ -38,8 +38,9 @@ struct met_device {
  */
 struct mapping_hooks {
 	/* At the start of a call, none of the file's locks held: is what is
-	 * known of the file still true?  0, or -errno that the call returns. */
-	int (*verify)(struct dax_mapping *mapping);
+	 * known of the file still true, its size and the holes of [pos, pos +
+	 * len), which the call may show?  0, or -errno that the call returns. */
+	int (*verify)(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len);
 	/* Read data at @pos, @len bytes of one MAPPED extent: > 0 bytes, -errno. */
 	ssize_t (*read)(struct dax_mapping *mapping, void *buf, size_t len,
 			dax_loff_t pos);
@@ -162,11 +163,12 @@ void mapping_unlock_two(struct dax_mapping *a, struct dax_mapping *b);
 /* -ESTALE in a forked child, else 0. */
 int mapping_check_alive(struct dax_mapping *mapping);
 /* At the start of a call, before the window is touched: -EIO if the backing
- * file shrank, what the hook says. */
-static inline int mapping_verify(struct dax_mapping *mapping)
+ * file shrank, what the hook says.  @len 0: the call shows no holes. */
+static inline int mapping_verify(struct dax_mapping *mapping, dax_loff_t pos,
+				 uint64_t len)
 {
 	if (unlikely(mapping->hooks))
-		return mapping->hooks->verify(mapping);
+		return mapping->hooks->verify(mapping, pos, len);
 	return device_verify(mapping->dax_dev);
 }
 

@@ -216,7 +216,7 @@ ssize_t mapping_pread(struct dax_mapping *mapping, void *buf, size_t len,
 		return dax_error(-EINVAL, "offset %" PRId64 " is negative", pos);
 	if (len > SSIZE_MAX)
 		len = SSIZE_MAX;
-	ret = mapping_verify(mapping);
+	ret = mapping_verify(mapping, pos, len);
 	if (!ret)
 		ret = i_rwsem_lock_shared(mapping);
 	if (ret)
@@ -395,7 +395,7 @@ ssize_t mapping_pwrite(struct dax_mapping *mapping, const void *buf,
 				 "2^63-4096", pos, len);
 	if (len == 0)
 		return 0;
-	ret = mapping_verify(mapping);
+	ret = mapping_verify(mapping, 0, 0);
 	if (ret)
 		return ret;
 	ret = lock_and_write(mapping, buf, len, pos);
@@ -452,7 +452,7 @@ int mapping_zero_range(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len
 	int ret = mapping_check_range(pos, len);
 
 	if (!ret)
-		ret = mapping_verify(mapping);
+		ret = mapping_verify(mapping, 0, 0);
 	if (!ret)
 		ret = i_rwsem_lock_write(mapping);
 	if (ret)
@@ -530,7 +530,7 @@ int64_t mapping_extents(struct dax_mapping *mapping, dax_loff_t *pos,
 
 	if (*pos < 0)
 		return dax_error(-EINVAL, "offset %" PRId64 " is negative", *pos);
-	ret = mapping_verify(mapping);
+	ret = mapping_verify(mapping, 0, 0);
 	if (!ret)
 		ret = mapping_give_back_ahead(mapping);
 	if (!ret)

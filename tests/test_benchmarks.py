@@ -151,7 +151,7 @@ def test_real_gates(small_real):
     """All loops run; the times are judged where the machine is idle."""
     gates = list(small_real.real_gates())
     assert {gate.point for gate in gates} == {"13"}
-    assert len({gate.what for gate in gates}) == len(gates) == 20
+    assert len({gate.what for gate in gates}) == len(gates) == 23
     for gate in gates:
         assert gate.passed or gate.unit in ("x", "ns"), gate
         assert gate.measured > 0 or gate.unit not in ("x", "ns"), gate
@@ -185,10 +185,13 @@ def test_bare_loops_leave_nothing_behind(small_real, delivery):
     single = {"delivery": "signal", "kind": "pte", "fault_around": 0}
     with daxcore.Device.memory(2 << 20) as device:
         for _ in range(2):  # the page map's descriptor stays
-            for work in (native.LOAD, native.LOAD_WRITABLE, native.STORE):
+            for work in range(native.STORE_SPARSE + 1):
                 order = native.permutation(512)
-                assert native.real_floor_ns(work, delivery, 512, order) > 0
-                assert native.real_floor_ns(work, delivery, 1024) > 0
+                with tempfile.TemporaryFile() as file:
+                    to = file.fileno()
+                    assert native.real_floor_ns(work, delivery, 512, order, to) > 0
+                    assert native.real_floor_ns(work, delivery, 1024, fd=to) > 0
+                    assert os.fstat(to).st_size == 0
             native.real_round(native.ENGINE, 512, device, **single)
             found.append(len(os.listdir("/proc/self/fd")))
     assert found[0] == found[1]
@@ -198,16 +201,26 @@ def test_bare_loops_leave_nothing_behind(small_real, delivery):
 def test_real_round_stores_to_every_page(small_real, order):
     native = small_real.native
     order = native.permutation(1024) if order == "random" else None
-    with tempfile.TemporaryFile() as file, daxcore.Device.memory(16 << 20) as device:
+    with (
+        tempfile.NamedTemporaryFile() as file,
+        daxcore.Device.memory(16 << 20) as device,
+    ):
         for owner in (
             native.ENGINE,
+            native.SPARSE,
             native.FILE,
             native.ANONYMOUS,
             native.ANONYMOUS_HUGE,
         ):
             for how in ({}, {"write": True}, {"write": True, "load_before": True}):
                 result = native.real_round(
-                    owner, 1024, device, order, fd=file.fileno(), **how
+                    owner,
+                    1024,
+                    device,
+                    order,
+                    fd=file.fileno(),
+                    path=file.name,
+                    **how,
                 )
                 assert min(result.map_ns, result.touch_ns, result.again_ns) > 0
         assert os.fstat(file.fileno()).st_size == 0

@@ -562,6 +562,21 @@ static void stray_stores_into_one_page(void)
 	stray_stores(DAX_PAGES_PTE, 0);
 }
 
+/* A run of stores begins in 2 MiB of zeroes: those are taken apart for it. */
+static void run_into_2mib(void)
+{
+	set_up_file(RW_SHARED, DAX_PAGES_AUTO);
+	EQ(raw_load(BASE), 0);
+	EQ(vma_fault_around(vma, BASE, 64, true), 64);
+	EQ(kind(BASE + 63), 'w');
+	CHECK(shows_zero(BASE + 64));
+	EQ(raw_load(BASE + 511), 0);
+	EQ(raw_store(BASE + 5, 7), 0);
+	EQ(get(BASE + 5), 7);
+	check_invariants(fx.file);
+	unmap();
+}
+
 /* Zeroes that are stored leave the hole a hole. */
 static void stray_zeroes(void)
 {
@@ -877,6 +892,7 @@ static const struct test {
 	{ "finish_cow without memory", cow_without_memory },
 	{ "stores before 2 MiB of zeroes are protected", stray_stores_into_2mib },
 	{ "stores before a page is protected", stray_stores_into_one_page },
+	{ "a run of stores into 2 MiB of zeroes", run_into_2mib },
 	{ "holes around a stray store stay holes", stray_zeroes },
 	{ "stray stores through a private mapping", stray_store_of_a_private_mapping },
 	{ "strays looked for before protection: seen", late_store_is_lost },
