@@ -43,7 +43,7 @@ enum dax_test_point {
 	DAX_TEST_FREEZING,		/* no writer is inside, nothing written back */
 	DAX_TEST_FROZEN,		/* about to sleep for a thaw */
 	DAX_TEST_PROMOTE,		/* lock dropped, to be taken exclusive */
-	DAX_TEST_PIECE_GONE,		/* real: a piece went, nobody may touch its place */
+	DAX_TEST_PIECE_GONE,		/* real: a piece went, its place is empty or closed */
 	DAX_TEST_ZEROES_INSERTED,	/* real: zeroes inserted, not yet protected */
 	DAX_TEST_ZEROES_PROTECTED,	/* real: zeroes inserted and write-protected */
 	DAX_TEST_SYNC_FAULT,		/* block map synced, leaf not inserted */

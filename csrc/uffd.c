@@ -133,7 +133,7 @@ int uffd_open(bool signal, unsigned int *ret_features)
 	if (ret)
 		return no_uffd(ret);
 	want |= has & (DAX_UFFD_FEATURE_EXACT_ADDRESS | DAX_UFFD_FEATURE_POISON |
-		       DAX_UFFD_FEATURE_MOVE);
+		       DAX_UFFD_FEATURE_MOVE | (signal ? 0 : UFFD_FEATURE_EVENT_REMAP));
 	fd = open_any(signal, &features);
 	ret = fd < 0 ? fd : handshake(fd, &want);
 	if (ret) {
@@ -145,6 +145,9 @@ int uffd_open(bool signal, unsigned int *ret_features)
 		features |= UFFD_CAN_POISON;
 	if (want & DAX_UFFD_FEATURE_MOVE && !sys_feature_disabled("move"))
 		features |= UFFD_CAN_MOVE;
+	/* The kernel says what it has, not what it was asked for. */
+	if (!signal && want & UFFD_FEATURE_EVENT_REMAP)
+		features |= UFFD_KEEPS_REMAP;
 	*ret_features = features;
 	return fd;
 }
@@ -180,6 +183,18 @@ int uffd_read(int fd, struct uffd_event *ret_event)
 		.tid = msg.arg.pagefault.feat.ptid,
 	};
 	return 1;
+}
+
+bool uffd_read_remap(int fd, uint64_t *touches)
+{
+	struct uffd_msg msg;
+
+	while (sys_read(fd, &msg, sizeof(msg)) == sizeof(msg)) {
+		if (msg.event == UFFD_EVENT_REMAP)
+			return true;
+		*touches += msg.event == UFFD_EVENT_PAGEFAULT;
+	}
+	return false;
 }
 
 void uffd_wake(int fd, void *addr, size_t len)

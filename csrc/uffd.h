@@ -19,7 +19,8 @@
 enum uffd_feature {
 	UFFD_CAN_POISON = 1,	/* 6.6: a page that answers with SIGBUS */
 	UFFD_CAN_MOVE = 2,	/* 6.8: pages from one range to another */
-	UFFD_USER_ONLY = 4	/* faults inside system calls are EFAULT */
+	UFFD_USER_ONLY = 4,	/* faults inside system calls are EFAULT */
+	UFFD_KEEPS_REMAP = 8	/* who moves a range has to be told of: uffd_swap.h */
 };
 
 /* What came from a descriptor: a touch of a page. */
@@ -38,8 +39,12 @@ int uffd_open(bool signal, unsigned int *ret_features);
 
 int uffd_register(int fd, void *addr, size_t len);
 
-/* The next event: 1, 0 (there is none), -errno. */
+/* The next event: 1, 0 (there is none, or it was no touch), -errno. */
 int uffd_read(int fd, struct uffd_event *ret_event);
+
+/* Read until it is told of a range that was moved: true; false: not yet.
+ * @touches counts those that were read on the way, and are to be woken. */
+bool uffd_read_remap(int fd, uint64_t *touches);
 
 /* Whoever sleeps in a touch of the range tries again. */
 void uffd_wake(int fd, void *addr, size_t len);

@@ -30,6 +30,7 @@
 #include "iomap.h"
 #include "rw.h"
 #include "uffd.h"
+#include "uffd_swap.h"
 #include "vm_area.h"
 #include "vma_soft.h"
 
@@ -43,6 +44,7 @@ enum {
 
 /* Page tables of zeroes that nobody has asked for yet: 32 MiB at most. */
 static const uint64_t prefault_max = UINT64_C(16) << 30;
+static const uint64_t spare_max = UINT64_C(1) << 30;
 static const uint64_t fault_around_default = UINT64_C(32) << 20;
 
 /*
@@ -68,10 +70,12 @@ struct vma_real {
 	_Atomic uint64_t streak_pages;
 	struct fault_streak stores;	/* the same of stores, guarded by lock */
 
-	/* 2 MiB pages of zeroes, to be moved to where they are wanted. */
+	/* 2 MiB pages of zeroes, to be moved to where they are wanted; memory
+	 * without pages, to stand in place of pieces of the file. */
 	struct mutex stage_lock;
 	char *stage;
 	unsigned int stage_left;
+	struct uffd_spare spare;
 
 	struct mutex lock;
 	struct stray *strays;
@@ -267,20 +271,74 @@ static void give_up(struct vma_real *real)
 	vm_area_protect(real->area.start, real->area.length, false, false);
 }
 
-/* Anonymous memory without pages, in place of a piece of a file.  Whoever
- * touches it before it is opened gets SIGSEGV, and tries again. */
-static int make_anonymous(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr)
+/* Touches of what was closed are told of. */
+static int open_registered(const struct vma_real *real, char *addr, size_t len)
 {
-	char *addr = address_of(real, first);
-	size_t len = bytes_of(nr);
-	int ret = vm_area_replace(addr, len);
+	int ret = uffd_register(real->area.uffd, addr, len);
 
-	dax_test_yield(DAX_TEST_PIECE_GONE);
-	if (!ret)
-		ret = uffd_register(real->area.uffd, addr, len);
 	if (!ret)
 		ret = vm_area_protect(addr, len, true, real->area.writable);
 	return ret;
+}
+
+/* stage_lock held. */
+static int make_spare(struct vma_real *real)
+{
+	size_t len = real->area.length < spare_max ? real->area.length : spare_max;
+	void *start;
+	int ret = vm_area_reserve(&start, len, 0);
+
+	if (ret)
+		return ret;
+	ret = vm_area_replace(start, len);
+	if (!ret)
+		ret = open_registered(real, start, len);
+	if (ret) {
+		vm_area_release(start, len);
+		return ret;
+	}
+	real->spare = (struct uffd_spare){
+		.fd = real->area.uffd, .start = start, .length = len,
+		.area = real->area.start, .area_len = real->area.length,
+	};
+	return 0;
+}
+
+/* System calls that touch it sleep like anybody else, and never see the place
+ * closed. */
+static int swap_in(struct vma_real *real, char *addr, size_t len)
+{
+	int ret = 0;
+
+	if (!(real->features & UFFD_KEEPS_REMAP))
+		return -EOPNOTSUPP;
+	mutex_lock(&real->stage_lock);
+	if (!real->spare.start)
+		ret = make_spare(real);
+	mutex_unlock(&real->stage_lock);
+	return ret ? ret : uffd_swap(&real->spare, addr, len);
+}
+
+/* In between the place is closed: whoever touches it gets SIGSEGV, and tries
+ * again. */
+static int put_closed(const struct vma_real *real, char *addr, size_t len)
+{
+	int ret = vm_area_replace(addr, len);
+
+	dax_test_yield(DAX_TEST_PIECE_GONE);
+	return ret ? ret : open_registered(real, addr, len);
+}
+
+/* Anonymous memory without pages, in place of a piece of a file. */
+static int make_anonymous(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr)
+{
+	char *addr = address_of(real, first);
+	int ret = swap_in(real, addr, bytes_of(nr));
+
+	if (ret)
+		return put_closed(real, addr, bytes_of(nr));
+	dax_test_yield(DAX_TEST_PIECE_GONE);
+	return 0;
 }
 
 /* ---- pages that answer with SIGBUS ------------------------------------------------- */
@@ -1268,6 +1326,10 @@ static void free_real(struct vma_real *real)
 		vm_area_release(real->area.start, real->area.length);
 	if (real->stage)
 		vm_area_release(real->stage, STAGE_PAGES * DAX_PMD_SIZE);
+	if (real->spare.start) {
+		uffd_swap_end();
+		vm_area_release(real->spare.start, real->spare.length);
+	}
 	if (real->area.uffd >= 0)
 		sys_close(real->area.uffd);
 	dax_free(real);

@@ -1562,3 +1562,64 @@ def test_a_c_program_with_handlers_of_its_own(c_client, way):
         timeout=TIME_LIMIT,
     )
     assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
+
+
+# ---- system calls beside a piece that goes -------------------------------
+
+# What the other thread does, with which pages, whether bytes stay.
+NEIGHBOURS = {
+    "2 MiB": (
+        "file.punch_hole(0, 2 * MIB); m.populate(0, 2 * MIB, write=True);"
+        "file.truncate(MIB); file.truncate(8 * MIB)",
+        "auto",
+        False,
+    ),
+    "dontneed": ("m.dontneed(0, 2 * MIB)", "auto", True),
+    "settle": (
+        "file.punch_hole(0, MIB); write_ahead(view); file.fsync()",
+        "pte",
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NEIGHBOURS)
+def test_system_calls_while_pieces_beside_go(what):
+    """The place of a piece of the file is never closed, not even for a moment."""
+    call, pages, stay = NEIGHBOURS[what]
+    works(
+        f"""
+        def write_ahead(view):
+            for at in range(0, 80):
+                view[at * PAGE] = 1
+
+        def neighbours():
+            while not stop.is_set():
+                {call}
+
+        with (
+            device.create_file(8 * MIB) as file,
+            real(file, pages="{pages}") as m,
+            memoryview(m) as view,
+            view[100 * PAGE : 104 * PAGE] as mine,
+            tempfile.TemporaryFile() as f,
+        ):
+            stop, data = threading.Event(), bytes(range(256)) * 64
+            f.write(data)
+            f.flush()
+            if {stay}:
+                view[:2 * MIB] = b"1" * (2 * MIB)
+            other = thread(neighbours)
+            end, calls = time.monotonic() + 1.5, 0
+            while time.monotonic() < end:
+                assert os.preadv(f.fileno(), [mine], 0) == len(mine)
+                assert os.pwrite(f.fileno(), mine, len(data)) == len(mine)
+                if {stay}:
+                    assert os.pread(f.fileno(), len(data), len(data)) == data
+                calls += 1
+            stop.set()
+            other.join()
+            say(calls)
+        """,
+        THREAD,
+    )

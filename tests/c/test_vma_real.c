@@ -689,7 +689,7 @@ static void wait_until_asleep(void)
 	while (!toucher)
 		sched_yield();
 	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", toucher);
-	while (!strstr(line, ") S") && !sys_read_line(path, line, sizeof(line)))
+	while (!strstr(line, ") S") && !strstr(line, ") D") && !sys_read_line(path, line, sizeof(line)))
 		sched_yield();
 }
 
@@ -712,6 +712,58 @@ static void past_the_end_in_between(void)
 	pthread_join(cutter, NULL);
 	pthread_join(loader, NULL);
 	EQ(got, -1);
+	unmap();
+}
+
+/* Of the kernel, which reads a file into the page. */
+static void *read_there(void *arg)
+{
+	int fd = open("/dev/zero", O_RDONLY);
+
+	MUST(fd >= 0);
+	toucher = (pid_t)sys_gettid();
+	*(int *)arg = (int)sys_read(fd, at(PAGE), DAX_PAGE_SIZE);
+	close(fd);
+	return NULL;
+}
+
+static void *drop_leaves(void *arg)
+{
+	(void)arg;
+	EQ(dax_vma_dontneed(vma, 0, (uint64_t)PAGES << DAX_PAGE_SHIFT), 0);
+	return NULL;
+}
+
+/* Where the piece was there is never a place that a system call fails at. */
+static void system_call_in_between(void)
+{
+	pthread_t dropper, reader;
+	int got = 0;
+
+	set_up_file(RW_SHARED, DAX_PAGES_PTE);
+	for (dax_pgoff_t page = PAGE - 1; page < PAGE + 2; page++)
+		EQ(raw_store(page, 1), 0);
+	held = let_go = toucher = 0;
+	dax_test.yield = hold_here;
+	MUST(!pthread_create(&dropper, NULL, drop_leaves, NULL));
+	while (!held)
+		sched_yield();
+	MUST(!pthread_create(&reader, NULL, read_there, &got));
+	if (delivery)	/* there it fails, and may */
+		let_go = 1;
+	else
+		wait_until_asleep();
+	let_go = 1;
+	pthread_join(dropper, NULL);
+	pthread_join(reader, NULL);
+	if (!delivery)
+		EQ(got, DAX_PAGE_SIZE);
+	EQ(get(PAGE - 1), 1);
+	EQ(get(PAGE), delivery && got < 0 ? 1 : 0);
+	EQ(get(PAGE + 1), 1);
+	EQ(raw_store(PAGE, 2), 0);
+	EQ(get(PAGE), 2);
+	check_invariants(fx.file);
 	unmap();
 }
 
@@ -899,6 +951,7 @@ static const struct test {
 	{ "no protection: seen", unprotected_store_is_lost },
 	{ "past the end: SIGBUS, and not after the file has grown", past_the_end },
 	{ "past the end when a load that began before is served", past_the_end_in_between },
+	{ "a system call when a piece of the file has gone", system_call_in_between },
 	{ "dax_vma_new() without memory", new_without_memory },
 	{ "loads and stores without memory", accesses_without_memory },
 	{ "stray stores without memory", strays_without_memory },
