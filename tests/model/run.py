@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Run one state machine: ``run.py tree``, ``run.py files POLICY PAGES BLOCKS``.
+"""Run one state machine: ``run.py tree``, ``run.py files POLICY PAGES BLOCKS``,
+or the same with a DELIVERY behind it: its mappings are real.
 
 The process must have been started with the library of ``make model-lib`` in
 LD_PRELOAD.  The last line of the output is what happened, as JSON.
