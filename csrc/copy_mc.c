@@ -53,8 +53,9 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 
 int copy_mc_arm(void)
 {
-	/* NODEFER: the jump leaves the signal mask as it was.  Not on an alternate
-	 * stack: those are made for a report of a crash and hold no fault. */
+	/* NODEFER: the jump leaves the signal mask as it was.  No ONSTACK: what
+	 * asks first serves whole faults, for which the alternate stack of others
+	 * is too small, and no stack overflow is SIGBUS. */
 	struct sigaction action = {
 		.sa_sigaction = on_sigbus,
 		.sa_flags = SA_SIGINFO | SA_NODEFER,

@@ -132,9 +132,12 @@ static bool in_system_call(uint32_t tid)
 	return !ask_thread(tid, "syscall", "%lld", &number) || number != ~0ull;
 }
 
-static int queue_sigbus(uint32_t tid, void *addr)
+/* What a SIGBUS that the library sends means, in si_errno. */
+enum sent { SENT_REFUSED, SENT_LOAD, SENT_STORE };
+
+static int queue_sigbus(uint32_t tid, void *addr, enum sent sent)
 {
-	siginfo_t info = { .si_signo = SIGBUS, .si_code = SI_QUEUE };
+	siginfo_t info = { .si_signo = SIGBUS, .si_code = SI_QUEUE, .si_errno = (int)sent };
 
 	info.si_pid = getpid();
 	info.si_uid = getuid();
@@ -151,7 +154,7 @@ static int send_sigbus(const struct uffd_event *event, void *addr)
 {
 	if (blocks_sigbus(event->tid) || in_system_call(event->tid))
 		return -EAGAIN;
-	return queue_sigbus(event->tid, addr);
+	return queue_sigbus(event->tid, addr, SENT_REFUSED);
 }
 
 /* Its bytes may lie in the way of many who sleep: all of the page's. */
@@ -374,13 +377,19 @@ static bool serve_touch(struct fault_area *area, void *addr, bool write)
 	return ret >= 0;
 }
 
-/* Sent by the library: the access cannot be served.  A system call has
- * told so already, by EFAULT. */
-static bool on_refused_store(siginfo_t *info, const void *context)
+/* Sent by the library: serve a touch, or it cannot be served, which a system call
+ * has told by EFAULT already. */
+static bool on_sent(struct fault_area *area, siginfo_t *info, const void *context)
 {
-	info->si_addr = info->si_value.sival_ptr;
+	void *addr = info->si_value.sival_ptr;
+	int sent = info->si_errno;
+
+	if (sent != SENT_REFUSED && serve_touch(area, addr, sent == SENT_STORE))
+		return true;
+	info->si_addr = addr;
 	info->si_code = BUS_ADRERR;
-	return context_is_syscall(context);
+	info->si_errno = 0;
+	return sent == SENT_REFUSED && context_is_syscall(context);
 }
 
 static bool on_sigbus(siginfo_t *info, const void *context)
@@ -388,21 +397,24 @@ static bool on_sigbus(siginfo_t *info, const void *context)
 	bool write = context_is_write(context);
 	struct fault_area *area;
 
-	if (info->si_code == SI_QUEUE && info->si_pid == getpid() &&
-	    find_area(info->si_value.sival_ptr))
-		return on_refused_store(info, context);
+	if (info->si_code == SI_QUEUE && info->si_pid == getpid()) {
+		area = find_area(info->si_value.sival_ptr);
+		return area && on_sent(area, info, context);
+	}
 	area = info->si_code > 0 ? find_area(info->si_addr) : NULL;
 	return area && may_touch(area, write) && serve_touch(area, info->si_addr, write);
 }
 
-/* It was touched while it was being changed, but what cannot be served is
- * SIGBUS. */
-static bool turn_into_sigbus(void *addr)
+/*
+ * The page was touched while what it is made of was changed.  This handler is on the
+ * alternate stack if there is one, for the sake of others that report a stack
+ * overflow, and such a stack is too small for a fault: the handler of SIGBUS, which
+ * is held back until this one returns, serves it where the thread was interrupted.
+ */
+static bool go_on_as_sigbus(void *addr, bool write, const ucontext_t *interrupted)
 {
-	sigset_t blocked;
-
-	return !pthread_sigmask(SIG_BLOCK, NULL, &blocked) &&
-	       !sigismember(&blocked, SIGBUS) && !queue_sigbus(sys_gettid(), addr);
+	return !sigismember(&interrupted->uc_sigmask, SIGBUS) &&
+	       !queue_sigbus(sys_gettid(), addr, write ? SENT_STORE : SENT_LOAD);
 }
 
 static void on_sigsegv(int sig, siginfo_t *info, void *context)
@@ -411,7 +423,8 @@ static void on_sigsegv(int sig, siginfo_t *info, void *context)
 	bool write = context_is_write(context);
 
 	if (!area || !may_touch(area, write) ||
-	    !(serve_touch(area, info->si_addr, write) || turn_into_sigbus(info->si_addr)))
+	    !(go_on_as_sigbus(info->si_addr, write, context) ||
+	      serve_touch(area, info->si_addr, write)))
 		sys_pass_signal(&segv_before, sig, info, context);
 }
 
@@ -420,12 +433,13 @@ static int arm_signals(void)
 {
 	struct sigaction action = {
 		.sa_sigaction = on_sigsegv,
-		.sa_flags = SA_SIGINFO | SA_NODEFER,
+		.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK,
 	};
 	int ret;
 
 	if (have_segv)
 		return 0;
+	sigaddset(&action.sa_mask, SIGBUS);
 	ret = sys_set_signal(SIGSEGV, &action, &segv_before);
 	if (ret)
 		return dax_error(ret, "no handler can be set for SIGSEGV");

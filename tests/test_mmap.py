@@ -196,11 +196,6 @@ def test_a_mapping_is_not_pickled(file):
         pickle.dumps(m)
 
 
-def test_the_real_backend_is_refused_with_the_way_out(file):
-    with pytest.raises(daxcore.NotSupportedError, match="backend='soft'"):
-        file.mmap(backend="real")
-
-
 def test_an_array_holds_its_mapping_open(file):
     why = why_no_real_mapping()
     need("uffd", why is None, why)

@@ -704,6 +704,24 @@ def test_faulthandler_enabled_before(way):
     assert "Bus error" in done.stderr
 
 
+@every_way
+def test_a_stack_overflow_is_still_reported(way):
+    """There is no stack left but the alternate one, where faulthandler reports."""
+    done = run(
+        """
+        faulthandler.enable()
+        with device.create_file(8 * MIB) as file, real(file) as m:
+            assert array(m)[0] == 0
+            say("before")
+            faulthandler._stack_overflow()
+        """,
+        way,
+    )
+    assert done.returncode == -signal.SIGSEGV, done
+    assert done.stdout == "before\n"
+    assert done.stderr.count("Fatal Python error: Segmentation fault") == 1
+
+
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGBUS"])
 @four_ways
 def test_a_signal_that_somebody_sends_still_kills(way, name):
