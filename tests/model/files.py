@@ -18,8 +18,8 @@ import errno
 import os
 import shutil
 import tempfile
-import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -658,18 +658,23 @@ class FileMachine(RuleBasedStateMachine):
             return
         changes = self.changes(view, pos, data)
         call, changed = list(changes.values())[what % len(changes)]
-        thread = threading.Thread(target=call, daemon=True)
+        with ThreadPoolExecutor(1) as pool:
+            self.call_while_frozen(view, pos, data, lambda: pool.submit(call))
+        changed()
+
+    def call_while_frozen(self, view, pos, data, start):
+        twin = view.twin
         twin.file.freeze()
         twin.unsynced.clear()
         with pytest.raises(OSError) as caught:
             twin.file.freeze()
         assert caught.value.errno == errno.EBUSY
-        thread.start()
-        self.check_while_frozen(view, pos, data)
-        twin.file.thaw()
-        thread.join(TIME_LIMIT)
-        assert not thread.is_alive()
-        changed()
+        try:
+            future = start()
+            self.check_while_frozen(view, pos, data)
+        finally:
+            twin.file.thaw()
+        future.result(TIME_LIMIT)
 
     def check_while_frozen(self, view, pos, data):
         twin = view.twin
