@@ -46,6 +46,16 @@ static int grab(struct dax_slot *slot, unsigned int order)
 	return ret;
 }
 
+/* A touch of real memory cannot be refused: it would wait for the holder, who may
+ * be the toucher, or want the GIL that the toucher has.  invalidate_lock held. */
+static int refuse_real(const struct dax_mapping *mapping)
+{
+	if (!mapping->nr_real)
+		return 0;
+	return dax_error(-EBUSY, "the file has a real mapping: a touch of its memory "
+			 "would wait for the entry lock, and could not be refused");
+}
+
 static int lock_with(struct dax_entry_cookie *cookie, struct dax_mapping *mapping,
 		     dax_pgoff_t index, unsigned int order)
 {
@@ -54,8 +64,10 @@ static int lock_with(struct dax_entry_cookie *cookie, struct dax_mapping *mappin
 
 	if (ret)
 		return ret;
+	ret = refuse_real(mapping);
 	dax_slot_init(&cookie->slot, mapping, area, radix_tree_canonical(index, order));
-	ret = grab(&cookie->slot, order);
+	if (!ret)
+		ret = grab(&cookie->slot, order);
 	if (ret)
 		mapping_unlock_shared(mapping, area);
 	return ret;

@@ -39,7 +39,8 @@ enum {
 	EXTENT_ROWS = 64,
 	STUCK = 3,	/* touches of a page that has its leaf, in a row */
 	STREAK_GROWTH = 8,
-	STAGE_PAGES = 16	/* of 2 MiB */
+	STAGE_PAGES = 16,	/* of 2 MiB */
+	SAVED_PAGES = 64
 };
 
 /* Page tables of zeroes that nobody has asked for yet: 32 MiB at most. */
@@ -69,6 +70,10 @@ struct vma_real {
 	_Atomic dax_pgoff_t streak_next;
 	_Atomic uint64_t streak_pages;
 	struct fault_streak stores;	/* the same of stores, guarded by lock */
+
+	/* Of a private mapping: copies that the kernel has made go through here. */
+	struct mutex saved_lock;
+	char *saved;	/* SAVED_PAGES; had beforehand, since a zap cannot fail */
 
 	/* 2 MiB pages of zeroes, to be moved to where they are wanted; memory
 	 * without pages, to stand in place of pieces of the file. */
@@ -742,8 +747,6 @@ static void transfer_dirty(struct dax_mapping *mapping, dax_pgoff_t pgoff)
 		dax_tag_dirty(&slot);
 }
 
-enum { SAVED_PAGES = 64 };
-
 /* A page that the kernel has copied is a private copy as any other. */
 static int keep_copy(struct vma_real *real, dax_pgoff_t pgoff, const void *page)
 {
@@ -754,23 +757,22 @@ static int keep_copy(struct vma_real *real, dax_pgoff_t pgoff, const void *page)
 	return ret ? ret : vma_soft_ops.finish_cow(&vmf, addr);
 }
 
-/* 0 and the pages that were saved, or -errno. */
+/* saved_lock held.  Up to SAVED_PAGES pages. */
 static int drop_private_part(struct vma_real *real, const struct run *run)
 {
 	uint64_t pages[SAVED_PAGES];
-	char *buf = dax_zalloc(bytes_of(SAVED_PAGES));
-	int64_t found = buf ? save_copies(real, run, pages, buf, SAVED_PAGES) : -ENOMEM;
+	int64_t found = save_copies(real, run, pages, real->saved, SAVED_PAGES);
 	int ret = found < 0 ? (int)found : make_anonymous(real, run->first, run->nr);
 
 	for (int64_t i = 0; !ret && i < found; i++)
 		ret = keep_copy(real, run->first + pages[i],
-				buf + bytes_of((dax_pgoff_t)i));
-	dax_free(buf);
+				real->saved + bytes_of((dax_pgoff_t)i));
 	return ret;
 }
 
 static void drop_private(struct vma_real *real, const struct run *run)
 {
+	mutex_lock(&real->saved_lock);
 	for (dax_pgoff_t done = 0; done < run->nr; done += SAVED_PAGES) {
 		struct run part = { .first = run->first + done, .file = true,
 				    .nr = run->nr - done };
@@ -780,6 +782,7 @@ static void drop_private(struct vma_real *real, const struct run *run)
 		if (drop_private_part(real, &part))
 			give_up(real);
 	}
+	mutex_unlock(&real->saved_lock);
 }
 
 static void zap_run(struct vma_real *real, const struct run *run, bool even_cows)
@@ -1332,6 +1335,7 @@ static void free_real(struct vma_real *real)
 	}
 	if (real->area.uffd >= 0)
 		sys_close(real->area.uffd);
+	dax_free(real->saved);
 	dax_free(real);
 }
 
@@ -1525,6 +1529,11 @@ static int real_alloc(struct vma_real **ret_real, const struct dax_vma_attr *att
 		real->area.uffd = uffd_open(real->area.signal, &real->features);
 	if (real->area.uffd < 0 && !ret)
 		ret = real->area.uffd;
+	if (!ret && !(attr->flags & DAX_VM_SHARED)) {
+		real->saved = dax_zalloc(bytes_of(SAVED_PAGES));
+		if (!real->saved)
+			ret = dax_error(-ENOMEM, "no memory for a real mapping");
+	}
 	if (ret)
 		free_real(real);
 	else

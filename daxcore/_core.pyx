@@ -1789,6 +1789,9 @@ cdef class File:
         ------
         ValueError
             `pgoff` negative.  The rest is raised by ``with``.
+        OSError
+            EBUSY, raised by ``with``: the file has a real mapping.  Who touches
+            its memory would wait for the lock, perhaps for ever.
 
         Notes
         -----

@@ -705,6 +705,55 @@ def test_faulthandler_enabled_before(way):
 
 
 @every_way
+def test_faulthandler_enabled_after(way):
+    """Its handlers come first: the first touch that is told by a signal ends the
+    process, with a report.  Nothing hangs, and what a thread serves is served."""
+    done = run(
+        """
+        with device.create_file(8 * MIB) as file:
+            m = real(file, pages="pte", fault_around=0)
+            a = array(m)
+            faulthandler.enable()
+            faulthandler.disable()  # ours are back
+            a[0] = 1
+            assert a[PAGE] == 0
+            faulthandler.enable()
+            say("before")
+            a[MIB] = 1
+            assert a[2 * MIB] == 0 and file.pread(1, MIB) == b"\1"
+            say("served")
+            file.truncate(4 * MIB)
+            print(a[5 * MIB])
+        """,
+        way,
+    )
+    assert done.returncode == -signal.SIGBUS, done
+    served = ["served"] if way.delivery == "thread" else []
+    assert done.stdout.split() == ["before", *served], done
+    assert done.stderr.count("Fatal Python error: Bus error") == 1, done
+
+
+@every_way
+def test_an_entry_cannot_be_locked_under_a_real_mapping(way):
+    """A touch would wait for the holder: for itself, or with the GIL that the
+    holder wants."""
+    works(
+        """
+        with device.create_file(8 * MIB) as file:
+            with real(file) as m:
+                error = raises(OSError, file.lock_entry(0).__enter__)
+                assert error.errno == errno.EBUSY
+                assert "real mapping" in str(error)
+                assert array(m)[0] == 0
+            with file.lock_entry(0):
+                error = raises(OSError, real, file)
+                assert error.errno == errno.EDEADLK
+        """,
+        way,
+    )
+
+
+@every_way
 def test_a_stack_overflow_is_still_reported(way):
     """There is no stack left but the alternate one, where faulthandler reports."""
     done = run(

@@ -693,7 +693,8 @@ DAX_API int dax_mapping_thaw(struct dax_mapping *mapping);
  * Context: sleeps for the entry, signals do not end that; entries of two files
  * must be locked in one order by all; GIL: no.
  * Return: 0; -EINVAL (order, or past the end of file), -EEXIST (4 KiB entries
- * stand in the 2 MiB), -EIO (a foreign word in the tree), -ENOMEM, -EDEADLK
+ * stand in the 2 MiB), -EBUSY (the file has a real mapping: who touches its memory
+ * would wait and could not be refused), -EIO (a foreign word in the tree), -ENOMEM, -EDEADLK
  * (the thread holds one of this file, or is in its block map), -ESTALE.
  * Since: 0.2
  */
