@@ -118,7 +118,7 @@ static int start_thread(void)
 
 static void give(struct order order)
 {
-	while (write(orders[1], &order, sizeof(order)) < 0 && errno == EINTR)
+	while (sys_result(write(orders[1], &order, sizeof(order))) == -EINTR)
 		;
 	nr_given++;
 }
