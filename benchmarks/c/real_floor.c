@@ -60,8 +60,9 @@ static int insert_zero(struct real_floor *fl, char *page)
 static int take_block(struct real_floor *fl, char *page)
 {
 	uint64_t offset = (uint64_t)(page - fl->start);
+	char old = 0;
 
-	atomic_fetch_add((_Atomic char *)fl->window + offset, 0);
+	atomic_compare_exchange_strong((_Atomic char *)fl->window + offset, &old, 0);
 	return vm_area_map_file(page, DAX_PAGE_SIZE, fl->fd, offset, true, true);
 }
 
