@@ -609,6 +609,40 @@ static void stray_store_of_a_private_mapping(void)
 	unmap();
 }
 
+/* What was inserted is taken away before it is looked at. */
+static void discard_there(enum dax_test_point point)
+{
+	if (point == DAX_TEST_ZEROES_PROTECTED && atomic_exchange(&to_store, 0))
+		vm_area_discard(at(PAGE), DAX_PAGE_SIZE);
+}
+
+static void close_there(enum dax_test_point point)
+{
+	if (point == DAX_TEST_ZEROES_PROTECTED && atomic_exchange(&to_store, 0))
+		vm_area_protect(at(PAGE), DAX_PAGE_SIZE, false, false);
+	else if (point == DAX_TEST_BEFORE_UNLOCK)
+		vm_area_protect(at(PAGE), DAX_PAGE_SIZE, true, true);
+}
+
+static void zeroes_changed_by(void (*yield)(enum dax_test_point))
+{
+	set_up_file(RW_SHARED, DAX_PAGES_PTE);
+	to_store = 1;
+	dax_test.yield = yield;
+	EQ(raw_load(PAGE), 0);
+	EQ(to_store, 0);
+	EQ(raw_store(PAGE, 7), 0);
+	EQ(get(PAGE), 7);
+	check_invariants(fx.file);
+	unmap();
+}
+
+static void zeroes_taken_away(void)
+{
+	zeroes_changed_by(discard_there);
+	zeroes_changed_by(close_there);
+}
+
 /* The tests above see it when a rule is taken out. */
 static void late_store_is_lost(void)
 {
@@ -946,6 +980,7 @@ static const struct test {
 	{ "stores before a page is protected", stray_stores_into_one_page },
 	{ "a run of stores into 2 MiB of zeroes", run_into_2mib },
 	{ "holes around a stray store stay holes", stray_zeroes },
+	{ "zeroes that go before they are looked at", zeroes_taken_away },
 	{ "stray stores through a private mapping", stray_store_of_a_private_mapping },
 	{ "strays looked for before protection: seen", late_store_is_lost },
 	{ "no protection: seen", unprotected_store_is_lost },
