@@ -1049,7 +1049,9 @@ static int real_serve(struct fault_area *area, size_t offset, bool write,
 
 	if (unlikely(READ_ONCE(real->broken)) && make_room(real))
 		return -EIO;
-	if (write && !may_sleep && mapping_is_frozen(real->vma->mapping))
+	/* Private copies go on. */
+	if (write && !may_sleep && vma_is_shared(real->vma) &&
+	    mapping_is_frozen(real->vma->mapping))
 		return 1;
 	if (write)
 		ret = fault_store(real, pgoff);
