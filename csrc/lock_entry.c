@@ -33,19 +33,6 @@ static int check_place(struct dax_mapping *mapping, dax_pgoff_t index,
 			 ((dax_pgoff_t)1 << order) - 1, pages);
 }
 
-/* invalidate_lock shared. */
-static int grab(struct dax_slot *slot, unsigned int order)
-{
-	int ret = check_place(slot->mapping, slot->index, order);
-
-	if (!ret)
-		ret = grab_mapping_entry(slot, order);
-	if (ret == -EEXIST)
-		return dax_error(ret, "entries of 4 KiB stand in the 2 MiB from page %"
-				 PRIu64, slot->index);
-	return ret;
-}
-
 /* A touch of real memory cannot be refused: it would wait for the holder, who may
  * be the toucher, or want the GIL that the toucher has.  invalidate_lock held. */
 static int refuse_real(const struct dax_mapping *mapping)
@@ -56,6 +43,21 @@ static int refuse_real(const struct dax_mapping *mapping)
 			 "would wait for the entry lock, and could not be refused");
 }
 
+/* invalidate_lock shared. */
+static int grab(struct dax_slot *slot, unsigned int order)
+{
+	int ret = refuse_real(slot->mapping);
+
+	if (!ret)
+		ret = check_place(slot->mapping, slot->index, order);
+	if (!ret)
+		ret = grab_mapping_entry(slot, order);
+	if (ret == -EEXIST)
+		return dax_error(ret, "entries of 4 KiB stand in the 2 MiB from page %"
+				 PRIu64, slot->index);
+	return ret;
+}
+
 static int lock_with(struct dax_entry_cookie *cookie, struct dax_mapping *mapping,
 		     dax_pgoff_t index, unsigned int order)
 {
@@ -64,10 +66,8 @@ static int lock_with(struct dax_entry_cookie *cookie, struct dax_mapping *mappin
 
 	if (ret)
 		return ret;
-	ret = refuse_real(mapping);
 	dax_slot_init(&cookie->slot, mapping, area, radix_tree_canonical(index, order));
-	if (!ret)
-		ret = grab(&cookie->slot, order);
+	ret = grab(&cookie->slot, order);
 	if (ret)
 		mapping_unlock_shared(mapping, area);
 	return ret;

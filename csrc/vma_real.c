@@ -1130,7 +1130,9 @@ static int real_serve(struct fault_area *area, size_t offset, bool write,
 
 	if (unlikely(READ_ONCE(real->broken)) && make_room(real))
 		return -EIO;
-	if (write && !may_sleep && mapping_is_frozen(real->vma->mapping))
+	/* Private copies go on. */
+	if (write && !may_sleep && vma_is_shared(real->vma) &&
+	    mapping_is_frozen(real->vma->mapping))
 		return 1;
 	if (write)
 		ret = fault_store(real, pgoff);
@@ -1190,14 +1192,25 @@ int64_t vma_real_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
 
 /* ---- loads and stores by calls --------------------------------------------------------------- */
 
+/* Up to the end of a page.  The fault is a call: it fails as one. */
+static int copy_private_page(struct dax_vma *vma, char *buf, size_t n, uint64_t offset,
+			     bool write, struct dax_fault_info *info)
+{
+	char *addr = vma->real->area.start + offset;
+	int64_t ret = vma_fault_range(vma, vma->vm_pgoff + (offset >> DAX_PAGE_SHIFT), 1,
+				      write, NULL, 0, info);
+
+	if (ret < 0)
+		return (int)ret;
+	return write ? move_mc(move_bytes, addr, buf, n) : copy_mc(buf, addr, n);
+}
+
 /* What a private mapping shows is only at its addresses. */
 static ssize_t copy_private(struct dax_vma *vma, char *buf, size_t len,
 			    uint64_t offset, bool write, struct dax_fault_info *info)
 {
-	char *addr = vma->real->area.start + offset;
-	dax_pgoff_t first = vma->vm_pgoff + (offset >> DAX_PAGE_SHIFT);
-	dax_pgoff_t last;
-	int64_t ret;
+	size_t done = 0;
+	int ret = 0;
 
 	if (len == 0)
 		return 0;
@@ -1206,12 +1219,14 @@ static ssize_t copy_private(struct dax_vma *vma, char *buf, size_t len,
 				 "mapping (%" PRIu64 " bytes)", len, offset, vma->length);
 	if (write && !vma->real->area.writable)
 		return dax_error(-EACCES, "the mapping is read-only");
-	last = vma->vm_pgoff + ((offset + len - 1) >> DAX_PAGE_SHIFT);
-	ret = vma_fault_range(vma, first, last - first + 1, false, NULL, 0, info);
-	if (ret < 0)
-		return ret;
-	ret = write ? move_mc(move_bytes, addr, buf, len) : copy_mc(buf, addr, len);
-	return ret ? ret : (ssize_t)len;
+	while (!ret && done < len) {
+		size_t n = DAX_PAGE_SIZE - (offset + done) % DAX_PAGE_SIZE;
+
+		n = n < len - done ? n : len - done;
+		ret = copy_private_page(vma, buf + done, n, offset + done, write, info);
+		done += ret ? 0 : n;
+	}
+	return done ? (ssize_t)done : ret;
 }
 
 static ssize_t read_shared(struct dax_vma *vma, void *buf, size_t len,

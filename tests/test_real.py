@@ -734,6 +734,45 @@ def test_faulthandler_enabled_after(way):
 
 
 @every_way
+def test_private_copies_of_a_frozen_file(way):
+    """They are made by stores and calls; stores that wait would wait for ever."""
+    works(
+        """
+        with device.create_file(8 * MIB) as file:
+            file.pwrite(b"f" * 2 * PAGE, 0)
+            for options in ({}, {"pages": "pte", "fault_around": 0}):
+                with real(file, shared=False, **options) as m, file.frozen():
+                    a = array(m)
+                    a[0] = a[3 * MIB] = 7
+                    m.write(PAGE, b"x")
+                    a[4 * MIB] = 8
+                    del a
+                    assert m.read(0, 2) == b"\7f"
+                    assert m.read(PAGE, 2) == b"xf"
+                    assert m.read(3 * MIB, 1) == b"\7"
+                    assert m.memory()["copy_bytes"] == 4 * PAGE
+            assert file.pread(2 * PAGE, 0) == b"f" * 2 * PAGE
+        """,
+        way,
+    )
+
+
+@every_way
+def test_calls_on_private_mappings_end_where_the_file_does(way):
+    works(
+        """
+        with device.create_file(PAGE + 1) as file:
+            with real(file, length=8 * PAGE, shared=False) as m:
+                error = raises(FaultError, m.write, 1, b"x" * 3 * PAGE)
+                assert error.nbytes == 2 * PAGE - 1
+                assert m.read(1, 2 * PAGE - 1) == b"x" * (2 * PAGE - 1)
+                assert not any(file.pread(PAGE + 1, 0))
+        """,
+        way,
+    )
+
+
+@every_way
 def test_an_entry_cannot_be_locked_under_a_real_mapping(way):
     """A touch would wait for the holder: for itself, or with the GIL that the
     holder wants."""
