@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <inttypes.h>
-#include <string.h>
 
 #include "blocks.h"
 #include "copy_mc.h"
@@ -22,6 +21,7 @@
 #include "freeze.h"
 #include "invalidate.h"
 #include "iomap.h"
+#include "move.h"
 
 /* Address of @pos and how many bytes of @len lie together there. */
 static ssize_t iomap_access(const struct dax_iomap *iomap, dax_loff_t pos,
@@ -56,7 +56,7 @@ static ssize_t read_extent(struct dax_mapping *mapping,
 	if (!iomap_type_known(iomap))
 		return iomap_bad_answer(iomap, pos);
 	if (iomap->type != DAX_IOMAP_MAPPED) {
-		memset(buf, 0, n);
+		zero_bytes(buf, NULL, n);
 		return (ssize_t)n;
 	}
 	if (mapping->hooks)

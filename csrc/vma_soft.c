@@ -22,6 +22,7 @@
 #include "fault.h"
 #include "fault_outside.h"
 #include "frames.h"
+#include "move.h"
 
 enum {
 	PTRS_PER_TABLE = 512,
