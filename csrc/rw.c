@@ -243,8 +243,11 @@ static int invalidate_stale(struct dax_mapping *mapping,
 	if (ret)
 		return ret;
 	/* The block map was changed before the tree is read; a fault locks its
-	 * entry before it reads the block map: one of us sees the other. */
-	smp_mb();
+	 * entry before it reads the block map: one of us sees the other.  If
+	 * another thread changed it we have seen that, which is order enough
+	 * between two loads. */
+	if (fresh || !mapping->tells_new)
+		smp_mb();
 	/* A data entry that shows the block may stay, DIRTY or not. */
 	invalidate_pages_range(mapping, area, (dax_pgoff_t)pos >> DAX_PAGE_SHIFT,
 			       ((dax_pgoff_t)pos + n - 1) >> DAX_PAGE_SHIFT, !fresh,
