@@ -208,6 +208,8 @@ static int new_with_extent_map(struct dax_mapping **ret_mapping,
 	ret = mapping_new(ret_mapping, dev, &own, policies[attr->policy]);
 	if (ret)
 		extent_map_destroy(map);
+	else
+		(*ret_mapping)->tells_new = true;
 	return ret;
 }
 

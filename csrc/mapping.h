@@ -15,8 +15,7 @@
 #ifndef DAXCORE_MAPPING_H
 #define DAXCORE_MAPPING_H
 
-#include <pthread.h>
-
+#include "biased_rwsem.h"
 #include "daxcore/types.h"
 #include "device.h"
 #include "percpu.h"
@@ -68,6 +67,7 @@ struct dax_mapping {
 	const struct mapping_hooks *hooks;	/* NULL: none of them */
 	const struct dax_policy *policy;
 	void *policy_data;
+	bool tells_new;		/* its block map says NEW whenever it changed */
 
 	/* read by every fault, seldom written */
 	const struct dax_iomap_ops *_Atomic ops;	/* by its own operations, under
@@ -82,6 +82,7 @@ struct dax_mapping {
 					 * under invalidate_lock excl. */
 	uint64_t layout_seq;		/* goes up under invalidate_lock excl., when
 					 * blocks may come or go */
+	struct biased_rwsem i_rwsem;
 	struct percpu_rwsem invalidate_lock;
 	struct percpu percpu;
 
@@ -93,10 +94,7 @@ struct dax_mapping {
 	struct mutex wb_lock;		/* one writeback at a time: writeback.c */
 	_Atomic uint32_t wb_err;	/* sequence << 12 | errno of the last failure */
 	_Atomic(struct met_device *) met_devices;
-	pthread_rwlock_t i_rwsem __aligned(FALSE_SHARING);
-	_Atomic uint32_t i_rwsem_writers;	/* who waits to write ... */
-	struct mutex i_rwsem_turn;		/* ... has this while he does */
-	_Atomic unsigned int refs;
+	_Atomic unsigned int refs __aligned(FALSE_SHARING);
 	unsigned int nr_real;		/* of its vmas; under invalidate_lock excl. */
 	_Atomic uint64_t page_table_bytes;
 	_Atomic uint64_t cow_bytes;
@@ -131,7 +129,7 @@ static inline int mapping_relock_shared(struct dax_mapping *mapping,
 {
 	int ret = -EDEADLK;
 
-	if (likely(!area->i_rwsem_held))
+	if (likely(!READ_ONCE(area->i_rwsem_held)))
 		ret = percpu_down_read(&mapping->invalidate_lock, area);
 	return likely(!ret) ? 0 : mapping_lock_error(ret);
 }
@@ -147,9 +145,43 @@ int mapping_lock_exclusive(struct dax_mapping *mapping);
 int mapping_lock_exclusive_nested(struct dax_mapping *mapping);
 void mapping_unlock_exclusive(struct dax_mapping *mapping);
 
-int i_rwsem_lock_shared(struct dax_mapping *mapping);
+/* Does the thread of @area hold i_rwsem, or invalidate_lock shared? */
+static inline bool mapping_holds_outer(const struct percpu_area *area)
+{
+	return READ_ONCE(area->i_rwsem_held) | READ_ONCE(area->reading);
+}
+
+/* @area: the thread's; NULL: there was no memory for it. */
+int i_rwsem_lock_slow(struct dax_mapping *mapping, struct percpu_area *area,
+		      bool write);
+void i_rwsem_unlock_slow(struct dax_mapping *mapping);
+
+static inline int i_rwsem_lock(struct dax_mapping *mapping, bool write)
+{
+	struct percpu_area *area = this_percpu(&mapping->percpu);
+
+	if (likely(area) && likely(!mapping_holds_outer(area)) &&
+	    likely(biased_trydown(&mapping->i_rwsem, area, write)))
+		return 0;
+	return i_rwsem_lock_slow(mapping, area, write);
+}
+
+static inline int i_rwsem_lock_shared(struct dax_mapping *mapping)
+{
+	return i_rwsem_lock(mapping, false);
+}
+
 int i_rwsem_lock_exclusive(struct dax_mapping *mapping);
-void i_rwsem_unlock(struct dax_mapping *mapping);
+
+static inline void i_rwsem_unlock(struct dax_mapping *mapping)
+{
+	struct percpu_area *area = this_percpu(&mapping->percpu);
+
+	if (unlikely(READ_ONCE(area->i_rwsem_held) == RWSEM_PLAIN))
+		i_rwsem_unlock_slow(mapping);
+	else
+		biased_up(&mapping->i_rwsem, area);
+}
 
 /*
  * Both locks exclusive, i_rwsem first; _two: of two files, which may be

@@ -30,7 +30,7 @@ enum { PERCPU_CACHE = 4 };
 struct percpu_area {
 	_Atomic uint32_t reading;	/* the object's percpu_rwsem is held */
 	_Atomic uint32_t accessing;	/* odd: inside a frame, see below */
-	uint32_t i_rwsem_held;		/* owner only: see mapping.h */
+	_Atomic uint32_t i_rwsem_held;	/* see biased_rwsem.h */
 	_Atomic uint64_t count[DAX_NR_STATS];
 	_Atomic(const void *) owner;	/* thread, NULL: to be taken over */
 	struct percpu_area *next;	/* set before it is published */

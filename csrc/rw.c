@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <inttypes.h>
-#include <string.h>
 
 #include "ahead.h"
 #include "blocks.h"
@@ -23,6 +22,7 @@
 #include "freeze.h"
 #include "invalidate.h"
 #include "iomap.h"
+#include "move.h"
 
 /* Address of @pos and how many bytes of @len lie together there. */
 static ssize_t iomap_access(const struct dax_iomap *iomap, dax_loff_t pos,
@@ -57,7 +57,7 @@ static ssize_t read_extent(struct dax_mapping *mapping,
 	if (!iomap_type_known(iomap))
 		return iomap_bad_answer(iomap, pos);
 	if (iomap->type != DAX_IOMAP_MAPPED) {
-		memset(buf, 0, n);
+		zero_bytes(buf, NULL, n);
 		return (ssize_t)n;
 	}
 	if (mapping->hooks)
@@ -244,8 +244,11 @@ static int invalidate_stale(struct dax_mapping *mapping,
 	if (ret)
 		return ret;
 	/* The block map was changed before the tree is read; a fault locks its
-	 * entry before it reads the block map: one of us sees the other. */
-	smp_mb();
+	 * entry before it reads the block map: one of us sees the other.  If
+	 * another thread changed it we have seen that, which is order enough
+	 * between two loads. */
+	if (fresh || !mapping->tells_new)
+		smp_mb();
 	/* A data entry that shows the block may stay, DIRTY or not. */
 	invalidate_pages_range(mapping, area, (dax_pgoff_t)pos >> DAX_PAGE_SHIFT,
 			       ((dax_pgoff_t)pos + n - 1) >> DAX_PAGE_SHIFT, !fresh,

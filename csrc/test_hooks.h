@@ -25,6 +25,8 @@ enum dax_test_point {
 	DAX_TEST_DOWNGRADE,		/* PMD unmapped, node not published */
 	DAX_TEST_INVALIDATE_LOCKED,	/* delete holds the entry */
 	DAX_TEST_RWSEM_READ,		/* reader announced, state not read */
+	DAX_TEST_BIAS_ANNOUNCED,	/* i_rwsem announced by its bias, not had yet */
+	DAX_TEST_BIAS_WAIT,		/* bias revoked, about to sleep for a holder */
 	DAX_TEST_TAG_SETTLING,		/* child seen without tag, upper one still set */
 	DAX_TEST_TAG_SETTLED,		/* upper tag fallen, child not looked at again */
 	DAX_TEST_STORE_INSIDE,		/* soft store: leaf seen, no byte moved */

@@ -24,6 +24,7 @@
 #include "fault_around.h"
 #include "fault_outside.h"
 #include "frames.h"
+#include "move.h"
 
 enum {
 	PTRS_PER_TABLE = 512,

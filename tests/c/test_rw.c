@@ -371,7 +371,7 @@ static void readers_wait_their_turn(void)
 	EQ(put(mapping, 0, 'o'), 0);
 	MUST(!i_rwsem_lock_shared(mapping));
 	step_start(&writer.step, turn_put, &writer, STEP_NOWHERE);
-	while (!READ_ONCE(mapping->i_rwsem_turn.state))
+	while (!READ_ONCE(mapping->i_rwsem.turn.state))
 		sched_yield();
 	step_start(&reader.step, turn_get, &reader, STEP_NOWHERE);
 	for (int i = 0; i < 2000 && !step_finished(&reader.step); i++)
@@ -382,7 +382,7 @@ static void readers_wait_their_turn(void)
 	step_join(&reader.step);
 	EQ(writer.ret, 0);
 	EQ(reader.ret, 'n');
-	EQ(mapping->i_rwsem_writers, 0);
+	EQ(mapping->i_rwsem.writers, 0);
 	dax_mapping_put(mapping);
 }
 
