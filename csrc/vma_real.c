@@ -28,6 +28,7 @@
 #include "fault_delivery.h"
 #include "frames.h"
 #include "iomap.h"
+#include "move.h"
 #include "rw.h"
 #include "uffd.h"
 #include "uffd_swap.h"
