@@ -10,11 +10,17 @@
  * when the fault that brings them in has ended.)  Beside them one thread punches and
  * cuts off pages of its own and wants zeroes then, everywhere.
  *
+ * The same with read(2) that stores and write(2) that loads, in thread delivery, where
+ * the kernel's own touches are served.
+ *
  * The rules that keep stores are taken out one by one: then bytes are missing.
+ *
+ * 150,000 stores to pages in holes; test_stress_real 7 makes a million.
  */
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "invariants.h"
 #include "white_box.h"
@@ -23,6 +29,7 @@ enum {
 	WRITERS = 2,
 	READERS = 2,
 	ROUNDS = 12,
+	CALL_ROUNDS = 3,
 	STABLE = 3 * PMD_PAGES,		/* the writers' pages */
 	MOST = 5 * PMD_PAGES		/* the rest is the cutter's */
 };
@@ -40,6 +47,7 @@ static unsigned char *mem[2];
 static _Atomic bool over;
 static _Atomic unsigned int nr_wrong;
 static unsigned int round_nr;
+static unsigned int times = 1;	/* as many rounds */
 
 struct actor {
 	pthread_t thread;
@@ -90,6 +98,36 @@ static int file_byte(dax_pgoff_t page, unsigned int nr)
 }
 
 /* ---- the actors ------------------------------------------------------------------------- */
+
+/* By a system call: a byte comes out of a pipe into the page, and goes back. */
+static void call_byte(const int *fd, unsigned int map, dax_pgoff_t page, unsigned int nr)
+{
+	int value = value_of(page, nr);
+	unsigned char byte = (unsigned char)value;
+
+	MUST(write(fd[1], &byte, 1) == 1);
+	if (read(fd[0], byte_of(map, page, nr), 1) != 1)
+		wrong("read(2) into a page", page);
+	if (write(fd[1], byte_of(map, page, nr), 1) != 1)
+		wrong("write(2) from a page", page);
+	else if (read(fd[0], &byte, 1) != 1 || byte != value)
+		wrong("what read(2) has stored", page);
+}
+
+/* The same, once for all pages, in an order of its own. */
+static void *caller(void *arg)
+{
+	struct actor *a = arg;
+	dax_pgoff_t step = a->nr ? 65 : 1;
+	int fd[2];
+
+	MUST(!pipe(fd));
+	for (dax_pgoff_t i = 0; i < STABLE; i++)
+		call_byte(fd, rnd(&a->seed, 2), i * step % STABLE, a->nr);
+	close(fd[0]);
+	close(fd[1]);
+	return NULL;
+}
 
 /* Every page once, in an order of its own: some in a row, some not. */
 static void *writer(void *arg)
@@ -175,7 +213,7 @@ static unsigned int count_lost(void)
 	return lost;
 }
 
-static unsigned int run_round(bool cut)
+static unsigned int run_round(void *(*body)(void *arg), bool cut)
 {
 	struct actor writers[WRITERS], readers[READERS], cutting;
 
@@ -186,7 +224,7 @@ static unsigned int run_round(bool cut)
 	if (cut)
 		start(&cutting, 9, cutter);
 	for (unsigned int i = 0; i < WRITERS; i++)
-		start(&writers[i], i, writer);
+		start(&writers[i], i, body);
 	for (unsigned int i = 0; i < WRITERS; i++)
 		pthread_join(writers[i].thread, NULL);
 	over = true;
@@ -237,15 +275,52 @@ static void close_both(void)
 	fx_close();
 }
 
-static void stress(unsigned int policy, unsigned int delivery)
+static void stress_with(unsigned int policy, unsigned int delivery, bool calls)
 {
+	unsigned int nr = times * (calls ? CALL_ROUNDS : ROUNDS);
+
 	open_both(policy, delivery);
-	for (round_nr = 0; round_nr < ROUNDS; round_nr++)
-		EQ(run_round(round_nr % 2), 0);
+	for (round_nr = 0; round_nr < nr; round_nr++)
+		EQ(run_round(calls ? caller : writer, round_nr % 2), 0);
 	EQ(nr_wrong, 0);
 	EQ(dax_mapping_fsync(fx.file, NULL), 0);
 	check_invariants(fx.file);
+	check_addresses(fx.file);
 	close_both();
+}
+
+static void stress(unsigned int policy, unsigned int delivery)
+{
+	stress_with(policy, delivery, false);
+}
+
+/* Without rights the kernel's own touches are not told of. */
+static bool calls_are_served(void)
+{
+	int fd[2];
+	bool served;
+
+	open_both(DAX_POLICY_ZERO_PAGE, DAX_DELIVERY_THREAD);
+	MUST(!pipe(fd) && write(fd[1], "x", 1) == 1);
+	served = read(fd[0], mem[0], 1) == 1;
+	close(fd[0]);
+	close(fd[1]);
+	close_both();
+	if (!served)
+		printf("# needs root, or access to /dev/userfaultfd\n");
+	return served;
+}
+
+static void zero_page_calls(void)
+{
+	if (calls_are_served())
+		stress_with(DAX_POLICY_ZERO_PAGE, DAX_DELIVERY_THREAD, true);
+}
+
+static void page_cache_calls(void)
+{
+	if (calls_are_served())
+		stress_with(DAX_POLICY_PAGE_CACHE, DAX_DELIVERY_THREAD, true);
 }
 
 static void zero_page_thread(void)
@@ -284,7 +359,7 @@ static bool loses(enum dax_test_mutation which)
 		dax_test.mutation = which;
 		open_both(DAX_POLICY_ZERO_PAGE, DAX_DELIVERY_SIGNAL);
 		for (round_nr = 0; !lost && round_nr < 4 * ROUNDS; round_nr++)
-			lost = run_round(false);
+			lost = run_round(writer, false);
 		_exit(lost ? 1 : 0);
 	}
 	MUST(waitpid(pid, &status, 0) == pid);
@@ -321,16 +396,20 @@ static bool has_uffd(void)
 	return !status;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	if (!has_uffd())
 		skip_all("needs uffd: a kernel and a container that allow userfaultfd(2)");
-	plan(6);
+	if (argc > 1)
+		times = (unsigned int)atoi(argv[1]);
+	plan(8);
 	run("zeroes that are not protected: stores are lost", no_protection);
 	run("strays looked for before protection: stores are lost", late_protection);
 	run("zero page, thread", zero_page_thread);
 	run("zero page, signal", zero_page_signal);
 	run("page cache, thread", page_cache_thread);
 	run("page cache, signal", page_cache_signal);
+	run("zero page, system calls", zero_page_calls);
+	run("page cache, system calls", page_cache_calls);
 	return done();
 }
