@@ -659,6 +659,11 @@ dax_loff_t dax_vma_offset(const struct dax_vma *vma)
 	return (dax_loff_t)(vma->vm_pgoff << DAX_PAGE_SHIFT);
 }
 
+const char *dax_vma_dirty_tracking(const struct dax_vma *vma)
+{
+	return vma_real_dirty_tracking(vma);
+}
+
 void *dax_vma_address(const struct dax_vma *vma)
 {
 	return vma_real_address(vma);

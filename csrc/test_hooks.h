@@ -47,6 +47,7 @@ enum dax_test_point {
 	DAX_TEST_PROMOTE,		/* lock dropped, to be taken exclusive */
 	DAX_TEST_PIECE_GONE,		/* real: a piece went, its place is empty or closed */
 	DAX_TEST_ZEROES_INSERTED,	/* real: zeroes inserted, not yet protected */
+	DAX_TEST_FRAMES_MAPPED,		/* real: frames mapped, stores not yet found out */
 	DAX_TEST_ZEROES_PROTECTED,	/* real: zeroes inserted and write-protected */
 	DAX_TEST_SYNC_FAULT,		/* block map synced, leaf not inserted */
 	DAX_TEST_AHEAD_UNMAPPED,	/* leaves gone, bytes not looked at again */
@@ -62,7 +63,9 @@ enum dax_test_mutation {
 	DAX_MUTATE_KEY_NOT_ROUNDED,
 	DAX_MUTATE_NO_RECHECK,
 	DAX_MUTATE_NO_PROTECT,
-	DAX_MUTATE_PROTECT_LATE
+	DAX_MUTATE_PROTECT_LATE,
+	DAX_MUTATE_NO_MKCLEAN,		/* real: what was flushed is not protected */
+	DAX_MUTATE_TRACK_LATE		/* real: stores before protection are not seen */
 };
 
 struct dax_test_hooks {

@@ -25,7 +25,9 @@
 #endif
 #define DAX_USERFAULTFD_IOC_NEW		_IO(0xAA, 0x00)
 #define DAX_UFFD_FEATURE_EXACT_ADDRESS	(UINT64_C(1) << 11)
+#define DAX_UFFD_FEATURE_WP_SHMEM	(UINT64_C(1) << 12)
 #define DAX_UFFD_FEATURE_POISON		(UINT64_C(1) << 14)
+#define DAX_UFFD_FEATURE_WP_ASYNC	(UINT64_C(1) << 15)
 #define DAX_UFFD_FEATURE_MOVE		(UINT64_C(1) << 16)
 
 struct dax_uffdio_move {
@@ -133,7 +135,8 @@ int uffd_open(bool signal, unsigned int *ret_features)
 	if (ret)
 		return no_uffd(ret);
 	want |= has & (DAX_UFFD_FEATURE_EXACT_ADDRESS | DAX_UFFD_FEATURE_POISON |
-		       DAX_UFFD_FEATURE_MOVE | (signal ? 0 : UFFD_FEATURE_EVENT_REMAP));
+		       DAX_UFFD_FEATURE_MOVE | DAX_UFFD_FEATURE_WP_SHMEM |
+		       (signal ? 0 : UFFD_FEATURE_EVENT_REMAP));
 	fd = open_any(signal, &features);
 	ret = fd < 0 ? fd : handshake(fd, &want);
 	if (ret) {
@@ -145,6 +148,8 @@ int uffd_open(bool signal, unsigned int *ret_features)
 		features |= UFFD_CAN_POISON;
 	if (want & DAX_UFFD_FEATURE_MOVE && !sys_feature_disabled("move"))
 		features |= UFFD_CAN_MOVE;
+	if (want & DAX_UFFD_FEATURE_WP_SHMEM && !sys_feature_disabled("wp_shmem"))
+		features |= UFFD_CAN_PROTECT_SHMEM;
 	/* The kernel says what it has, not what it was asked for. */
 	if (!signal && want & UFFD_FEATURE_EVENT_REMAP)
 		features |= UFFD_KEEPS_REMAP;
@@ -152,19 +157,43 @@ int uffd_open(bool signal, unsigned int *ret_features)
 	return fd;
 }
 
+int uffd_open_async(void)
+{
+	uint64_t features = DAX_UFFD_FEATURE_WP_ASYNC;
+	int fd, ret;
+
+	if (sys_feature_disabled("wp_async"))
+		return -EOPNOTSUPP;
+	fd = (int)sys_result(open_call(UFFD_USER_MODE_ONLY));
+	if (fd < 0)
+		return fd;
+	ret = handshake(fd, &features);
+	if (ret)
+		close(fd);
+	return ret ? ret : fd;
+}
+
 static struct uffdio_range range_of(const void *addr, size_t len)
 {
 	return (struct uffdio_range){ .start = (uintptr_t)addr, .len = len };
 }
 
-int uffd_register(int fd, void *addr, size_t len)
+static int register_range(int fd, void *addr, size_t len, uint64_t mode)
 {
-	struct uffdio_register reg = {
-		.range = range_of(addr, len),
-		.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP,
-	};
+	struct uffdio_register reg = { .range = range_of(addr, len), .mode = mode };
 
 	return sys_ioctl(fd, UFFDIO_REGISTER, &reg);
+}
+
+int uffd_register(int fd, void *addr, size_t len)
+{
+	return register_range(fd, addr, len, UFFDIO_REGISTER_MODE_MISSING |
+					     UFFDIO_REGISTER_MODE_WP);
+}
+
+int uffd_register_stores(int fd, void *addr, size_t len)
+{
+	return register_range(fd, addr, len, UFFDIO_REGISTER_MODE_WP);
 }
 
 int uffd_read(int fd, struct uffd_event *ret_event)

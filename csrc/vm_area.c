@@ -213,6 +213,8 @@ struct pm_scan_arg {
 #define DAX_PAGEMAP_SCAN	_IOWR('f', 16, struct pm_scan_arg)
 
 enum {
+	PAGE_IS_WPALLOWED = 1 << 0,
+	PAGE_IS_WRITTEN = 1 << 1,
 	PAGE_IS_FILE = 1 << 2,
 	PAGE_IS_PRESENT = 1 << 3,
 	PAGE_IS_SWAPPED = 1 << 4,
@@ -267,14 +269,14 @@ int vm_area_look(const void *page)
 	       (word & PM_PROTECTED ? VM_AREA_PAGE_PROTECTED : 0);
 }
 
-/* What is asked of the pages of a range: not this, though it is there. */
+/* What is asked of the pages of a range. */
 struct page_query {
-	uint64_t not_category;	/* for the scan */
+	uint64_t all, none, any;	/* for the scan; any: 0 asks nothing */
 	bool (*match)(uint64_t word);	/* for kernels without it */
 };
 
-static int64_t scan(int fd, const char *addr, size_t len, uint64_t not_category,
-		    uint64_t *ret_pages, size_t nr)
+static int64_t scan(int fd, const char *addr, size_t len,
+		    const struct page_query *query, uint64_t *ret_pages, size_t nr)
 {
 	struct page_region region[REGIONS];
 	uint64_t start = (uintptr_t)addr, end = start + len;
@@ -284,9 +286,9 @@ static int64_t scan(int fd, const char *addr, size_t len, uint64_t not_category,
 		struct pm_scan_arg arg = {
 			.size = sizeof(arg), .start = start, .end = end,
 			.vec = (uintptr_t)region, .vec_len = REGIONS,
-			.category_inverted = not_category,
-			.category_mask = not_category,
-			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+			.category_inverted = query->none,
+			.category_mask = query->all | query->none,
+			.category_anyof_mask = query->any,
 			.return_mask = PAGE_IS_PRESENT,
 		};
 		int found = sys_ioctl(fd, DAX_PAGEMAP_SCAN, &arg);
@@ -334,8 +336,8 @@ static int64_t find_pages(const void *addr, size_t len, const struct page_query 
 	if (fd < 0)
 		return fd;
 	if (!sys_feature_disabled("pagemap_scan"))
-		ret = scan(fd, addr, len, query->not_category, ret_pages, nr);
-	if (ret == -ENOTTY || ret == -EINVAL)
+		ret = scan(fd, addr, len, query, ret_pages, nr);
+	if (query->match && (ret == -ENOTTY || ret == -EINVAL))
 		ret = read_words(fd, addr, len, query->match, ret_pages, nr);
 	return ret;
 }
@@ -371,7 +373,10 @@ static int64_t nonzero_pages(const char *addr, size_t len, uint64_t *ret_pages,
 int64_t vm_area_private_pages(const void *addr, size_t len, uint64_t *ret_pages,
 			      size_t nr)
 {
-	static const struct page_query query = { PAGE_IS_PFNZERO, is_private };
+	static const struct page_query query = {
+		.none = PAGE_IS_PFNZERO, .any = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+		.match = is_private,
+	};
 	int64_t ret = find_pages(addr, len, &query, ret_pages, nr);
 
 	return ret < 0 ? nonzero_pages(addr, len, ret_pages, nr) : ret;
@@ -380,7 +385,51 @@ int64_t vm_area_private_pages(const void *addr, size_t len, uint64_t *ret_pages,
 int64_t vm_area_copied_pages(const void *addr, size_t len, uint64_t *ret_pages,
 			     size_t nr)
 {
-	static const struct page_query query = { PAGE_IS_FILE, is_copied };
+	static const struct page_query query = {
+		.none = PAGE_IS_FILE, .any = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+		.match = is_copied,
+	};
 
 	return find_pages(addr, len, &query, ret_pages, nr);
+}
+
+static bool is_present(uint64_t word)
+{
+	return word & PM_PRESENT;
+}
+
+int64_t vm_area_present_pages(const void *addr, size_t len, uint64_t *ret_pages,
+			      size_t nr)
+{
+	static const struct page_query query = {
+		.all = PAGE_IS_PRESENT, .match = is_present,
+	};
+
+	return find_pages(addr, len, &query, ret_pages, nr);
+}
+
+int64_t vm_area_written_pages(const void *addr, size_t len, uint64_t *ret_pages,
+			      size_t nr)
+{
+	static const struct page_query query = {
+		.all = PAGE_IS_WPALLOWED | PAGE_IS_WRITTEN,
+	};
+
+	return find_pages(addr, len, &query, ret_pages, nr);
+}
+
+int64_t vm_area_async_pages(const void *addr, size_t len, uint64_t *ret_pages,
+			    size_t nr)
+{
+	static const struct page_query query = { .all = PAGE_IS_WPALLOWED };
+
+	return find_pages(addr, len, &query, ret_pages, nr);
+}
+
+bool vm_area_can_scan(void)
+{
+	static const char page[PAGE] __attribute__((aligned(PAGE)));
+	uint64_t found;
+
+	return vm_area_written_pages(page, PAGE, &found, 1) >= 0;
 }

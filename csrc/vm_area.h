@@ -70,6 +70,22 @@ int vm_area_look(const void *page);
 int64_t vm_area_private_pages(const void *addr, size_t len, uint64_t *ret_pages,
 			      size_t nr);
 
+/* The same for pages that the CPU can load from without a fault. */
+int64_t vm_area_present_pages(const void *addr, size_t len, uint64_t *ret_pages,
+			      size_t nr);
+
+/* The same for pages that were stored to since they were protected, of areas that are
+ * registered with uffd_open_async().  -ENOTTY, -EINVAL: before Linux 6.7. */
+int64_t vm_area_written_pages(const void *addr, size_t len, uint64_t *ret_pages,
+			      size_t nr);
+
+/* The same for pages of such areas, stored to or not. */
+int64_t vm_area_async_pages(const void *addr, size_t len, uint64_t *ret_pages,
+			    size_t nr);
+
+/* Can it be asked which pages were stored to? */
+bool vm_area_can_scan(void);
+
 /* The same for pages of a private mapping of a file that were copied.
  * -EACCES, -ENOENT: the process may not see its own page map. */
 int64_t vm_area_copied_pages(const void *addr, size_t len, uint64_t *ret_pages,

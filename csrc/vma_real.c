@@ -9,10 +9,10 @@
  *        its leaf is inserted and after it is dropped.  `lock` guards the lists
  *        of strays and of poisoned pages.
  * Kernel: mm/memory.c, insert_pfn(), zap_pte_range() (v4.14).
- * Differs: a leaf of a device frame is writable from the start, since no other
- *          kind of memory than a shared piece of the file can follow it; what
- *          was stored to is found out when it is asked for, and is all that
- *          could have been.
+ * Differs: a device frame is writable from the start, since no other kind of
+ *          memory than a shared piece of the file can follow it.  What the CPU
+ *          stored to it is found out (enum tracking), and its leaf is writable,
+ *          that is, DIRTY, when a call or a fault stored to it.
  */
 #include "vma_real.h"
 
@@ -60,8 +60,22 @@ struct stray {
 	char bytes[DAX_PAGE_SIZE];
 };
 
+/*
+ * How stores to device frames are found out, if the mapping is shared and writable.
+ *
+ *   NONE     they are not: a leaf that the CPU could have stored to is writable, and
+ *            what has one counts as stored to, until it goes
+ *   PROTECT  the page is write-protected when it is mapped for a load and when it has
+ *            been flushed: the first store to it is a fault
+ *   ASYNC    likewise, but the kernel takes the protection away and remembers it
+ */
+enum tracking { TRACKING_NONE, TRACKING_PROTECT, TRACKING_ASYNC };
+
 struct vma_real {
 	struct fault_area area;
+	enum tracking tracking;
+	int stores_fd;			/* what protects: the area's, or its own */
+	bool detached;			/* nobody can store any more */
 	struct dax_vma *vma;
 	unsigned int features;		/* enum uffd_feature */
 	uint64_t fault_around;		/* pages */
@@ -509,6 +523,48 @@ static int carry_zero(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr)
 	return ret ? map_error(ret, first) : 0;
 }
 
+/* The next store to pages that are there, or not yet, is found out. */
+static int arm(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr)
+{
+	return uffd_writeprotect(real->stores_fd, address_of(real, first), bytes_of(nr),
+				 true);
+}
+
+static int register_and_arm(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr)
+{
+	int ret = uffd_register_stores(real->stores_fd, address_of(real, first),
+				       bytes_of(nr));
+
+	return ret ? ret : arm(real, first, nr);
+}
+
+/*
+ * A piece was mapped for a load.  true: stores to it are found out, those that have
+ * come already too, since who was that early has made his page present, and what
+ * was absent when it was protected has a marker instead.
+ */
+static bool track(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr)
+{
+	uint64_t page;
+
+	if (real->tracking == TRACKING_NONE)
+		return false;
+	dax_test_yield(DAX_TEST_FRAMES_MAPPED);
+	if (register_and_arm(real, first, nr))
+		return false;
+	return dax_test_mutated(DAX_MUTATE_TRACK_LATE) ||
+	       vm_area_present_pages(address_of(real, first), bytes_of(nr), &page,
+				     1) == 0;
+}
+
+/* false: it was not mapped for stores, or is not tracked. */
+static bool reopen(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr)
+{
+	return real->tracking != TRACKING_NONE &&
+	       !uffd_writeprotect(real->stores_fd, address_of(real, first),
+				  bytes_of(nr), false);
+}
+
 static int carry_frames(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr,
 			dax_pfn_t pfn, bool write)
 {
@@ -593,8 +649,11 @@ static int real_insert_mixed(struct dax_vm_fault *vmf, dax_pfn_t pfn, bool mkwri
 
 	if (!leaf)
 		ret = carry(real, vmf->pgoff, 1, pfn, write);
-	else if (mkwrite && !(leaf & LEAF_WRITE) && leaf >> DAX_PAGE_SHIFT == pfn)
+	else if (mkwrite && !(leaf & LEAF_WRITE) && leaf >> DAX_PAGE_SHIFT == pfn &&
+		 !reopen(real, vmf->pgoff, 1))
 		ret = carry_frames(real, vmf->pgoff, 1, pfn, write);
+	if (!ret && !leaf && write && !mkwrite && track(real, vmf->pgoff, 1))
+		write = false;
 	if (!ret)
 		ret = vma_soft_ops.insert_mixed(vmf, pfn, mkwrite || (write && shared));
 	if (ret && ret != -EBUSY && !leaf)
@@ -602,9 +661,10 @@ static int real_insert_mixed(struct dax_vm_fault *vmf, dax_pfn_t pfn, bool mkwri
 	return ret;
 }
 
-/* Put the pages of a run that have nothing behind what is there already. */
+/* Put the pages of a run that have nothing behind what is there already.  @tracked:
+ * made false if stores to them are not found out. */
 static int carry_gaps(struct vma_real *real, dax_pgoff_t pgoff, unsigned int nr,
-		      dax_pfn_t pfn, bool write)
+		      dax_pfn_t pfn, bool write, bool *tracked)
 {
 	bool zero = pfn == DAX_ZERO_PFN;
 	unsigned int from = 0, to;
@@ -616,8 +676,22 @@ static int carry_gaps(struct vma_real *real, dax_pgoff_t pgoff, unsigned int nr,
 		if (to > from)
 			ret = carry(real, pgoff + from, to - from,
 				    zero ? pfn : pfn + from, write);
+		if (!ret && to > from && *tracked)
+			*tracked = track(real, pgoff + from, to - from);
 	}
 	return ret;
+}
+
+/* Leaves that were there become writable: stores to their pages need not be told
+ * of.  Those of frames that may not be stored to stay as they are. */
+static void reopen_others(struct vma_real *real, dax_pgoff_t pgoff, unsigned int nr)
+{
+	for (unsigned int i = 0; i < nr; i++) {
+		uint64_t leaf = vma_soft_leaf(real->vma, pgoff + i);
+
+		if (leaf && leaf_is_device(leaf) && !(leaf & LEAF_WRITE))
+			reopen(real, pgoff + i, 1);
+	}
 }
 
 /* Nothing stands behind a page that has no leaf. */
@@ -636,16 +710,19 @@ static int real_insert_run(struct dax_vm_fault *vmf, dax_pgoff_t pgoff,
 {
 	struct vma_real *real = vmf->vma->real;
 	bool write = may_write(real, pfn, nr, mkwrite);
-	int ret = carry_gaps(real, pgoff, nr, pfn, write);
+	bool tracked = write && !mkwrite;
+	int ret = carry_gaps(real, pgoff, nr, pfn, write, &tracked);
 
 	if (ret) {
 		drop_gaps(real, pgoff, nr, pfn_is_device(pfn));
 		return ret;
 	}
 	if (mkwrite && write)
+		reopen_others(real, pgoff, nr);
+	if (mkwrite && write)
 		vm_area_populate_write(address_of(real, pgoff), bytes_of(nr));
 	return vma_soft_ops.insert_run(vmf, pgoff, nr, pfn,
-				       write && vma_is_shared(vmf->vma));
+				       write && !tracked && vma_is_shared(vmf->vma));
 }
 
 static int real_insert_pfn_pmd(struct dax_vm_fault *vmf, dax_pfn_t pfn, bool write)
@@ -662,9 +739,12 @@ static int real_insert_pfn_pmd(struct dax_vm_fault *vmf, dax_pfn_t pfn, bool wri
 		return -EBUSY;
 	case VMA_PMD_NONE:
 		ret = carry(real, first, DAX_PMD_NR_PAGES, pfn, may);
+		if (!ret && may && !write && track(real, first, DAX_PMD_NR_PAGES))
+			may = false;
 		break;
 	case VMA_PMD_HUGE:
-		if (write && !(leaf & LEAF_WRITE) && leaf >> DAX_PAGE_SHIFT == pfn)
+		if (write && !(leaf & LEAF_WRITE) && leaf >> DAX_PAGE_SHIFT == pfn &&
+		    !reopen(real, first, DAX_PMD_NR_PAGES))
 			ret = carry_frames(real, first, DAX_PMD_NR_PAGES, pfn, may);
 		break;
 	}
@@ -771,6 +851,65 @@ static void transfer_dirty(struct dax_mapping *mapping, dax_pgoff_t pgoff)
 		dax_tag_dirty(&slot);
 }
 
+typedef int64_t scan_fn(const void *addr, size_t len, uint64_t *ret_pages, size_t nr);
+typedef void tag_fn(struct dax_mapping *mapping, struct percpu_area *area,
+		    dax_pgoff_t pgoff);
+
+/* The pages of [first, last] that @scan finds; a 2 MiB leaf is told of once. */
+static int for_each_scanned(struct dax_vma *vma, dax_pgoff_t first, dax_pgoff_t last,
+			    scan_fn *scan, tag_fn *tag, struct percpu_area *area)
+{
+	uint64_t pages[DAX_PMD_NR_PAGES];
+	dax_pgoff_t next = first;
+
+	while (next <= last) {
+		dax_pgoff_t from = next;
+		int64_t nr = scan(address_of(vma->real, from),
+				  bytes_of(last - from + 1), pages, DAX_PMD_NR_PAGES);
+
+		for (int64_t i = 0; i < nr; i++) {
+			if (from + pages[i] < next)
+				continue;
+			next = from + pages[i];
+			tag(vma->mapping, area, next);
+			next = vma_soft_leaf(vma, next) & LEAF_HUGE ?
+				       (next | (DAX_PMD_NR_PAGES - 1)) + 1 : next + 1;
+		}
+		if (nr < DAX_PMD_NR_PAGES)
+			return nr < 0 ? (int)nr : 0;
+	}
+	return 0;
+}
+
+static void transfer_scanned(struct dax_mapping *mapping, struct percpu_area *area,
+			     dax_pgoff_t pgoff)
+{
+	(void)area;
+	transfer_dirty(mapping, pgoff);
+}
+
+/*
+ * Leaves go that are not writable.  As long as the CPU can store to their pages it
+ * may do so after the question, up to the moment when they are gone: then all that
+ * it could have stored to counts.
+ */
+static void transfer_tracked(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t last)
+{
+	struct dax_vma *vma = real->vma;
+	dax_pgoff_t nr;
+	uint64_t leaf;
+
+	if (real->tracking != TRACKING_ASYNC ||
+	    !for_each_scanned(vma, first, last, real->detached ? vm_area_written_pages
+							      : vm_area_async_pages,
+			      transfer_scanned, NULL))
+		return;
+	for (dax_pgoff_t at = first; vma_soft_next_leaf(vma, &at, last, &leaf, &nr);
+	     at += nr)
+		if (leaf_is_device(leaf))
+			transfer_dirty(vma->mapping, at);
+}
+
 /* A page that the kernel has copied is a private copy as any other. */
 static int keep_copy(struct vma_real *real, dax_pgoff_t pgoff, const void *page)
 {
@@ -839,6 +978,7 @@ static void zap_leaves(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t las
 	dax_pgoff_t nr;
 	uint64_t leaf;
 
+	transfer_tracked(real, first, last);
 	for (dax_pgoff_t at = first; vma_soft_next_leaf(vma, &at, last, &leaf, &nr);
 	     at += nr) {
 		bool file = leaf_is_device(leaf);
@@ -865,6 +1005,7 @@ static int drop_all_shared(struct vma_real *real)
 	uint64_t leaf;
 	int ret;
 
+	transfer_tracked(real, first, last);
 	for (dax_pgoff_t at = first; vma_soft_next_leaf(vma, &at, last, &leaf, &nr);
 	     at += nr)
 		if (leaf_is_device(leaf) && leaf & LEAF_WRITE)
@@ -940,14 +1081,76 @@ static void real_split_huge_pmd(struct dax_vma *vma, dax_pgoff_t pgoff)
 		real_zap(vma, pgoff, pgoff, false);
 }
 
-/* What the CPU may store to stays so: collect_dirty() takes it for stored to. */
+/* ---- what the CPU stored to ---------------------------------------------------------------- */
+
+/* Writable pages may be registered for the first time, others are if they can be
+ * stored to at all. */
+static int arm_run(struct vma_real *real, const struct run *run, bool writable)
+{
+	int ret = arm(real, run->first, run->nr);
+
+	if (ret != -ENOENT)
+		return ret;
+	if (writable)
+		return register_and_arm(real, run->first, run->nr);
+	for (dax_pgoff_t i = 0; i < run->nr; i++)
+		arm(real, run->first + i, 1);
+	return 0;
+}
+
+/* Pages of entries, in rising order, whose runs are armed as one. */
+struct arming {
+	struct vma_real *real;
+	struct run run;
+	bool writable;
+	int error;
+};
+
+static void arm_pages(struct arming *arming, dax_pgoff_t first, dax_pgoff_t nr,
+		      bool writable)
+{
+	struct run *run = &arming->run;
+
+	if (nr && run->nr && run->first + run->nr == first &&
+	    writable == arming->writable) {
+		run->nr += nr;
+		return;
+	}
+	if (run->nr && !arming->error)
+		arming->error = arm_run(arming->real, run, arming->writable);
+	*run = (struct run){ .first = first, .nr = nr, .file = true };
+	arming->writable = writable;
+}
+
+static void arm_entry(struct arming *arming, const struct radix_tree_iter *iter)
+{
+	struct dax_vma *vma = arming->real->vma;
+	dax_pgoff_t at = iter->index, last = radix_tree_iter_last(iter), nr;
+	uint64_t leaf;
+
+	if (!clip_to_vma(vma, &at, &last))
+		return;
+	for (; at <= last && vma_soft_next_leaf(vma, &at, last, &leaf, &nr); at += nr)
+		if (leaf_is_device(leaf))
+			arm_pages(arming, at, nr, leaf & LEAF_WRITE);
+}
+
+/*
+ * First the CPU's stores are fenced off, or found out from now on, then the calls'.
+ * What cannot be armed stays writable: collect_dirty() takes it for stored to.
+ */
 static bool real_mkclean(struct dax_vma *vma, const struct radix_tree_iter *iter,
 			 unsigned int nr)
 {
-	(void)vma;
-	(void)iter;
-	(void)nr;
-	return false;
+	struct arming arming = { .real = vma->real };
+
+	if (!vma->real->area.writable || vma->real->tracking == TRACKING_NONE ||
+	    dax_test_mutated(DAX_MUTATE_NO_MKCLEAN))
+		return false;
+	for (unsigned int i = 0; i < nr; i++)
+		arm_entry(&arming, &iter[i]);
+	arm_pages(&arming, 0, 0, false);
+	return !arming.error && vma_soft_ops.mkclean(vma, iter, nr);
 }
 
 /* The entry of a page that the CPU could have stored to. */
@@ -971,18 +1174,31 @@ static void tag_page(struct dax_mapping *mapping, struct percpu_area *area,
 	put_locked_mapping_entry(&slot);
 }
 
-static void real_collect_dirty(struct dax_vma *vma, struct percpu_area *area,
-			       dax_pgoff_t first, dax_pgoff_t last)
+/* Pages with leaves: those that are writable, or all. */
+static void tag_leaves(struct dax_vma *vma, struct percpu_area *area,
+		       dax_pgoff_t first, dax_pgoff_t last, bool all)
 {
 	dax_pgoff_t nr;
 	uint64_t leaf;
 
-	if (!vma_is_shared(vma) || !vma->real->area.writable)
-		return;
 	for (dax_pgoff_t at = first; vma_soft_next_leaf(vma, &at, last, &leaf, &nr);
 	     at += nr)
-		if (leaf_is_device(leaf) && leaf & LEAF_WRITE)
+		if (leaf_is_device(leaf) && (all || leaf & LEAF_WRITE))
 			tag_page(vma->mapping, area, at);
+}
+
+static void real_collect_dirty(struct dax_vma *vma, struct percpu_area *area,
+			       dax_pgoff_t first, dax_pgoff_t last)
+{
+	struct vma_real *real = vma->real;
+	int ret = 0;
+
+	if (!vma_is_shared(vma) || !real->area.writable)
+		return;
+	if (real->tracking == TRACKING_ASYNC)
+		ret = for_each_scanned(vma, first, last, vm_area_written_pages, tag_page,
+				       area);
+	tag_leaves(vma, area, first, last, ret < 0);
 }
 
 /* ---- faults -------------------------------------------------------------------------------- */
@@ -1358,7 +1574,8 @@ static void real_detach(struct dax_vma *vma)
 	struct vma_real *real = vma->real;
 
 	fault_area_detach(&real->area);
-	vm_area_protect(real->area.start, real->area.length, false, false);
+	if (!vm_area_protect(real->area.start, real->area.length, false, false))
+		WRITE_ONCE(real->detached, true);
 	uffd_wake(real->area.uffd, real->area.start, real->area.length);
 }
 
@@ -1372,6 +1589,8 @@ static void free_real(struct vma_real *real)
 		uffd_swap_end();
 		vm_area_release(real->spare.start, real->spare.length);
 	}
+	if (real->stores_fd >= 0 && real->stores_fd != real->area.uffd)
+		sys_close(real->stores_fd);
 	if (real->area.uffd >= 0)
 		sys_close(real->area.uffd);
 	dax_free(real->saved);
@@ -1508,6 +1727,44 @@ static void discard_others(struct vma_real *real)
 		vm_area_discard(address_of(real, gap), bytes_of(last - gap + 1));
 }
 
+/* Is it memory of a kind that the descriptor takes?  Tried on a page of it. */
+static bool can_track(struct vma_real *real, const struct dax_device *dev, int fd)
+{
+	char *page = real->area.start;
+	int ret = vm_area_map_file(page, DAX_PAGE_SIZE, dev->fd, 0, true, true);
+
+	if (!ret)
+		ret = uffd_register_stores(fd, page, DAX_PAGE_SIZE);
+	if (!ret)
+		ret = uffd_writeprotect(fd, page, DAX_PAGE_SIZE, true);
+	return !ret;
+}
+
+/* The strongest way that this kernel has for the memory.  A device that is mapped by
+ * 2 MiB alone takes no protection of less.  Before the area is made anonymous. */
+static void choose_tracking(struct vma_real *real, const struct dax_device *dev,
+			    const struct dax_vma_attr *attr)
+{
+	int fd;
+
+	if (!(attr->flags & DAX_VM_SHARED) || !real->area.writable ||
+	    dev->alignment > DAX_PAGE_SIZE)
+		return;
+	fd = vm_area_can_scan() ? uffd_open_async() : -EOPNOTSUPP;
+	if (fd >= 0 && can_track(real, dev, fd)) {
+		real->tracking = TRACKING_ASYNC;
+		real->stores_fd = fd;
+		return;
+	}
+	if (fd >= 0)
+		sys_close(fd);
+	if (real->features & UFFD_CAN_PROTECT_SHMEM &&
+	    can_track(real, dev, real->area.uffd)) {
+		real->tracking = TRACKING_PROTECT;
+		real->stores_fd = real->area.uffd;
+	}
+}
+
 static int real_link(struct dax_vma **ret_vma, struct dax_mapping *mapping,
 		     const struct dax_vma_attr *attr, struct vma_real *real)
 {
@@ -1550,6 +1807,7 @@ static int real_alloc(struct vma_real **ret_real, const struct dax_vma_attr *att
 
 	if (!real)
 		return dax_error(-ENOMEM, "no memory for a real mapping");
+	real->stores_fd = -1;
 	real->fault_around = around_pages(attr);
 	real->area = (struct fault_area){
 		.uffd = -1, .serve = real_serve, .fail = real_fail,
@@ -1595,12 +1853,26 @@ int vma_real_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
 		return ret;
 	zeroes = real->fault_around && attr->pages != DAX_PAGES_PTE &&
 		 attr->length <= prefault_max;
+	choose_tracking(real, mapping->dax_dev, attr);
 	ret = real_prepare(real, zeroes);
 	if (!ret)
 		ret = real_link(ret_vma, mapping, attr, real);
 	else
 		free_real(real);
 	return ret;
+}
+
+const char *vma_real_dirty_tracking(const struct dax_vma *vma)
+{
+	static const char *const name[] = {
+		[TRACKING_NONE] = "conservative",
+		[TRACKING_PROTECT] = "write-protect",
+		[TRACKING_ASYNC] = "wp-async",
+	};
+
+	if (!vma->real || !vma->real->area.writable || !vma_is_shared(vma))
+		return NULL;
+	return name[vma->real->tracking];
 }
 
 void *vma_real_address(const struct dax_vma *vma)

@@ -7,7 +7,8 @@
  *
  *   zero frame      anonymous memory that shows the kernel's zero page, and is
  *                   write-protected: the first store is a fault
- *   device frame    a piece of the window's file, shared, writable at once
+ *   device frame    a piece of the window's file, shared, writable at once; if its
+ *                   leaf is not, stores to it are found out by write protection
  *                   (private mapping: a private piece, the kernel copies)
  *   the same, when its block is shared by clones or the file is frozen: a piece
  *                   that is read-only, a store is SIGSEGV first and then a fault
@@ -23,6 +24,9 @@
 
 int vma_real_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
 		 const struct dax_vma_attr *attr);
+
+/* How stores of the CPU to blocks are found out; NULL: there are none. */
+const char *vma_real_dirty_tracking(const struct dax_vma *vma);
 
 /* Address of its first byte; NULL: it is soft. */
 void *vma_real_address(const struct dax_vma *vma);

@@ -3168,6 +3168,22 @@ cdef class Mmap:
             return None
         return <uintptr_t>dax_vma_address(self._vma)
 
+    @property
+    def dirty_tracking(self):
+        """How it is found out what the CPU stored to, for `flush` and `File.fsync`.
+
+        ``"wp-async"`` (Linux 6.7) and ``"write-protect"`` (5.19, a device in memory
+        or on tmpfs) know it by page; with the latter a system call that stores to
+        a block after it was flushed may get EFAULT if `delivery` is "signal".
+        ``"conservative"`` takes all blocks that are mapped for stored to.  None if
+        the mapping is soft, read-only or private.
+        """
+        cdef const char *name
+
+        self._ensure_open()
+        name = dax_vma_dirty_tracking(self._vma)
+        return None if name is NULL else name.decode()
+
     def close(self):
         """Unmap; closing twice is closing once.
 

@@ -381,6 +381,7 @@ cdef extern from "daxcore.h" nogil:
     uint64_t dax_vma_length(const dax_vma *vma)
     dax_loff_t dax_vma_offset(const dax_vma *vma)
     void *dax_vma_address(const dax_vma *vma)
+    const char *dax_vma_dirty_tracking(const dax_vma *vma)
     int dax_vma_fault(
             dax_vma *vma, dax_pgoff_t pgoff, int write, dax_fault_info *info)
     int64_t dax_vma_fault_range(

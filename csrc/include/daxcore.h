@@ -794,6 +794,14 @@ DAX_API dax_loff_t dax_vma_offset(const struct dax_vma *vma);	/* bytes */
  * Good until the last reference is put.  Since: 0.3 */
 DAX_API void *dax_vma_address(const struct dax_vma *vma);
 
+/*
+ * How it is found out what the CPU stored to, for fsync: "wp-async" and
+ * "write-protect" know it by page, "conservative" takes all blocks that are mapped for
+ * stored to.  NULL: the mapping is soft, read-only or private.  Context: any.
+ * Since: 0.3
+ */
+DAX_API const char *dax_vma_dirty_tracking(const struct dax_vma *vma);
+
 /**
  * dax_vma_fault() - one page fault: one pass through dax_iomap_fault()
  * @vma: mapping of memory

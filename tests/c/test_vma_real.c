@@ -194,6 +194,17 @@ static void set_up_file(unsigned int flags, unsigned int pages)
 	map(flags, pages, 0);
 }
 
+/* Is it known by page what was stored to? */
+static bool is_exact(void)
+{
+	return strcmp(dax_vma_dirty_tracking(vma), "conservative") != 0;
+}
+
+static bool is_async(void)
+{
+	return !strcmp(dax_vma_dirty_tracking(vma), "wp-async");
+}
+
 static uint64_t leaf(dax_pgoff_t pgoff)
 {
 	return vma_soft_leaf(vma, pgoff);
@@ -252,7 +263,7 @@ static void insert_frame(void)
 	CHECK(leaf(PAGE) & LEAF_WRITE);
 	EQ(insert(PAGE + 1, device_pfn(20), false), 0);
 	CHECK(shows_frame(PAGE + 1, device_pfn(20), 'w'));
-	CHECK(leaf(PAGE + 1) & LEAF_WRITE);	/* or stores would not be known */
+	EQ(!(leaf(PAGE + 1) & LEAF_WRITE), is_exact());	/* or stores would not be known */
 	EQ(insert(PAGE, device_pfn(10), true), -EBUSY);
 	CHECK(shows_frame(PAGE, device_pfn(9), 'w'));
 	CHECK(shows_nothing(PAGE + 2) && shows_nothing(PAGE - 1));
@@ -906,6 +917,198 @@ static void strays_without_memory(void)
 	CHECK(oom_rounds() > 0);
 }
 
+/* ---- what the CPU stored to ------------------------------------------------------------------------------------- */
+
+/* Entries that a writeback of all of the file flushed. */
+static int64_t flushed(void)
+{
+	return dax_mapping_writeback(fx.file, 0, (uint64_t)PAGES << DAX_PAGE_SHIFT);
+}
+
+enum { LOADED = 40 };
+
+/* Blocks from @first on that nobody has stored to, mapped for loads. */
+static void load_blocks(dax_pgoff_t first, dax_pgoff_t nr)
+{
+	for (dax_pgoff_t i = 0; i < nr; i++)
+		put(first + i, 1);
+	flushed();
+	for (dax_pgoff_t i = 0; i < nr; i++)
+		EQ(raw_load(first + i), 1);
+}
+
+/* @exact of them were stored to, and that is known; or all that are mapped are. */
+static void expect_flushed(int64_t exact, int64_t all)
+{
+	EQ(flushed(), is_exact() ? exact : all);
+	EQ(flushed(), is_exact() ? 0 : all);
+}
+
+static void stores_are_counted(void)
+{
+	set_up_file(RW_SHARED, DAX_PAGES_PTE);
+	load_blocks(BASE, LOADED);
+	expect_flushed(0, LOADED);
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < 5; i++)
+			EQ(raw_store(BASE + (dax_pgoff_t)(7 * i + round), 2), 0);
+		expect_flushed(5, LOADED);
+	}
+	for (int i = 0; i < 3; i++)	/* holes */
+		EQ(raw_store(BASE + 100 + 2 * (dax_pgoff_t)i, 2), 0);
+	expect_flushed(3, LOADED + 3);
+	EQ(raw_store(BASE + 102, 3), 0);
+	EQ(do_call(BASE + 104), 0);
+	EQ(do_call(BASE + 1), 0);
+	EQ(raw_store(BASE + 1, 3), 0);
+	expect_flushed(3, LOADED + 3);
+	check_invariants(fx.file);
+	unmap();
+}
+
+/* Each mapping has stores of its own, to pages that the other shows, too. */
+static void stores_through_two_mappings(void)
+{
+	struct dax_vma *other;
+	volatile char *more;
+
+	set_up_file(RW_SHARED, DAX_PAGES_PTE);
+	load_blocks(BASE, LOADED);
+	MUST(!new_vma(&other, RW_SHARED, DAX_PAGES_PTE, 0));
+	more = (char *)dax_vma_address(other) + ((size_t)BASE << DAX_PAGE_SHIFT);
+	for (int i = 0; i < LOADED; i++)
+		EQ(more[(size_t)i << DAX_PAGE_SHIFT], 1);
+	expect_flushed(0, LOADED);
+	EQ(raw_store(BASE, 2), 0);
+	more[1 << DAX_PAGE_SHIFT] = 2;
+	EQ(raw_store(BASE + 2, 2), 0);
+	more[2 << DAX_PAGE_SHIFT] = 2;
+	expect_flushed(3, LOADED);
+	more[2 << DAX_PAGE_SHIFT] = 3;
+	expect_flushed(1, LOADED);
+	more[3 << DAX_PAGE_SHIFT] = 3;
+	dax_vma_put(other);
+	EQ(flushed(), is_exact() ? 1 : LOADED);
+	unmap();
+}
+
+/* An entry of 2 MiB is flushed whole, for one page of it. */
+static void stores_to_2mib(void)
+{
+	bool huge;
+
+	set_up_file(RW_SHARED, DAX_PAGES_AUTO);
+	for (dax_pgoff_t i = 0; i < 3; i++)
+		EQ(dax_vma_fault_range(vma, i * PMD_PAGES, PMD_PAGES, true, NULL, 0,
+				       NULL) > 0, true);
+	huge = leaf(PMD_PAGES) & LEAF_HUGE;
+	EQ(flushed(), huge ? 3 : 3 * PMD_PAGES);
+	EQ(dax_vma_dontneed(vma, 0, (uint64_t)3 * PMD_PAGES << DAX_PAGE_SHIFT), 0);
+	flushed();
+	for (dax_pgoff_t i = 0; i < 3; i++)
+		EQ(raw_load(i * PMD_PAGES), 0);
+	for (dax_pgoff_t i = 0; i < 9; i++)
+		EQ(raw_store(PMD_PAGES + 11 * i, 2), 0);
+	if (huge) {
+		expect_flushed(1, 3);
+		EQ(raw_store(PMD_PAGES + 500, 2), 0);
+		EQ(raw_store(2 * PMD_PAGES, 2), 0);
+		expect_flushed(2, 3);
+	}
+	unmap();
+}
+
+/* A store from the moment on that its page is mapped. */
+static int count_early_store(void)
+{
+	set_up_file(RW_SHARED, DAX_PAGES_PTE);
+	put(PAGE, 1);
+	flushed();
+	expect_stores(DAX_TEST_FRAMES_MAPPED, PAGE, 0);
+	raw_load(PAGE);
+	dax_test.yield = NULL;
+	to_store = 0;
+	return (int)flushed();
+}
+
+static void store_before_a_piece_is_tracked(void)
+{
+	EQ(count_early_store(), 1);
+	expect_flushed(0, 1);
+	unmap();
+}
+
+static void late_tracking_is_seen(void)
+{
+	dax_test.mutation = DAX_MUTATE_TRACK_LATE;
+	EQ(count_early_store(), is_exact() ? 0 : 1);
+	unmap();
+	dax_test.mutation = 0;
+}
+
+static enum dax_test_point late_point;
+static pthread_t late_thread;
+static _Atomic int late_left, late_stored;
+
+static void *store_late(void *arg)
+{
+	(void)arg;
+	*(volatile char *)at(PAGE) = 9;
+	late_stored = 1;
+	return NULL;
+}
+
+/* While an fsync is there: by the CPU alone, or it waits in a fault. */
+static void store_there_late(enum dax_test_point point)
+{
+	if (point != late_point || atomic_exchange(&late_left, 0) == 0)
+		return;
+	MUST(!pthread_create(&late_thread, NULL, store_late, NULL));
+	while (is_async() && !late_stored)
+		sched_yield();
+}
+
+/* What is stored after the bytes were flushed is flushed by the next. */
+static void store_during_fsync(enum dax_test_point point, int64_t first, int64_t next)
+{
+	set_up_file(RW_SHARED, DAX_PAGES_PTE);
+	load_blocks(PAGE, 1);
+	flushed();
+	EQ(raw_store(PAGE, 2), 0);
+	late_stored = 0;
+	late_left = 1;
+	late_point = point;
+	dax_test.yield = store_there_late;
+	EQ(flushed(), first);
+	dax_test.yield = NULL;
+	EQ(late_left, 0);
+	MUST(!pthread_join(late_thread, NULL));
+	EQ(get(PAGE), 9);
+	EQ(flushed(), next);
+	unmap();
+}
+
+static void store_after_protection(void)
+{
+	store_during_fsync(DAX_TEST_WRITEBACK_PROTECTED, 1, 1);
+}
+
+static void store_after_the_flush(void)
+{
+	store_during_fsync(DAX_TEST_WRITEBACK_FLUSHED, 1, 1);
+	store_during_fsync(DAX_TEST_WRITEBACK_SYNC, 1, 1);
+}
+
+static void missing_mkclean_is_seen(void)
+{
+	set_up_file(RW_SHARED, DAX_PAGES_PTE);
+	EQ(raw_store(PAGE, 2), 0);
+	dax_test.mutation = DAX_MUTATE_NO_MKCLEAN;
+	EQ(flushed(), 1);
+	EQ(flushed(), 1);
+	unmap();
+}
+
 /* ---- fork ---------------------------------------------------------------------------------------------------- */
 
 static pthread_t main_thread;
@@ -981,6 +1184,14 @@ static const struct test {
 	{ "a run of stores into 2 MiB of zeroes", run_into_2mib },
 	{ "holes around a stray store stay holes", stray_zeroes },
 	{ "zeroes that go before they are looked at", zeroes_taken_away },
+	{ "stores are counted by page", stores_are_counted },
+	{ "stores through two mappings", stores_through_two_mappings },
+	{ "stores to 2 MiB", stores_to_2mib },
+	{ "store before a piece is tracked", store_before_a_piece_is_tracked },
+	{ "late tracking is seen", late_tracking_is_seen },
+	{ "store after protection", store_after_protection },
+	{ "store after the flush", store_after_the_flush },
+	{ "missing mkclean is seen", missing_mkclean_is_seen },
 	{ "stray stores through a private mapping", stray_store_of_a_private_mapping },
 	{ "strays looked for before protection: seen", late_store_is_lost },
 	{ "no protection: seen", unprotected_store_is_lost },
@@ -993,7 +1204,9 @@ static const struct test {
 	{ "fork while a fault is served", fork_while_a_fault_is_served },
 };
 
-static const char *const without[] = { "", "pagemap_scan", "poison", "thp", "move" };
+static const char *const without[] = {
+	"", "pagemap_scan", "poison", "thp", "move", "wp_async", "wp_async,wp_shmem",
+};
 
 enum {
 	NR_TESTS = sizeof(tests) / sizeof(tests[0]),
