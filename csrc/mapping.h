@@ -194,6 +194,8 @@ static inline int mapping_verify(struct dax_mapping *mapping)
 {
 	if (unlikely(mapping->hooks))
 		return mapping->hooks->verify(mapping);
+	if (likely(mapping->dax_dev->kind != DEVICE_FILE))
+		return 0;
 	return device_verify(mapping->dax_dev);
 }
 
