@@ -642,6 +642,14 @@ begin_slow(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
 	return 0;
 }
 
+/* A write to this page finds a block that is the file's alone. */
+static inline bool has_block(struct extent_map *map, dax_pgoff_t page)
+{
+	const void *word = radix_tree_lookup(&map->tree, page);
+
+	return word && !word_unwritten(word) && !map->cloned;
+}
+
 static int extent_map_begin(struct dax_mapping *mapping, void *private_data,
 			    dax_loff_t pos, uint64_t length, unsigned int flags,
 			    struct dax_iomap *iomap)
@@ -651,7 +659,8 @@ static int extent_map_begin(struct dax_mapping *mapping, void *private_data,
 	dax_pgoff_t last = ((dax_pgoff_t)pos + length - 1) >> DAX_PAGE_SHIFT;
 
 	(void)mapping;
-	if (unlikely(flags & (DAX_IOMAP_WRITE | DAX_IOMAP_REPORT) || page != last))
+	if (unlikely(flags & (DAX_IOMAP_WRITE | DAX_IOMAP_REPORT) || page != last) &&
+	    !(flags == DAX_IOMAP_WRITE && page == last && has_block(map, page)))
 		return begin_slow(map, page, last, flags, iomap);
 	fill_iomap(iomap, page, 1, radix_tree_lookup(&map->tree, page));
 	return 0;

@@ -201,6 +201,8 @@ static inline int mapping_verify(struct dax_mapping *mapping, dax_loff_t pos,
 {
 	if (unlikely(mapping->hooks))
 		return mapping->hooks->verify(mapping, pos, len);
+	if (likely(mapping->dax_dev->kind != DEVICE_FILE))
+		return 0;
 	return device_verify(mapping->dax_dev);
 }
 

@@ -31,6 +31,8 @@ struct percpu_area {
 	_Atomic uint32_t reading;	/* the object's percpu_rwsem is held */
 	_Atomic uint32_t accessing;	/* odd: inside a frame, see below */
 	_Atomic uint32_t i_rwsem_held;	/* see biased_rwsem.h */
+	uintptr_t rw_guess;		/* owner only: where byte 0 of the file
+					 * might lie, 0: unknown; see rw.c */
 	_Atomic uint64_t count[DAX_NR_STATS];
 	_Atomic(const void *) owner;	/* thread, NULL: to be taken over */
 	struct percpu_area *next;	/* set before it is published */
@@ -65,6 +67,14 @@ struct percpu_cache {
 extern __thread struct percpu_cache percpu_cache[PERCPU_CACHE];
 
 struct percpu_area *percpu_area_slow(struct percpu *percpu);
+
+/* The calling thread's area if it used the object lately, or NULL. */
+static inline struct percpu_area *percpu_peek(struct percpu *percpu)
+{
+	struct percpu_cache *c = &percpu_cache[percpu->id % PERCPU_CACHE];
+
+	return likely(c->id == percpu->id) ? c->area : NULL;
+}
 
 /* The calling thread's area, NULL if memory ran out when it was made. */
 static inline struct percpu_area *this_percpu(struct percpu *percpu)
