@@ -58,8 +58,8 @@ static void *read_events(void *arg)
 
 	for (;;) {
 		what[1] = (struct pollfd){ .fd = order.fd, .events = POLLIN };
-		if (poll(what, 2, -1) < 0)
-			return NULL;
+		if (poll(what, 2, -1) <= 0)
+			continue;
 		if (what[1].revents && uffd_read_remap(order.fd, &touches))
 			wake_touches(&order, &touches);
 		if (!what[0].revents)

@@ -481,12 +481,38 @@ static int move_huge_zero(struct vma_real *real, char *addr)
 	return ret;
 }
 
+/*
+ * Pages are moved between writable areas only, so a read-only one is that for the
+ * moment.  Who stores to it just then deserves SIGSEGV; what it stored goes.
+ */
+static int move_huge_zero_readonly(struct vma_real *real, char *addr)
+{
+	int ret = vm_area_protect(addr, DAX_PMD_SIZE, true, true), closed;
+	uint64_t page;
+
+	if (!ret)
+		ret = move_huge_zero(real, addr);
+	dax_test_yield(DAX_TEST_ZEROES_INSERTED);
+	closed = vm_area_protect(addr, DAX_PMD_SIZE, true, false);
+	if (!ret && (closed || vm_area_private_pages(addr, DAX_PMD_SIZE, &page, 1))) {
+		vm_area_discard(addr, DAX_PMD_SIZE);
+		ret = -EAGAIN;
+	}
+	return ret;
+}
+
+static bool insert_huge_zero(struct vma_real *real, char *addr)
+{
+	if (!(real->features & UFFD_CAN_MOVE) || !vm_area_has_huge_zero())
+		return false;
+	return !(real->area.writable ? move_huge_zero(real, addr)
+				     : move_huge_zero_readonly(real, addr));
+}
+
 /* The huge zero page where it can be had, else as many small ones. */
 static int insert_zeroes(struct vma_real *real, char *addr, dax_pgoff_t nr)
 {
-	if (nr == DAX_PMD_NR_PAGES && real->features & UFFD_CAN_MOVE &&
-	    real->area.writable && vm_area_has_huge_zero() &&
-	    !move_huge_zero(real, addr))
+	if (nr == DAX_PMD_NR_PAGES && insert_huge_zero(real, addr))
 		return 0;
 	return uffd_zeropage(real->area.uffd, addr, bytes_of(nr));
 }
@@ -1347,6 +1373,8 @@ static int real_serve(struct fault_area *area, size_t offset, bool write,
 
 	if (unlikely(READ_ONCE(real->broken)) && make_room(real))
 		return -EIO;
+	if (write && !area->writable)	/* it was for a moment: again, SIGSEGV */
+		return 0;
 	/* Private copies go on. */
 	if (write && !may_sleep && vma_is_shared(real->vma) &&
 	    mapping_is_frozen(real->vma->mapping))

@@ -11,6 +11,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 
 #include "frames.h"
@@ -676,6 +677,60 @@ static void unprotected_store_is_lost(void)
 	unmap();
 }
 
+/* Is the page part of a large one?  -1: the kernel does not say. */
+static int is_large(dax_pgoff_t page)
+{
+	struct {
+		uint64_t start, end, categories;
+	} region;
+	struct {
+		uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+		uint64_t inverted, mask, anyof_mask, return_mask;
+	} arg = {
+		.size = sizeof(arg), .start = (uintptr_t)at(page),
+		.end = (uintptr_t)at(page + 1), .vec = (uintptr_t)&region, .vec_len = 1,
+		.mask = 1 << 6, .return_mask = 1 << 6,
+	};
+	int fd = open("/proc/self/pagemap", O_RDONLY), ret;
+
+	MUST(fd >= 0);
+	ret = sys_ioctl(fd, _IOWR('f', 16, arg), &arg);
+	close(fd);
+	return ret < 0 ? -1 : ret;
+}
+
+static int large_after_load(unsigned int flags)
+{
+	int ret;
+
+	set_up_file(flags, DAX_PAGES_AUTO);
+	EQ(raw_load(PAGE), 0);
+	ret = is_large(PAGE);
+	unmap();
+	return ret;
+}
+
+/* Areas that nobody may store to are served as well as others. */
+static void large_zeroes_of_a_readonly_mapping(void)
+{
+	int large = large_after_load(RW_SHARED);
+
+	EQ(large_after_load(DAX_VM_READ | DAX_VM_SHARED), large);
+}
+
+/* What is stored while pages are moved to a read-only area is not seen. */
+static void stores_into_a_readonly_mapping(void)
+{
+	set_up_file(DAX_VM_READ | DAX_VM_SHARED, DAX_PAGES_AUTO);
+	expect_stores(DAX_TEST_ZEROES_INSERTED, BASE, 101);
+	EQ(raw_load(BASE), 0);
+	dax_test.yield = NULL;
+	for (int i = 0; i < 4; i++)
+		EQ(raw_load(BASE + (dax_pgoff_t)i * 101), 0);
+	check_invariants(fx.file);
+	unmap();
+}
+
 /* ---- what cannot be served ----------------------------------------------------------------------------- */
 
 static void past_the_end(void)
@@ -1195,6 +1250,8 @@ static const struct test {
 	{ "stray stores through a private mapping", stray_store_of_a_private_mapping },
 	{ "strays looked for before protection: seen", late_store_is_lost },
 	{ "no protection: seen", unprotected_store_is_lost },
+	{ "large zeroes of a read-only mapping", large_zeroes_of_a_readonly_mapping },
+	{ "stores while zeroes come to a read-only mapping", stores_into_a_readonly_mapping },
 	{ "past the end: SIGBUS, and not after the file has grown", past_the_end },
 	{ "past the end when a load that began before is served", past_the_end_in_between },
 	{ "a system call when a piece of the file has gone", system_call_in_between },
