@@ -642,12 +642,15 @@ begin_slow(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
 	return 0;
 }
 
-/* A write to this page finds a block that is the file's alone. */
-static inline bool has_block(struct extent_map *map, dax_pgoff_t page)
+/* Is @word answer enough, for one page?  A write wants a block, written, that is
+ * the file's alone. */
+static inline bool word_will_do(const struct extent_map *map, const void *word,
+				unsigned int flags)
 {
-	const void *word = radix_tree_lookup(&map->tree, page);
-
-	return word && !word_unwritten(word) && !map->cloned;
+	if (likely(!(flags & (DAX_IOMAP_WRITE | DAX_IOMAP_REPORT))))
+		return true;
+	return !(flags & DAX_IOMAP_REPORT) && word && !word_unwritten(word) &&
+	       !map->cloned;
 }
 
 static int extent_map_begin(struct dax_mapping *mapping, void *private_data,
@@ -657,12 +660,15 @@ static int extent_map_begin(struct dax_mapping *mapping, void *private_data,
 	struct extent_map *map = private_data;
 	dax_pgoff_t page = (dax_pgoff_t)pos >> DAX_PAGE_SHIFT;
 	dax_pgoff_t last = ((dax_pgoff_t)pos + length - 1) >> DAX_PAGE_SHIFT;
+	const void *word;
 
 	(void)mapping;
-	if (unlikely(flags & (DAX_IOMAP_WRITE | DAX_IOMAP_REPORT) || page != last) &&
-	    !(flags == DAX_IOMAP_WRITE && page == last && has_block(map, page)))
+	if (unlikely(page != last))
 		return begin_slow(map, page, last, flags, iomap);
-	fill_iomap(iomap, page, 1, radix_tree_lookup(&map->tree, page));
+	word = radix_tree_lookup(&map->tree, page);
+	if (unlikely(!word_will_do(map, word, flags)))
+		return begin_slow(map, page, last, flags, iomap);
+	fill_iomap(iomap, page, 1, word);
 	return 0;
 }
 

@@ -17,13 +17,13 @@ static const struct move_ops *chosen;
 #ifdef __x86_64__
 #include <immintrin.h>
 
-enum { VECTOR = sizeof(__m256i), STEP = 4 * VECTOR };
+enum { VECTOR = sizeof(__m256i), HALF = 4 * VECTOR, STEP = 2 * HALF };
 
 /* Both begin and end with vectors that may not be aligned and overlap with those
  * between, so that there is no loop of single bytes. */
 
 static inline __attribute__((target("avx2"))) void
-copy_step(char *to, const char *from)
+copy_half(char *to, const char *from)
 {
 	const __m256i *src = (const __m256i *)from;
 	__m256i *dst = (__m256i *)to;
@@ -34,6 +34,13 @@ copy_step(char *to, const char *from)
 	_mm256_storeu_si256(dst + 1, b);
 	_mm256_storeu_si256(dst + 2, c);
 	_mm256_storeu_si256(dst + 3, d);
+}
+
+static inline __attribute__((target("avx2"))) void
+copy_step(char *to, const char *from)
+{
+	copy_half(to, from);
+	copy_half(to + HALF, from + HALF);
 }
 
 static __attribute__((target("avx2"))) void
@@ -56,7 +63,7 @@ copy_avx2(void *to, const void *from, size_t n)
 		copy_step(dst + n - STEP, src + n - STEP);
 }
 
-static inline __attribute__((target("avx2"))) void zero_step(char *to)
+static inline __attribute__((target("avx2"))) void zero_half(char *to)
 {
 	const __m256i zero = _mm256_setzero_si256();
 	__m256i *dst = (__m256i *)to;
@@ -65,6 +72,12 @@ static inline __attribute__((target("avx2"))) void zero_step(char *to)
 	_mm256_storeu_si256(dst + 1, zero);
 	_mm256_storeu_si256(dst + 2, zero);
 	_mm256_storeu_si256(dst + 3, zero);
+}
+
+static inline __attribute__((target("avx2"))) void zero_step(char *to)
+{
+	zero_half(to);
+	zero_half(to + HALF);
 }
 
 static __attribute__((target("avx2"))) void zero_avx2(void *to, size_t n)
