@@ -1711,3 +1711,79 @@ def test_system_calls_while_pieces_beside_go(what):
         """,
         THREAD,
     )
+
+
+# ---- what the CPU stored to -----------------------------------------------------
+
+TRACKED = [
+    (Way(user, delivery, disable), name)
+    for user in ("root", "nobody")
+    for delivery in ("thread", "signal")
+    for disable, name in (
+        ("", "wp-async"),
+        ("pagemap_scan", "write-protect"),
+        ("wp_async", "write-protect"),
+        ("wp_async,wp_shmem", "conservative"),
+    )
+]
+
+
+@pytest.mark.parametrize(("way", "tracking"), TRACKED, ids=str)
+def test_fsync_flushes_what_was_stored(way, tracking):
+    """By page where it is known, all that is mapped where it is not."""
+    body = """
+    def flushed(exact, every):
+        written = file.writeback()
+        assert written == (every if m.dirty_tracking == "conservative" else exact)
+
+    file = device.create_file(4 * MIB)
+    file.pwrite(bytes([1]) * MIB, 0)
+    file.fsync()
+    m, other = (real(file, pages="pte", fault_around=0) for _ in "ab")
+    a, b = array(m), array(other)
+    say(m.dirty_tracking)
+    assert (a[:MIB:PAGE] == 1).all() and (b[:MIB:PAGE] == 1).all()
+    flushed(0, 256)
+    a[: 10 * PAGE : PAGE] = 2
+    b[5 * PAGE : 15 * PAGE : PAGE] = 3
+    flushed(15, 256)
+    a[: 10 * PAGE : PAGE] = 4
+    flushed(10, 256)
+    b[2 * MIB : 2 * MIB + 8 * PAGE : 2 * PAGE] = 5  # holes
+    m.write(20 * PAGE, b"x")
+    flushed(5, 260)
+    assert file.pread(1, 0) == b"\x04" and file.pread(1, 14 * PAGE) == b"\x03"
+    b[PAGE] = 6
+    del b
+    gc.collect()
+    other.close()
+    flushed(1, 260)
+    m.populate(0, MIB, write=True)
+    flushed(256, 256)
+    soft = file.mmap()
+    readonly = real(file, access="r")
+    assert soft.dirty_tracking is None and readonly.dirty_tracking is None
+    """
+    said = works(body, way).split()
+    if way.disable == "" and said[0] != tracking:
+        pytest.skip(f"needs Linux 6.7: tracking is {said[0]}")
+    assert said == [tracking]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_system_calls_store_after_fsync(way):
+    """A file is read into memory that was flushed."""
+    body = """
+    file = device.create_file(MIB)
+    m = real(file)
+    a = array(m)
+    a[: 4 * PAGE] = 1
+    file.fsync()
+    with tempfile.TemporaryFile() as f:
+        f.write(bytes([7]) * 2 * PAGE)
+        f.seek(0)
+        assert f.raw.readinto(memoryview(m)[PAGE : 3 * PAGE]) == 2 * PAGE
+    assert file.writeback() in (2, 4)
+    assert file.pread(2, 2 * PAGE) == b"\x07\x07"
+    """
+    works(body, way)

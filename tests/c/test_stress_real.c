@@ -15,6 +15,9 @@
  *
  * The rules that keep stores are taken out one by one: then bytes are missing.
  *
+ * Then two writers count in pages beside an fsync: the medium remembers what was
+ * flushed, and an fsync has left out nothing that was stored before it.
+ *
  * 150,000 stores to pages in holes; test_stress_real 7 makes a million.
  */
 #include <pthread.h>
@@ -22,7 +25,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "device.h"
 #include "invariants.h"
+#include "persist.h"
 #include "white_box.h"
 
 enum {
@@ -343,6 +348,108 @@ static void page_cache_signal(void)
 	stress(DAX_POLICY_PAGE_CACHE, DAX_DELIVERY_SIGNAL);
 }
 
+/* ---- fsync beside stores ------------------------------------------------------------------------- */
+
+enum { SYNCED = 64, SYNCS = 300 };
+
+static const struct persist_ops *medium;
+static _Atomic uint32_t durable[SYNCED], made[SYNCED];
+
+/* What is durable: the page's number and value are its first word. */
+static int note_flush(struct dax_device *dev, const void *addr, size_t len)
+{
+	for (size_t i = 0; i < len; i += DAX_PAGE_SIZE) {
+		uint64_t word = __atomic_load_n((const uint64_t *)((const char *)addr + i),
+						__ATOMIC_RELAXED);
+
+		if (word)
+			durable[(word >> 32) - 1] = (uint32_t)word;
+	}
+	return medium->flush(dev, addr, len);
+}
+
+static UNWATCHED void store_word(unsigned int map, dax_pgoff_t page, uint32_t value)
+{
+	__atomic_store_n((uint64_t *)(void *)(mem[map] + (page << DAX_PAGE_SHIFT)),
+			 (uint64_t)(page + 1) << 32 | value, __ATOMIC_RELAXED);
+}
+
+static void *counter(void *arg)
+{
+	struct actor *a = arg;
+	uint32_t value = 0;
+
+	while (!over) {
+		dax_pgoff_t page = rnd(&a->seed, SYNCED / WRITERS) * WRITERS + a->nr;
+
+		store_word(rnd(&a->seed, 2), page, ++value);
+		made[page] = value;
+	}
+	return NULL;
+}
+
+/* Of what was stored before it began, an fsync has left nothing out. */
+static unsigned int sync_once(void)
+{
+	uint32_t before[SYNCED];
+	unsigned int lost = 0;
+
+	for (unsigned int i = 0; i < SYNCED; i++)
+		before[i] = made[i];
+	MUST(!dax_mapping_fsync(fx.file, NULL));
+	for (unsigned int i = 0; i < SYNCED; i++)
+		lost += durable[i] < before[i];
+	return lost;
+}
+
+static void sync_beside_stores(const char *disable, unsigned int delivery)
+{
+	struct persist_ops ops;
+	struct actor writers[WRITERS];
+	unsigned int lost = 0;
+
+	setenv("DAXCORE_DISABLE", disable, 1);
+	open_both(DAX_POLICY_ZERO_PAGE, delivery);
+	unsetenv("DAXCORE_DISABLE");
+	dax_test.yield = jitter;
+	medium = fx.dev->persist;
+	ops = *medium;
+	ops.flush = note_flush;
+	fx.dev->persist = &ops;
+	memset(durable, 0, sizeof(durable));
+	memset(made, 0, sizeof(made));
+	over = false;
+	for (unsigned int i = 0; i < WRITERS; i++)
+		start(&writers[i], i, counter);
+	for (unsigned int i = 0; i < SYNCS; i++)
+		lost += sync_once();
+	over = true;
+	for (unsigned int i = 0; i < WRITERS; i++)
+		pthread_join(writers[i].thread, NULL);
+	EQ(lost, 0);
+	EQ(sync_once(), 0);
+	fx.dev->persist = medium;
+	check_invariants(fx.file);
+	close_both();
+}
+
+static void sync_async(void)
+{
+	sync_beside_stores("", DAX_DELIVERY_THREAD);
+	sync_beside_stores("", DAX_DELIVERY_SIGNAL);
+}
+
+static void sync_protect(void)
+{
+	sync_beside_stores("wp_async", DAX_DELIVERY_THREAD);
+	sync_beside_stores("wp_async", DAX_DELIVERY_SIGNAL);
+}
+
+static void sync_conservative(void)
+{
+	sync_beside_stores("wp_async,wp_shmem", DAX_DELIVERY_THREAD);
+}
+
 /* ---- rules taken out ---------------------------------------------------------------------------- */
 
 /* In a child, which is quiet: are bytes missing before the last round? */
@@ -402,7 +509,7 @@ int main(int argc, char **argv)
 		skip_all("needs uffd: a kernel and a container that allow userfaultfd(2)");
 	if (argc > 1)
 		times = (unsigned int)atoi(argv[1]);
-	plan(8);
+	plan(11);
 	run("zeroes that are not protected: stores are lost", no_protection);
 	run("strays looked for before protection: stores are lost", late_protection);
 	run("zero page, thread", zero_page_thread);
@@ -411,5 +518,8 @@ int main(int argc, char **argv)
 	run("page cache, signal", page_cache_signal);
 	run("zero page, system calls", zero_page_calls);
 	run("page cache, system calls", page_cache_calls);
+	run("fsync beside stores, wp-async", sync_async);
+	run("fsync beside stores, write-protect", sync_protect);
+	run("fsync beside stores, conservative", sync_conservative);
 	return done();
 }
