@@ -643,14 +643,13 @@ begin_slow(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
 }
 
 /* Is @word answer enough, for one page?  A write wants a block, written, that is
- * the file's alone. */
+ * the file's alone, and of such a one there is nothing else to report. */
 static inline bool word_will_do(const struct extent_map *map, const void *word,
 				unsigned int flags)
 {
 	if (likely(!(flags & (DAX_IOMAP_WRITE | DAX_IOMAP_REPORT))))
 		return true;
-	return !(flags & DAX_IOMAP_REPORT) && word && !word_unwritten(word) &&
-	       !map->cloned;
+	return word && !word_unwritten(word) && !map->cloned;
 }
 
 static int extent_map_begin(struct dax_mapping *mapping, void *private_data,

@@ -13,6 +13,7 @@
 
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 
 enum { MIB = 1 << 20 };
 static const dax_loff_t max_size = INT64_MAX - 4095;
@@ -383,6 +384,27 @@ static void readers_wait_their_turn(void)
 	EQ(writer.ret, 0);
 	EQ(reader.ret, 'n');
 	EQ(mapping->i_rwsem.writers, 0);
+	dax_mapping_put(mapping);
+}
+
+/* The bias of i_rwsem does not let a child in. */
+static void nobody_reads_in_a_child(void)
+{
+	struct dax_mapping *mapping = new_file(dev, 4096);
+	int status = -1;
+	char byte = 'n';
+	pid_t child;
+
+	EQ(put(mapping, 0, 'o'), 0);
+	CHECK(mapping->i_rwsem.bias > BIAS_READERS);
+	child = fork();
+	if (!child)
+		_exit(dax_mapping_pread(mapping, &byte, 1, 0) != -ESTALE ||
+		      dax_mapping_pwrite(mapping, &byte, 1, 0) != -ESTALE);
+	MUST(child > 0);
+	EQ(waitpid(child, &status, 0), child);
+	EQ(status, 0);
+	EQ(get(mapping, 0), 'o');
 	dax_mapping_put(mapping);
 }
 
@@ -772,7 +794,7 @@ static void kill_from_block_map(void)
 int main(void)
 {
 	tmpdir_make();
-	plan(24);
+	plan(25);
 	dev = new_device(16 * MIB);
 	run("ends of the file, negative positions, huge lengths", ends_of_file);
 	run("bytes across pages and extents", bytes);
@@ -785,6 +807,7 @@ int main(void)
 	run("each error after some bytes", errors_after_some_bytes);
 	run("a buffer that cannot be touched", buffer_cannot_be_touched);
 	run("a read after a write that waits", readers_wait_their_turn);
+	run("nobody reads in a child", nobody_reads_in_a_child);
 	run("zero_range: every edge", zero_cells);
 	run("zero_range: ends and values refused", zero_ends);
 	run("zero_range: a device that takes no store", zero_refused);
