@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*.c csrc/*.h csrc/*.map) \
 	$(wildcard csrc/include/*.h csrc/include/daxcore/*.h daxcore/*.p[yx][xd])
 
-.PHONY: bench gates test lint wheel-test c-test c-test-tsan clean
+.PHONY: bench gates test lint model wheel-test c-test c-test-tsan clean
 
 bench: $(STAMP)
 	$(BIN)/daxcore bench hole-read
@@ -35,6 +35,10 @@ lint: $(STAMP)
 # From sdist to wheel to an environment elsewhere, as users get it.
 wheel-test: $(STAMP)
 	$(BIN)/python -m pytest tests/test_packaging.py -rs
+
+# Every order of steps of the entry lock, by spin: docs/models/README.md.
+model:
+	$(PYTHON) docs/models/run.py
 
 c-test:
 	$(MAKE) -C csrc check

@@ -449,7 +449,10 @@ def real_rounds(calls, rounds):
     """RealTimes by name; a call is (owner, pages, what real_round() takes)."""
 
     def one(owner, pages, **how):
-        if owner in (native.FILE, native.SPARSE):  # new pages, which are not to be the host's
+        if owner in (
+            native.FILE,
+            native.SPARSE,
+        ):  # new pages, which are not to be the host's
             machine.warm_memory(pages * 4096)
         return native.real_round(owner, pages, **how), pages
 
