@@ -215,11 +215,11 @@ class Comparison:
             self._use("unaligned blocks")
             state.apart = True
             return []
+        if state.other_blocks:
+            theirs, ours = without_holes(theirs), without_holes(ours)
         ours = self._but_for_copies(theirs, self._but_for_ends(theirs, ours))
         if state.ever_cut:
             theirs = self._but_for_cuts(theirs, ours)
-        if state.other_blocks:
-            theirs, ours = without_holes(theirs), without_holes(ours)
         if theirs == ours:
             return []
         return ["  faults:", *side_by_side(theirs, ours)]
