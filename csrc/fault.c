@@ -707,7 +707,10 @@ static dax_vm_fault_t fault_without_table(struct dax_vm_fault *vmf)
 		if (!(fault & DAX_VM_FAULT_FALLBACK) || vma->pages == DAX_PAGES_PMD)
 			return fault;
 	}
-	if (vma->vm_ops->pte_alloc(vmf))
+	/* What lies past the end gets no table: it would be in the way of 2 MiB
+	 * when the file has grown. */
+	if (vmf_pos(vmf) < i_size_read(vma->mapping) &&
+	    vma->vm_ops->pte_alloc(vmf))
 		return counted(vmf, vmf_error(vmf, -ENOMEM));
 	return fault;
 }
