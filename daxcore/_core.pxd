@@ -12,6 +12,7 @@ from daxcore.libdaxcore cimport (
     dax_fault_info,
     dax_loff_t,
     dax_mapping,
+    dax_mapping_attr,
     dax_trace,
     dax_pin,
     dax_vma,
@@ -59,6 +60,16 @@ cdef class File:
     cdef object _change_blocks(self, range_fn change, object offset, object nbytes)
     cdef object _rows(self, rows_fn next_rows, uint64_t at, uint64_t end, size_t rows,
                       size_t row_bytes, object columns)
+
+
+cdef class ExtentTable:
+    cdef object __weakref__
+    cdef object _rows  # ndarray of struct dax_extent
+    cdef object _file_ref  # the file it was given to, weak
+
+    cdef File _file(self)
+    cdef int _new_file(self, File file, dax_device *dev,
+                       const dax_mapping_attr *attr) except -1
 
 
 cdef class Pin:

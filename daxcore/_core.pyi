@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Literal, NoReturn, Self, SupportsIndex, overload
+from typing import Any, ClassVar, Literal, NoReturn, Self, SupportsIndex, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -118,6 +118,15 @@ class Device:
         traceback: TracebackType | None,
     ) -> None: ...
     def __reduce__(self) -> NoReturn: ...
+
+@disjoint_base
+class ExtentTable:
+    columns: ClassVar[dict[str, Any]]
+    def __init__(self, rows: npt.NDArray[np.void]) -> None: ...
+    @property
+    def rows(self) -> npt.NDArray[np.void]: ...
+    def replace(self, rows: npt.NDArray[np.void]) -> None: ...
+    def __len__(self) -> int: ...
 
 @disjoint_base
 class File:

@@ -15,6 +15,7 @@ import enum
 import errno
 import io
 import os
+import weakref
 from _thread import RLock
 
 cimport cython
@@ -539,10 +540,11 @@ cdef class Device:
         page_pool : {"cold", "warm"}
             Where "page-cache" takes its pages: fresh memory, or memory
             faulted in when the file is made.
-        iomap : cffi pointer, tuple or capsule, optional
-            A block map written in C: ``struct dax_iomap_ops *``, or a tuple
-            of it and the private pointer passed to each call, or a capsule
-            named "daxcore.iomap_ops" with that pointer as its context.
+        iomap : ExtentTable, cffi pointer, tuple or capsule, optional
+            Where the file's bytes are, if not where the library puts them: a
+            table; or a block map written in C, ``struct dax_iomap_ops *``, or a
+            tuple of it and the private pointer passed to each call, or a
+            capsule named "daxcore.iomap_ops" with that pointer as its context.
 
         Returns
         -------
@@ -551,7 +553,8 @@ cdef class Device:
         Raises
         ------
         ValueError
-            `size` negative or above 2**63 - 4096, unknown word.
+            `size` negative or above 2**63 - 4096, unknown word; a table that
+            does not cover the file, leaves the device or has a file already.
         NotSupportedError
             `iomap` is written in Python.
         OSError
@@ -888,6 +891,7 @@ cdef File _create_file(Device device, object size, object policy,
     cdef File self = File.__new__(File)
     cdef dax_mapping_attr attr
     cdef dax_device *dev
+    cdef ExtentTable table
     cdef int ret
 
     memset(&attr, 0, sizeof(attr))
@@ -897,12 +901,19 @@ cdef File _create_file(Device device, object size, object policy,
     attr.page_pool = _choice(page_pool, _PAGE_POOLS, "page_pool")
     if <uint64_t>attr.size > MAX_FILE_SIZE:
         raise ValueError(f"size must be at most {MAX_FILE_SIZE}, is {attr.size}")
-    _set_iomap(iomap, &attr)
+    table = None
+    if isinstance(iomap, ExtentTable):
+        table = iomap
+    else:
+        _set_iomap(iomap, &attr)
     dev = device._hold()
     try:
-        with nogil:
-            ret = dax_mapping_new(&self._mapping, dev, &attr)
-        check(ret, device.path)
+        if table is not None:
+            table._new_file(self, dev, &attr)
+        else:
+            with nogil:
+                ret = dax_mapping_new(&self._mapping, dev, &attr)
+            check(ret, device.path)
     finally:
         with nogil:
             dax_device_put(dev)
@@ -2453,6 +2464,218 @@ cdef object _pread(dax_mapping *mapping, uint64_t wanted, int64_t pos, object pa
         PyErr_CheckSignals()
         done += ret
     return data if done == nbytes else data[:done]
+
+
+# ---- block maps ----------------------------------------------------------
+
+
+_EXTENT_FIELDS = ("offset", "length", "device_offset", "type")
+
+
+cdef object _extent_rows(object rows):
+    """Convert a structured array to rows of struct dax_extent, a copy."""
+    import numpy as np
+
+    array = np.asarray(rows)
+    if array.ndim != 1 or array.dtype.names is None:
+        raise TypeError(
+            "rows must be a structured array of one dimension with the fields "
+            f"{', '.join(_EXTENT_FIELDS)}, not {array.ndim} of {array.dtype}")
+    copy = np.zeros(len(array), dtype=np.dtype(_EXTENT_COLUMNS))
+    for name in array.dtype.names:
+        if name not in copy.dtype.names:
+            raise TypeError(f"rows have a field {name!r} that is none of a table's")
+        if array.dtype[name].kind not in "iu":
+            raise TypeError(
+                f"rows: field {name!r} must be of integers, not {array.dtype[name]}")
+        column = array[name]
+        if copy.dtype[name].itemsize == 4:
+            bad = np.flatnonzero((column < 0) | (column > 0xFFFFFFFF))
+            if len(bad):
+                raise ValueError(
+                    f"row {bad[0]}: {name} {column[bad[0]]} is no word of 32 bits")
+        elif array.dtype[name].kind == "u" and name == "offset":
+            bad = np.flatnonzero(column > INT64_MAX)
+            if len(bad):
+                raise ValueError(
+                    f"row {bad[0]}: offset {column[bad[0]]} is beyond 2^63-4096")
+        copy[name] = column.astype(copy.dtype[name], casting="unsafe")
+    missing = [name for name in _EXTENT_FIELDS if name not in array.dtype.names]
+    if missing:
+        raise TypeError(f"rows lack the field {missing[0]!r}")
+    return copy
+
+
+cdef int _check_rows(int ret, object path) except -1:
+    """Rows that are no table are a wrong value: ValueError with the sentence."""
+    if ret == -errno.EINVAL:
+        raise ValueError(errormsg())
+    check(ret, path)
+    return 0
+
+
+cdef class ExtentTable:
+    """A block map that is an array: where each byte of a file is on its device.
+
+    For ``device.create_file(size, iomap=table)``.  Faults are answered in C, those
+    of real mappings too.  One table serves one file.
+
+    Parameters
+    ----------
+    rows : structured ndarray, shape (n,)
+        The fields of :meth:`File.extents`: `offset`, `length` and `device_offset`
+        in bytes, multiples of 4096, and `type` (:class:`IomapType`, HOLE or
+        MAPPED); `flags` may be missing and must be 0.  Rows follow one another
+        from byte 0 on, holes are rows too (their `device_offset` means nothing),
+        and no byte of the device is in two of them.  Copied.
+
+    Raises
+    ------
+    ValueError
+        A row is negative, not aligned, overlaps another, leaves a gap, or is of
+        another type: the message has its number, from 0, and its values.
+    TypeError
+        A field is missing, unknown or not of integers.
+
+    Attributes
+    ----------
+    columns : dict
+        The fields, as numpy takes them for a dtype.
+
+    Notes
+    -----
+    A store to a hole is OSError(ENOSPC), and the hole stays.  The blocks are not
+    taken from those that the device gives to files without a table: keep such
+    files on another device.
+    Source: ``iomap_begin`` of fs/iomap (v4.14).
+
+    Examples
+    --------
+    >>> import daxcore, numpy as np
+    >>> rows = np.zeros(2, dtype=daxcore.ExtentTable.columns)
+    >>> rows[0] = (0, 8192, 4096, daxcore.IomapType.MAPPED, 0)
+    >>> rows[1] = (8192, 1 << 30, 0, daxcore.IomapType.HOLE, 0)
+    >>> table = daxcore.ExtentTable(rows)
+    >>> with daxcore.Device.memory(1 << 20) as dev:
+    ...     dev.store(4096, b"block 1")
+    ...     with dev.create_file(1 << 30, iomap=table) as file, file.mmap() as m:
+    ...         m.read(0, 7), m.read(1 << 20, 2) == bytes(2)
+    (b'block 1', True)
+    """
+
+    columns = _EXTENT_COLUMNS
+
+    def __init__(self, rows):
+        cdef size_t nr
+        cdef uintptr_t address
+        cdef int ret
+
+        copy = _extent_rows(rows)
+        nr = len(copy)
+        address = copy.ctypes.data
+        with nogil:
+            ret = dax_check_extents(<const dax_extent *>address, nr, 0, UINT64_MAX)
+        _check_rows(ret, None)
+        if self._file_ref is None:
+            self._rows = copy
+
+    @property
+    def rows(self):
+        """The rows in use, a copy: structured ndarray of the fields `columns`."""
+        return self._rows.copy()
+
+    cdef File _file(self):
+        """The file that the table serves, as long as that can be asked."""
+        cdef File file = None if self._file_ref is None else self._file_ref()
+
+        return file if file is not None and file._mapping is not NULL else None
+
+    cdef int _new_file(self, File file, dax_device *dev,
+                       const dax_mapping_attr *attr) except -1:
+        cdef uintptr_t address
+        cdef size_t nr
+        cdef int ret
+
+        if self._rows is None:
+            raise ValueError("ExtentTable was not initialised")
+        if self._file_ref is not None:
+            raise ValueError("the table serves a file already: make another one")
+        rows = self._rows
+        nr = len(rows)
+        address = rows.ctypes.data
+        self._file_ref = weakref.ref(file)
+        try:
+            with nogil:
+                ret = dax_mapping_new_extents(
+                    &file._mapping, dev, attr, <const dax_extent *>address, nr)
+            _check_rows(ret, None)
+        except BaseException:
+            self._file_ref = None
+            raise
+        return 0
+
+    def replace(self, rows):
+        """Put other rows in place of these, for the file and all its mappings.
+
+        Each load, store, read and write is served by the old rows or the new ones,
+        a page as a whole.  When the call returns nothing shows the old blocks any
+        more and what was stored to them has been flushed: they may be used for
+        something else.  Private copies of a mapping stay.
+
+        Parameters
+        ----------
+        rows : structured ndarray
+            As for the constructor; they must cover the file as it is now.
+
+        Raises
+        ------
+        ValueError
+            As the constructor; a row beyond the device; the file is closed.
+        BufferError
+            This thread has pinned a page of the file.
+        OSError
+            ENXIO: the device is dead; EDEADLK: called from inside the file.
+
+        Notes
+        -----
+        GIL released.  Whole or not at all.  Waits until no page of the file is
+        pinned, and for a thaw.  A table without a file changes its rows.
+        Source: ``dax_break_layout`` and ``invalidate_inode_pages2_range``.
+        """
+        cdef dax_mapping *mapping
+        cdef File file = self._file()
+        cdef uintptr_t address
+        cdef size_t nr
+        cdef int ret
+
+        if file is None and self._file_ref is not None:
+            raise ValueError("the file of the table is closed")
+        if file is None:
+            self.__init__(rows)
+            return
+        copy = _extent_rows(rows)
+        nr = len(copy)
+        address = copy.ctypes.data
+        mapping = file._hold()
+        try:
+            while True:
+                _check_own_range(mapping, 0, <uint64_t>dax_mapping_size(mapping))
+                with nogil:
+                    ret = dax_mapping_replace_extents(
+                        mapping, <const dax_extent *>address, nr)
+                if not _interrupted(ret):
+                    break
+            _check_rows(ret, file.device.path)
+            self._rows = copy
+        finally:
+            with nogil:
+                dax_mapping_put(mapping)
+
+    def __len__(self):
+        return len(self._rows)
+
+    def __repr__(self):
+        return f"<daxcore.ExtentTable of {len(self)} extents>"
 
 
 # ---- mappings of memory --------------------------------------------------
