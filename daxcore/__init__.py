@@ -15,6 +15,8 @@ import os
 from ._core import (
     PAGE_SIZE,
     PMD_SIZE,
+    BlockMap,
+    CBlockMap,
     Device,
     EntryLock,
     ExtentTable,
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 __all__ = [
     "PAGE_SIZE",
     "PMD_SIZE",
+    "BlockMap",
+    "CBlockMap",
     "DaxError",
     "Device",
     "EntryLock",

@@ -10,6 +10,7 @@ from daxcore.libdaxcore cimport (
     dax_device,
     dax_entry_cookie,
     dax_fault_info,
+    dax_iomap_ops,
     dax_loff_t,
     dax_mapping,
     dax_mapping_attr,
@@ -70,6 +71,23 @@ cdef class ExtentTable:
     cdef File _file(self)
     cdef int _new_file(self, File file, dax_device *dev,
                        const dax_mapping_attr *attr) except -1
+
+
+cdef class CBlockMap:
+    cdef object __weakref__
+    cdef dax_iomap_ops _ops
+    cdef void *_private
+    cdef tuple _kept
+    cdef readonly bint calls_python
+
+    cdef int _set(self, dax_mapping_attr *attr) except -1
+
+
+cdef class BlockMap:
+    cdef object __weakref__
+    cdef bint _has_end
+
+    cdef int _set(self, dax_mapping_attr *attr) except -1
 
 
 cdef class Pin:

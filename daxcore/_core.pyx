@@ -31,12 +31,13 @@ from cpython.bytearray cimport PyByteArray_AsString
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.number cimport PyNumber_Index
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.pycapsule cimport (
     PyCapsule_GetContext,
     PyCapsule_GetPointer,
     PyCapsule_IsValid,
 )
-from libc.errno cimport EINTR
+from libc.errno cimport EINTR, EIO
 from libc.stdint cimport (
     INT64_MAX,
     UINT64_MAX,
@@ -267,7 +268,7 @@ cdef object _fsname(object path):
 
 
 cdef int _set_iomap(object iomap, dax_mapping_attr *attr) except -1:
-    """Fill in a block map written in C: a capsule, or pointers of cffi."""
+    """Fill in a block map: ours, a capsule, or pointers of cffi."""
     if iomap is None:
         return 0
     if PyCapsule_IsValid(iomap, "daxcore.iomap_ops"):
@@ -275,12 +276,16 @@ cdef int _set_iomap(object iomap, dax_mapping_attr *attr) except -1:
             iomap, "daxcore.iomap_ops")
         attr.private_data = PyCapsule_GetContext(iomap)
         return 0
+    if isinstance(iomap, BlockMap):
+        (<BlockMap>iomap)._set(attr)
+        return 0
+    if isinstance(iomap, CBlockMap):
+        (<CBlockMap>iomap)._set(attr)
+        return 0
     if hasattr(iomap, "begin"):
-        raise NotSupportedError(
-            errno.EOPNOTSUPP,
-            "block maps written in Python are not available in this version; "
-            "pass a struct dax_iomap_ops",
-        )
+        raise TypeError(
+            "iomap has a begin() but is no block map: derive "
+            f"{type(iomap).__name__} from daxcore.BlockMap")
     from .capi import iomap_pointers
 
     ops, private_data = iomap_pointers(iomap)
@@ -289,14 +294,25 @@ cdef int _set_iomap(object iomap, dax_mapping_attr *attr) except -1:
     return 0
 
 
+# What a Python block map raised in a call that is still under way, or that has just
+# failed: {thread: [exception, errno, pos, length, asked again]}.
+cdef dict _failures = {}
+
+
 cdef int64_t check(int64_t ret, object filename=None, object fault=None,
                    uint64_t done=0) except? -1:
     """Return `ret`, or raise what it stands for if it is negative.
 
     No Python code runs after a success, and with it no signal handler, whose
-    exception would take away what the call has just made.
+    exception would take away what the call has just made.  But what a Python block
+    map raised is raised, also where the library went on: a call that has done a
+    part, an answer that was used before end() failed.
     """
-    return ret if ret >= 0 else _raise_error(ret, filename, fault, done)
+    if ret < 0:
+        return _raise_error(ret, filename, fault, done)
+    if _failures:
+        _raise_failure()
+    return ret
 
 
 cdef object _fault_tuple(const dax_fault_info *info):
@@ -490,6 +506,8 @@ cdef class Device:
     cdef dax_device *_hold(self) except NULL:
         """Return the pointer with a reference that the caller must put."""
         self._ensure_open()
+        if _failures:
+            _forget_failure()
         dax_device_get(self._dev)
         return self._dev
 
@@ -540,11 +558,13 @@ cdef class Device:
         page_pool : {"cold", "warm"}
             Where "page-cache" takes its pages: fresh memory, or memory
             faulted in when the file is made.
-        iomap : ExtentTable, cffi pointer, tuple or capsule, optional
-            Where the file's bytes are, if not where the library puts them: a
-            table; or a block map written in C, ``struct dax_iomap_ops *``, or a
-            tuple of it and the private pointer passed to each call, or a
-            capsule named "daxcore.iomap_ops" with that pointer as its context.
+        iomap : optional
+            Where the file's bytes are, if not where the library puts them: an
+            :class:`ExtentTable`, a :class:`CBlockMap` or a :class:`BlockMap`;
+            or, for a block map in C that allocates, too, a cffi pointer to a
+            ``struct dax_iomap_ops``, a tuple of it and the private pointer
+            passed to each call, or a capsule named "daxcore.iomap_ops" with
+            that pointer as its context.
 
         Returns
         -------
@@ -555,8 +575,8 @@ cdef class Device:
         ValueError
             `size` negative or above 2**63 - 4096, unknown word; a table that
             does not cover the file, leaves the device or has a file already.
-        NotSupportedError
-            `iomap` is written in Python.
+        TypeError
+            `iomap` is none of these, or a BlockMap without a begin() of its own.
         OSError
             ENXIO: the device was killed; EINVAL: ops that lack iomap_begin.
 
@@ -1077,6 +1097,8 @@ cdef class File:
     cdef dax_mapping *_hold(self) except NULL:
         """Return the pointer with a reference that the caller must put."""
         self._ensure_open()
+        if _failures:
+            _forget_failure()
         dax_mapping_get(self._mapping)
         return self._mapping
 
@@ -1144,7 +1166,8 @@ cdef class File:
             `length` given and nothing of the file after `offset`; `sync` with
             ``access="r"`` or ``shared=False``.
         NotSupportedError
-            ``backend="real"``: the kernel has no userfaultfd(2).  `sync`: the
+            ``backend="real"``: the kernel has no userfaultfd(2), or the block
+            map is written in Python.  `sync`: the
             device is not persistent memory (:attr:`Device.durability` says
             what it is), the policy is "page-cache", or the mapping is real.
         OSError
@@ -2134,7 +2157,8 @@ cdef Pin _pin_file(File file, object offset, object nbytes, bint write):
                 ret = dax_pin_pages(mapping, pos, wanted, write, &self._pin)
             if not _interrupted(ret):
                 break
-        check(ret, file.device.path)
+        if ret < 0:
+            check(ret, file.device.path)
         if ret == 0:
             raise ValueError(
                 f"offset must be below the file's size of "
@@ -2678,6 +2702,321 @@ cdef class ExtentTable:
         return f"<daxcore.ExtentTable of {len(self)} extents>"
 
 
+cdef int _refuse_python_map(object iomap) except -1:
+    """Real memory may be touched with the GIL held: who answers must not need it."""
+    if isinstance(iomap, BlockMap) or (
+            isinstance(iomap, CBlockMap) and iomap.calls_python):
+        raise NotSupportedError(
+            errno.EOPNOTSUPP,
+            "backend='real' needs a block map that is not written in Python: a page "
+            "fault taken with the GIL held and answered by Python never ends.  Two "
+            "ways out: daxcore.ExtentTable, or a C function in daxcore.CBlockMap "
+            "(or stay with backend='soft')")
+    return 0
+
+
+cdef class CBlockMap:
+    """A block map that is a C function, with a pointer that it is called with.
+
+    For ``device.create_file(size, iomap=block_map)``.  The functions are those of
+    ``struct dax_iomap_ops`` in daxcore.h, which says what they must do::
+
+        int begin(struct dax_mapping *mapping, void *private_data, int64_t pos,
+                  uint64_t length, unsigned int flags, struct dax_iomap *iomap);
+        int end(struct dax_mapping *mapping, void *private_data, int64_t pos,
+                uint64_t length, int64_t written, unsigned int flags,
+                struct dax_iomap *iomap);
+
+    Parameters
+    ----------
+    begin : function
+        A function pointer of cffi or ctypes, a ``numba.cfunc``, a capsule (of
+        Cython's ``__pyx_capi__``, say) or an address.
+    end : function, optional
+        The same.
+    private : optional
+        `private_data` of each call: a pointer, array or struct of cffi or ctypes, a
+        capsule or an address.
+
+    Attributes
+    ----------
+    calls_python : bool
+        A function is known to be a Python function behind a C pointer (a callback of
+        ctypes or cffi): no real mapping then.
+
+    Raises
+    ------
+    TypeError
+        What was given is no such thing.
+    ValueError
+        A function is NULL.
+
+    Notes
+    -----
+    What was given is kept as long as the block map, and that as long as its file;
+    what an address points to is the caller's to keep.  Called from any thread,
+    several at once, without the GIL.  A function that goes wrong in memory takes
+    the process with it.
+    Source: ``struct iomap_ops`` of include/linux/iomap.h (v4.14).
+    """
+
+    def __cinit__(self, begin, end=None, private=None):
+        from ._pointers import data_address, function_address
+
+        memset(&self._ops, 0, sizeof(self._ops))
+        self._ops.struct_size = sizeof(self._ops)
+        address, python = function_address(begin, "begin")
+        (<void **>&self._ops.iomap_begin)[0] = <void *><uintptr_t>address
+        self.calls_python = python
+        if end is not None:
+            address, python = function_address(end, "end")
+            (<void **>&self._ops.iomap_end)[0] = <void *><uintptr_t>address
+            self.calls_python |= python
+        self._private = <void *><uintptr_t>data_address(private, "private")
+        self._kept = (begin, end, private)
+
+    cdef int _set(self, dax_mapping_attr *attr) except -1:
+        attr.ops = &self._ops
+        attr.private_data = self._private
+        return 0
+
+
+cdef int _forget_failure() except -1:
+    _failures.pop(_thread.get_ident(), None)
+    return 0
+
+
+def take_failure():
+    """Return what the calling thread's last call met in a Python block map."""
+    failure = _failures.pop(_thread.get_ident(), None)
+    return failure and (failure[0], failure[1])
+
+
+cdef int _raise_failure() except -1:
+    """Raise it, if there is something."""
+    failure = _failures.pop(_thread.get_ident(), None)
+    if failure is not None:
+        raise failure[0]
+    return 0
+
+
+cdef int _errno_of(object error) except -1:
+    """What the library is told.  Not EINTR: it would ask again for ever."""
+    if isinstance(error, MemoryError):
+        return errno.ENOMEM
+    if isinstance(error, OSError) and isinstance(error.errno, int):
+        if 0 < error.errno < 4096 and error.errno != errno.EINTR:
+            return error.errno
+    return errno.EIO
+
+
+cdef int _callback_failed(
+        object error, object block_map, str name, dax_mapping *mapping,
+        dax_loff_t pos, uint64_t length, unsigned int flags) noexcept:
+    """Keep an exception for the call that it ends; -errno for the library."""
+    cdef const char *path = dax_device_path(dax_mapping_device(mapping))
+
+    try:
+        code = _errno_of(error)
+        where = os.fsdecode(path) if path is not NULL else "memory"
+        error.add_note(
+            f"in {type(block_map).__name__}.{name}() for byte {pos} of file "
+            f"{dax_mapping_ino(mapping)} on {where} (length {length}, flags {flags:#x})")
+        _failures[_thread.get_ident()] = [error, code, pos, length, False]
+        return -code
+    except BaseException:
+        return -EIO
+
+
+cdef int _failed_before(dax_loff_t pos, uint64_t length, unsigned int flags) except -1:
+    """A fault of 2 MiB failed, and its 4 KiB one asks: it fails as well, once.
+
+    Else the exception would be lost if the second answer is good.
+    """
+    failure = _failures.get(_thread.get_ident())
+    if failure is None or failure[4] or not flags & DAX_IOMAP_FAULT:
+        return 0
+    if not (length < failure[3] and failure[2] <= pos < failure[2] + failure[3]):
+        return 0
+    failure[4] = True
+    return failure[1]
+
+
+cdef int _fill_iomap(dax_iomap *iomap, object answer) except -1:
+    """Convert (offset, length, device_offset, type[, flags]); the library checks."""
+    cdef int64_t length, addr
+
+    if not isinstance(answer, tuple) or not 4 <= len(<tuple>answer) <= 5:
+        raise TypeError(
+            "begin() must return a tuple (offset, length, device_offset, type"
+            f"[, flags]), not {answer!r:.80}")
+    length = answer[1]
+    addr = answer[2]
+    if length <= 0 or addr < 0:
+        raise ValueError(
+            f"begin() returned {answer!r:.80}: the length must be above 0, the device "
+            "offset not below")
+    iomap.offset = answer[0]
+    iomap.length = length
+    iomap.addr = addr
+    iomap.type = answer[3]
+    if len(<tuple>answer) == 5:
+        iomap.flags = answer[4]
+    return 0
+
+
+cdef int _python_begin(
+        dax_mapping *mapping, void *private_data, dax_loff_t pos, uint64_t length,
+        unsigned int flags, dax_iomap *iomap) noexcept with gil:
+    cdef int code
+
+    block_map = <object>private_data
+    try:
+        if _failures:
+            code = _failed_before(pos, length, flags)
+            if code:
+                return -code
+        answer = block_map.begin(pos, length, flags)
+        _fill_iomap(iomap, answer)
+        if (<BlockMap>block_map)._has_end:
+            Py_INCREF(answer)
+            iomap.private_data = <void *>answer
+        return 0
+    except BaseException as error:
+        return _callback_failed(error, block_map, "begin", mapping, pos, length, flags)
+
+
+cdef int _python_end(
+        dax_mapping *mapping, void *private_data, dax_loff_t pos, uint64_t length,
+        int64_t written, unsigned int flags, dax_iomap *iomap) noexcept with gil:
+    block_map = <object>private_data
+    answer = <object>iomap.private_data
+    Py_DECREF(answer)  # of begin's
+    iomap.private_data = NULL
+    try:
+        block_map.end(pos, length, written, flags, answer)
+        return 0
+    except BaseException as error:
+        return _callback_failed(error, block_map, "end", mapping, pos, length, flags)
+
+
+cdef dax_iomap_ops _python_ops
+cdef dax_iomap_ops _python_ops_with_end
+
+memset(&_python_ops, 0, sizeof(_python_ops))
+_python_ops.struct_size = sizeof(_python_ops)
+_python_ops.iomap_begin = _python_begin
+_python_ops_with_end = _python_ops
+_python_ops_with_end.iomap_end = _python_end
+
+
+cdef class BlockMap:
+    """A block map written in Python: derive a class that has a :meth:`begin`.
+
+    For ``device.create_file(size, iomap=block_map)``.  It serves what starts in
+    Python: faults of soft mappings, reads and writes.  Real mappings are refused
+    (NotSupportedError): an :class:`ExtentTable` or a :class:`CBlockMap` serves them.
+
+    What a method raises reaches the caller of the read, store or fault as it is, the
+    same object, with a note that names the file and the byte; the fault leaves no
+    entry locked and the tree shows nothing new (an EMPTY entry may stay).
+
+    Attributes
+    ----------
+    HOLE, MAPPED, UNWRITTEN : int
+        Types of an answer; those of :class:`IomapType`.
+    WRITE, REPORT, FAULT : int
+        Bits of `flags`: a block is needed; tell, and allocate nothing; whole pages
+        are needed.
+
+    Notes
+    -----
+    Methods are called from the threads that read or store, several at once, with the
+    GIL and with locks of the file held: a call on the same file, or on a mapping of
+    it, is OSError(EDEADLK); one that waits for another thread's may wait for ever.
+    Other files may be used.
+    Source: ``struct iomap_ops`` of include/linux/iomap.h (v4.14).
+
+    Examples
+    --------
+    >>> import daxcore
+    >>> class Reversed(daxcore.BlockMap):
+    ...     def begin(self, pos, length, flags):
+    ...         page = pos // 4096
+    ...         return page * 4096, 4096, (3 - page) * 4096, self.MAPPED
+    >>> with daxcore.Device.memory(16384) as dev:
+    ...     dev.store(3 * 4096, b"first")
+    ...     with dev.create_file(16384, iomap=Reversed()) as file:
+    ...         file.pread(5, 0)
+    b'first'
+    """
+
+    HOLE = DAX_IOMAP_HOLE
+    MAPPED = DAX_IOMAP_MAPPED
+    UNWRITTEN = DAX_IOMAP_UNWRITTEN
+    WRITE = DAX_IOMAP_WRITE
+    REPORT = DAX_IOMAP_REPORT
+    FAULT = DAX_IOMAP_FAULT
+
+    def begin(self, pos, length, flags):
+        """Say where byte `pos` is: overridden.
+
+        Parameters
+        ----------
+        pos, length : int
+            Bytes of the file that are asked for.
+        flags : int
+            Of WRITE, REPORT and FAULT; other bits may be ignored.
+
+        Returns
+        -------
+        tuple of int
+            (offset, length, device_offset, type) or the same and flags
+            (:class:`IomapFlag`): one extent in bytes that covers `pos`, longer or
+            shorter than what was asked for, and for FAULT the whole page.  With
+            WRITE the type must be MAPPED; NEW in flags says that the block holds
+            zeroes.
+
+        Raises
+        ------
+        OSError
+            Whatever there is to say, such as ENOSPC.
+
+        Notes
+        -----
+        Asked with WRITE and FAULT for 2 MiB it may answer with a hole, or with less,
+        and is asked again for a page.  An answer that does not cover `pos`, or an
+        unknown type, is OSError(EIO) for the caller; a negative length or device
+        offset is ValueError, no tuple is TypeError.
+        """
+        raise NotImplementedError("begin() is for the derived class")
+
+    def end(self, pos, length, written, flags, answer):
+        """Hear that an answer has been used; called only if overridden.
+
+        Parameters
+        ----------
+        pos, length, flags : int
+            As :meth:`begin` had them.
+        written : int
+            Bytes that were used, 0 after a failure.
+        answer : tuple
+            What :meth:`begin` returned.
+
+        Notes
+        -----
+        Called once for each answer, by the same thread.
+        """
+
+    cdef int _set(self, dax_mapping_attr *attr) except -1:
+        if type(self).begin is BlockMap.begin:
+            raise TypeError(f"{type(self).__name__} has no begin() of its own")
+        self._has_end = type(self).end is not BlockMap.end
+        attr.ops = &_python_ops_with_end if self._has_end else &_python_ops
+        attr.private_data = <void *>self
+        return 0
+
+
 # ---- mappings of memory --------------------------------------------------
 
 
@@ -2701,6 +3040,8 @@ cdef Mmap _map_file(File file, object offset, object length, object access,
         attr.flags |= DAX_VM_SYNC
     attr.pages = _choice(pages, _PAGES, "pages")
     attr.backend = _choice(backend, _BACKENDS, "backend")
+    if attr.backend == DAX_BACKEND_REAL:
+        _refuse_python_map(file._iomap)
     attr.delivery = _choice(delivery, _DELIVERIES, "delivery")
     attr.fault_around = DAX_FAULT_AROUND_DEFAULT
     if fault_around is not None:
@@ -2785,6 +3126,8 @@ cdef class Mmap:
     cdef dax_vma *_hold(self) except NULL:
         """Return the pointer with a reference that the caller must put."""
         self._ensure_open()
+        if _failures:
+            _forget_failure()
         dax_vma_get(self._vma)
         return self._vma
 
@@ -2934,6 +3277,8 @@ cdef class Mmap:
         """Raise what a loop of faults returned; look at signals if it may go on."""
         if ret < 0:
             check(ret, self.file.device.path, _fault_tuple(info), done)
+        if _failures:
+            _raise_failure()
         PyErr_CheckSignals()
         return 0
 
@@ -2950,7 +3295,8 @@ cdef class Mmap:
         Returns
         -------
         FaultResult
-            Also for faults that fail: SIGBUS, OOM and FALLBACK are flags.
+            Also for faults that fail: SIGBUS, OOM and FALLBACK are flags.  What
+            a :class:`BlockMap` raised is raised.
 
         Raises
         ------
