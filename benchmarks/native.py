@@ -184,6 +184,11 @@ def faults():
     return library
 
 
+def hole_map():
+    """The function of a block map in C that is one hole."""
+    return faults().bench_hole_begin
+
+
 @cache
 def trees():
     """libbench_tree.so with its prototypes."""
