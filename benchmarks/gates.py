@@ -20,6 +20,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 
 import native
+import numpy as np
 
 import daxcore
 from daxcore import capi
@@ -29,6 +30,7 @@ PAGES = 262144  # 1 GiB
 HEAVY_ROUNDS = 7  # with page-cache pages: a second each
 LIGHT_ROUNDS = 31
 PYTHON_ROUNDS = 63
+MAP_PAGES = PAGES // 16  # over a Python method
 TREE_ROUNDS = 31
 WRITEBACK_ROUNDS = 15
 REAL_ROUNDS = 5  # real memory: 1 GiB by tmpfs is three seconds
@@ -317,6 +319,52 @@ def python_gate(device):
         1.02,
         detail=f"{ns['python']:.2f} / {ns['c']:.2f} ns per page",
     )
+
+
+class _HoleMap(daxcore.BlockMap):
+    def begin(self, pos, length, flags):
+        return 0, PAGES * daxcore.PAGE_SIZE, 0, self.HOLE
+
+
+def _hole_table():
+    rows = np.zeros(1, dtype=daxcore.ExtentTable.columns)
+    rows["length"] = PAGES * daxcore.PAGE_SIZE
+    return daxcore.ExtentTable(rows)
+
+
+def _map_round_ns(device, make, pages):
+    """A call that gives ns per page of a hole read over a block map."""
+
+    def call():
+        size = PAGES * daxcore.PAGE_SIZE
+        with device.create_file(size, iomap=make()) as file:
+            with file.mmap(pages="pte") as m:
+                start = time.perf_counter_ns()
+                m.fault_range(0, pages)
+                return (time.perf_counter_ns() - start) / pages
+
+    return call
+
+
+def block_map_gates(device):
+    """Point 14: block maps from Python against the built-in one."""
+    c_map = native.hole_map()
+    ns = interleaved(
+        {
+            "built-in": _map_round_ns(device, lambda: None, PAGES),
+            "ExtentTable": _map_round_ns(device, _hole_table, PAGES),
+            "CBlockMap": _map_round_ns(device, lambda: daxcore.CBlockMap(c_map), PAGES),
+            "BlockMap": _map_round_ns(device, _HoleMap, MAP_PAGES),
+        },
+        LIGHT_ROUNDS,
+    )
+    for name in ("ExtentTable", "CBlockMap"):
+        detail = f"{ns[name]:.2f} / {ns['built-in']:.2f} ns per page"
+        yield Gate(
+            "14", f"hole read, {name} / built-in map", ns[name] / ns["built-in"], 1.15,
+            detail=detail,
+        )  # fmt: skip
+    yield Gate("14", "hole read over a Python method", ns["BlockMap"] / 1e3, 1.5, "us")
 
 
 def trace_gate():
@@ -695,6 +743,7 @@ def measure():
             *count_gates(device),
             *tree_gates(),
             *python_gate(device),
+            *block_map_gates(device),
             *writeback_gates(),
             *rw_gates(device),
             *truncate_gates(device),

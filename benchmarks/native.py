@@ -186,6 +186,11 @@ def faults():
     return library
 
 
+def hole_map():
+    """The function of a block map in C that is one hole."""
+    return faults().bench_hole_begin
+
+
 @cache
 def trees():
     """libbench_tree.so with its prototypes."""
@@ -265,8 +270,8 @@ def fault_round(device, contender, pages, scenario=HOLE_READ, order=None):
 def real_round(owner, pages, device=None, order=None, fd=-1, **how):
     """One round of memory with addresses, mapped and touched in C.
 
-    `how`: write, load_before, path (of SPARSE), and for the engine access ("r" or "r+"), kind
-    ("pte", "pmd", "auto"), delivery, fault_around (None: the default).
+    `how`: write, load_before, path (of SPARSE), and for the engine access ("r" or
+    "r+"), kind ("pte", "pmd", "auto"), delivery, fault_around (None: the default).
     """
     around = how.get("fault_around")
     shape = RealRound(

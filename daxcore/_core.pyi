@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Literal, NoReturn, Self, SupportsIndex, overload
+from typing import Any, ClassVar, Literal, NoReturn, Self, SupportsIndex, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,7 @@ class IomapFlag(enum.IntFlag):
 
 def version() -> str: ...
 def errormsg() -> str: ...
+def take_failure() -> tuple[BaseException, int] | None: ...
 def fallback_reason_name(reason: int) -> str: ...
 def open(
     path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
@@ -118,6 +119,36 @@ class Device:
         traceback: TracebackType | None,
     ) -> None: ...
     def __reduce__(self) -> NoReturn: ...
+
+@disjoint_base
+class ExtentTable:
+    columns: ClassVar[dict[str, Any]]
+    def __init__(self, rows: npt.NDArray[np.void]) -> None: ...
+    @property
+    def rows(self) -> npt.NDArray[np.void]: ...
+    def replace(self, rows: npt.NDArray[np.void]) -> None: ...
+    def __len__(self) -> int: ...
+
+@disjoint_base
+class CBlockMap:
+    def __new__(cls, begin: Any, end: Any = None, private: Any = None) -> Self: ...
+    @property
+    def calls_python(self) -> bool: ...
+
+@disjoint_base
+class BlockMap:
+    HOLE: ClassVar[int]
+    MAPPED: ClassVar[int]
+    UNWRITTEN: ClassVar[int]
+    WRITE: ClassVar[int]
+    REPORT: ClassVar[int]
+    FAULT: ClassVar[int]
+    def begin(
+        self, pos: int, length: int, flags: int
+    ) -> tuple[int, int, int, int] | tuple[int, int, int, int, int]: ...
+    def end(
+        self, pos: int, length: int, written: int, flags: int, answer: tuple[int, ...]
+    ) -> object: ...
 
 @disjoint_base
 class File:

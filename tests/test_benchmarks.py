@@ -107,6 +107,15 @@ def test_trace_gate(gates, monkeypatch):
     assert abs(gate.measured) < 1000
 
 
+def test_block_map_gates(gates, monkeypatch):
+    """All of them run; the figures are judged where the machine is idle."""
+    for name in ("PAGES", "MAP_PAGES", "LIGHT_ROUNDS"):
+        monkeypatch.setattr(gates, name, {"LIGHT_ROUNDS": 2}.get(name, 2048))
+    with daxcore.Device.memory(1 << 20) as device:
+        measured = [gate.measured for gate in gates.block_map_gates(device)]
+    assert len(measured) == 3 and min(measured) > 0
+
+
 def test_only_one_engine_has_trace_sites(build):
     """Sites look at trace_switch in the fault path: the other has none there."""
     objdump = need_program("objdump", "binutils")

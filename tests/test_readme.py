@@ -58,6 +58,13 @@ def test_memmap_document_runs(capsys, real):
     assert capsys.readouterr().out.splitlines() == said
 
 
+def test_block_map_document_runs(capsys):
+    [example] = python_blocks(TOP / "docs/block-maps.md")
+    exec(compile(example, "block-maps.md", "exec"), {})
+    said = re.findall(r"(?m)print.*?# (.*)$", example)
+    assert capsys.readouterr().out.splitlines() == said
+
+
 def test_make_targets_exist():
     makefile = (TOP / "Makefile").read_text()
     targets = set(re.findall(r"(?m)(?:^|`)make (\w+)", README.read_text()))

@@ -298,6 +298,66 @@ DAX_API int dax_mapping_new(struct dax_mapping **ret_mapping,
 			    const struct dax_mapping_attr *attr);
 
 /**
+ * dax_mapping_new_extents() - make a file whose extents are known
+ * @ret_mapping: receives the mapping
+ * @dev: device
+ * @attr: size, policy; ops must be NULL
+ * @rows: extents in order of offset; copied
+ * @nr: rows
+ *
+ * The rows are all there is: from byte 0 to the end of the file or beyond it, one
+ * after the other, holes included.  Types are HOLE and MAPPED, flags 0, offsets
+ * and lengths multiples of 4096; no byte of the device is in two rows.  Nothing
+ * is allocated: a store to a hole is -ENOSPC and the hole stays; the file grows
+ * as far as the rows reach.  The blocks are not taken from those that files
+ * without a block map of their own are given: keep such files off the device.
+ *
+ * Context: may sleep; GIL: no.
+ * Return: 0; -EINVAL (rows: the message names the row, from 0, and its values;
+ * or as dax_mapping_new()), -ENOMEM, -ENXIO, -ESTALE.
+ * Since: 0.2
+ */
+DAX_API int dax_mapping_new_extents(struct dax_mapping **ret_mapping,
+				    struct dax_device *dev,
+				    const struct dax_mapping_attr *attr,
+				    const struct dax_extent *rows, size_t nr);
+
+/**
+ * dax_mapping_replace_extents() - other extents for such a file, at once
+ * @mapping: file of dax_mapping_new_extents()
+ * @rows: as there
+ * @nr: rows
+ *
+ * Every load, store, read and write is served by the old rows or by the new ones,
+ * each page as a whole.  When the call returns nothing shows the old blocks any
+ * more, in no mapping, and what was stored to them has been flushed: they may be
+ * used for something else.  Private copies stay.  Waits until no page of the file
+ * is pinned (a thread that has pinned one waits for itself), and for a thaw.
+ *
+ * Context: i_rwsem and invalidate_lock exclusive; may sleep; GIL: no.
+ * Return: 0; else the old rows stay: -EINVAL (rows; another block map), -ENOMEM,
+ * -ENXIO (device dead, with pages that are not yet flushed), -EINTR (a signal
+ * handler ran while it waited), -EDEADLK, -ESTALE.
+ * Since: 0.2
+ */
+DAX_API int dax_mapping_replace_extents(struct dax_mapping *mapping,
+					const struct dax_extent *rows, size_t nr);
+
+/**
+ * dax_check_extents() - are rows good for a file of a size, on a device of one?
+ * @rows: as dax_mapping_new_extents() wants them
+ * @nr: rows
+ * @size: bytes of the file; 0: not known
+ * @device_size: bytes of the device; UINT64_MAX: not known
+ *
+ * Context: any; GIL: no.
+ * Return: 0; -EINVAL (the message names the row, from 0, and its values), -ENOMEM.
+ * Since: 0.2
+ */
+DAX_API int dax_check_extents(const struct dax_extent *rows, size_t nr,
+			      dax_loff_t size, uint64_t device_size);
+
+/**
  * dax_mapping_open() - open a sparse file as device and block map in one
  * @ret_mapping: receives the file, with a reference
  * @path: regular file
