@@ -655,7 +655,6 @@ class FileMachine(RuleBasedStateMachine):
     def frozen(self, which, where, data, what):
         """A call of another thread waits, and nothing changes meanwhile."""
         view, pos, length = self.begin_view("frozen", which, where, len(data), True)
-        twin = view.twin
         data = data[: view.legal(pos, length)]
         if not data:
             return
