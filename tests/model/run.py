@@ -21,7 +21,8 @@ from library import LIBRARY
 EXPENSIVE = os.environ.get("DAXCORE_HYPOTHESIS") == "expensive"
 PRINTING = os.environ.get("DAXCORE_HYPOTHESIS") == "steps"
 STEPS = 100  # of one sequence
-SEQUENCES = {"tree": 190, "files": 150}
+SEQUENCES = {"tree": 190, "files": 110}
+REAL_SEQUENCES = 45  # of files with real mappings, whose steps take longer
 SETTINGS = settings(
     stateful_step_count=STEPS,
     derandomize=not EXPENSIVE,  # a red run repeats
@@ -46,7 +47,8 @@ def machine(kind, *names):
 def main(*arguments):
     chosen = machine(*arguments)
     start = time.monotonic()
-    nr = SEQUENCES[arguments[0]] * (20 if EXPENSIVE else 1)
+    nr = REAL_SEQUENCES if len(arguments) > 4 else SEQUENCES[arguments[0]]
+    nr *= 20 if EXPENSIVE else 1
     run_state_machine_as_test(chosen, settings=settings(SETTINGS, max_examples=nr))
     summary = {
         "tree_shift": LIBRARY.tree_shift(),
