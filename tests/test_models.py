@@ -38,6 +38,21 @@ def test_missing_spin_is_said(tmp_path):
     assert done.stderr == "needs spin: apt-get install spin\n"
 
 
+@pytest.mark.parametrize(
+    ("found", "good"),
+    [("no two owners", True), ("unmap before replace", False), (None, False)],
+)
+def test_a_mutation_must_be_found_by_its_property(found, good):
+    sys.path.insert(0, str(MODELS))
+    try:
+        from run import lock, mutate
+    finally:
+        sys.path.remove(str(MODELS))
+    search = mutate("NONE", lock("a search", "PTE", 2), "no two owners")
+    search.found = found
+    assert search.good is good
+
+
 def test_each_mutation_is_run_and_told_of():
     text = (MODELS / "entry_lock.pml").read_text()
     names = set(re.findall(r"^#define ([A-Z_]+)\t+[1-9]\d*\b", text, flags=re.M))

@@ -77,6 +77,7 @@ def fault(title, actors, pages, *, quick=False, **more):
 
 FOREVER = {"properties": ["every actor comes to its end"], "endless": True}
 BUFFERS = {"defines": {"STORE_BUFFERS": 1}}
+HUGE_HOLE = {"defines": {"HUGE_HOLE": 1}}
 MUTE = {"defines": {"MUTE_WHEN_GONE": 1}}
 
 HOLDS = [
@@ -90,6 +91,7 @@ HOLDS = [
     lock("downgrade, no endless run", "DOWNGRADE", 3, 2, **FOREVER),
     fault("fault, pwrite, punch, truncate: PTE", 3, 1),
     fault("fault, pwrite, punch, truncate: PMD", 2, 2, quick=True),
+    fault("fault, pwrite over a PMD hole", 3, 2, options=COLLAPSE, **HUGE_HOLE),
 ]
 
 
