@@ -161,6 +161,19 @@ def memory():
         yield dev
 
 
+@pytest.fixture
+def small_tmpfs(tmp_path):
+    """A file system of 1 MiB."""
+    need("root", os.geteuid() == 0, "run as root: a small tmpfs is mounted")
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path],
+        capture_output=True,
+    )
+    need("root", mounted.returncode == 0, "allow mount(2)")
+    yield tmp_path
+    subprocess.run(["umount", tmp_path], check=True)
+
+
 @pytest.fixture(params=["disk", "tmpfs"])
 def directory(request, tmp_path):
     """A directory on the disk, then one on the tmpfs of /dev/shm."""

@@ -852,25 +852,16 @@ assert array.all()
     assert not done.stderr
 
 
-def test_a_full_file_system(tmp_path):
-    need("root", os.geteuid() == 0, "run as root: a small tmpfs is mounted")
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path],
-        capture_output=True,
-    )
-    need("root", mounted.returncode == 0, "allow mount(2)")
-    try:
-        array = memmap(tmp_path / "sparse", "u1", "w+", shape=8 * MIB)
-        assert array.sum() == 0
-        with pytest.raises(FaultError) as caught:
-            array._mmap.populate(write=True)
-        assert caught.value.errno == errno.ENOSPC
-        array.punch()
-        array[5 * MIB] = 1
-        assert array.sum() == 1
-        del array
-    finally:
-        subprocess.run(["umount", tmp_path], check=True)
+def test_a_full_file_system(small_tmpfs):
+    array = memmap(small_tmpfs / "sparse", "u1", "w+", shape=8 * MIB)
+    assert array.sum() == 0
+    with pytest.raises(FaultError) as caught:
+        array._mmap.populate(write=True)
+    assert caught.value.errno == errno.ENOSPC
+    array.punch()
+    array[5 * MIB] = 1
+    assert array.sum() == 1
+    del array
 
 
 # ---- threads -------------------------------------------------------------

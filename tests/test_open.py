@@ -19,7 +19,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import MIB, PAGE, in_child, need
+from conftest import MIB, PAGE, in_child
 
 import daxcore
 from daxcore import Device, FaultError, ForkError, IomapType
@@ -560,32 +560,23 @@ def test_a_quiet_file_is_not_looked_over_again(sparse):
 # ---- no room -------------------------------------------------------------
 
 
-def test_a_full_file_system(tmp_path):
-    need("root", os.geteuid() == 0, "run as root: a small tmpfs is mounted")
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path],
-        capture_output=True,
-    )
-    need("root", mounted.returncode == 0, "allow mount(2)")
-    try:
-        sparse = Sparse(tmp_path / "sparse", 8 * MIB)
-        with dax_open(sparse.path) as file, file.mmap(pages="pte") as m:
-            written = file.pwrite(b"x" * 2 * MIB, 0)
-            assert 0 < written < 2 * MIB
-            with raises_errno(errno.ENOSPC):
-                file.pwrite(b"x", 4 * MIB)
-            with pytest.raises(FaultError) as caught:
-                m.write(4 * MIB, b"x")
-            assert caught.value.errno == errno.ENOSPC
-            assert m.read(4 * MIB, 1) == file.pread(1, 4 * MIB) == b"\0"
-            with raises_errno(errno.ENOSPC):
-                file.fallocate(4 * MIB, MIB)
-            file.punch_hole(0, 64 * 1024)
-            m.write(4 * MIB, b"y")
-            assert sparse.read(1, 4 * MIB) == b"y"
-        os.close(sparse.fd)
-    finally:
-        subprocess.run(["umount", tmp_path], check=True)
+def test_a_full_file_system(small_tmpfs):
+    sparse = Sparse(small_tmpfs / "sparse", 8 * MIB)
+    with dax_open(sparse.path) as file, file.mmap(pages="pte") as m:
+        written = file.pwrite(b"x" * 2 * MIB, 0)
+        assert 0 < written < 2 * MIB
+        with raises_errno(errno.ENOSPC):
+            file.pwrite(b"x", 4 * MIB)
+        with pytest.raises(FaultError) as caught:
+            m.write(4 * MIB, b"x")
+        assert caught.value.errno == errno.ENOSPC
+        assert m.read(4 * MIB, 1) == file.pread(1, 4 * MIB) == b"\0"
+        with raises_errno(errno.ENOSPC):
+            file.fallocate(4 * MIB, MIB)
+        file.punch_hole(0, 64 * 1024)
+        m.write(4 * MIB, b"y")
+        assert sparse.read(1, 4 * MIB) == b"y"
+    os.close(sparse.fd)
 
 
 def test_a_limit_on_file_sizes_is_an_error(sparse):
