@@ -26,7 +26,7 @@
  *	I7  a zero leaf has a zero entry, and is never writable or dirty
  *	I8  a writable or dirty leaf has a data entry that is dirty or ahead
  *	I9  after fsync: nothing dirty, no leaf that can be stored through
- *	I10 data entries show the blocks the block map says
+ *	I10 data entries show the blocks the block map says, zero entries holes
  *	I11 no entry and no leaf behind the end of the file
  *	I12 a leaf that shows the file shows what pread returns
  *	I15 private copies are in private mappings only, and all are counted
@@ -53,6 +53,7 @@
 #include "iomap.h"
 #include "policy.h"
 #include "rw.h"
+#include "sparse_file.h"
 #include "tap.h"
 #include "vma_real.h"
 #include "vma_soft.h"
@@ -496,6 +497,20 @@ static inline dax_pfn_t inv_mapped_pfn(struct dax_mapping *mapping,
 	return pfn;
 }
 
+/* A file system calls a page data that was set aside and is cached since, though
+ * nothing was stored in it: of a sparse file it must be zeroes. */
+static inline void inv_shows_hole(struct dax_mapping *mapping, dax_pfn_t pfn)
+{
+	struct dax_device *dev = mapping->dax_dev;
+	char zeroes[DAX_PAGE_SIZE] = { 0 };
+
+	if (pfn != UINT64_MAX && mapping->ops == &sparse_file_ops)
+		CHECK(!memcmp(dev->window + ((pfn - dev->pfn_base) << DAX_PAGE_SHIFT),
+			      zeroes, sizeof(zeroes)));
+	else
+		EQ(pfn, UINT64_MAX);
+}
+
 static inline void inv_entry_blocks(struct dax_mapping *mapping,
 				    const struct radix_tree_iter *iter)
 {
@@ -510,7 +525,7 @@ static inline void inv_entry_blocks(struct dax_mapping *mapping,
 		dax_pfn_t pfn = inv_mapped_pfn(mapping, iter->index + i);
 
 		if (page || dax_is_zero_entry(iter->entry))
-			EQ(pfn, UINT64_MAX);
+			inv_shows_hole(mapping, pfn);
 		else
 			EQ(pfn, dax_radix_pfn(iter->entry) + i);
 	}
