@@ -190,9 +190,13 @@ static int clone_locked(const struct remap_range *range)
 	ret = remove_both(range);
 	if (!ret)
 		ret = remap(range);
-	if (!ret && end > i_size_read(range->dst))
+	if (ret)
+		return ret;
+	forget_stores(range->dst, (dax_pgoff_t)range->dst_pos >> DAX_PAGE_SHIFT,
+		      last_page(range->dst_pos, range->len));
+	if (end > i_size_read(range->dst))
 		smp_store_release(&range->dst->i_size, end);
-	return ret;
+	return 0;
 }
 
 int mapping_clone_whole(struct dax_mapping *dst, struct dax_mapping *src)

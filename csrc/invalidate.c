@@ -564,6 +564,7 @@ static int shrink_to(struct dax_mapping *mapping, dax_loff_t size, bool blocks)
 		return ret;
 	}
 	unmap_private_copies(mapping, first, LAST_PAGE);
+	forget_stores(mapping, first, LAST_PAGE);
 	remove_entries(mapping, &straddlers, first, LAST_PAGE);
 	return 0;
 }
@@ -680,11 +681,13 @@ static int punch_pages(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len
 		return ret;
 	unmap_pages(mapping, &straddlers, first, last);
 	ret = punch_blocks(mapping, pos, len);
-	if (ret)
+	if (ret) {
 		discard_straddlers(mapping, &straddlers);
-	else
-		remove_entries(mapping, &straddlers, first, last);
-	return ret;
+		return ret;
+	}
+	forget_stores(mapping, first, last);
+	remove_entries(mapping, &straddlers, first, last);
+	return 0;
 }
 
 static int punch(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)

@@ -461,6 +461,16 @@ void unmap_private_copies(struct dax_mapping *mapping, dax_pgoff_t first,
 	}
 }
 
+void forget_stores(struct dax_mapping *mapping, dax_pgoff_t first, dax_pgoff_t last)
+{
+	for (struct dax_vma *vma = mapping->i_mmap; vma; vma = vma->i_mmap_next) {
+		dax_pgoff_t from = first, to = last;
+
+		if (vma->vm_ops->forget_stores && clip_to_vma(vma, &from, &to))
+			vma->vm_ops->forget_stores(vma, from, to);
+	}
+}
+
 void split_zero_leaves(struct dax_mapping *mapping, dax_pgoff_t pgoff)
 {
 	dax_pgoff_t first = radix_tree_canonical(pgoff, DAX_PMD_ORDER);

@@ -273,6 +273,13 @@ void unmap_private_copies(struct dax_mapping *mapping, dax_pgoff_t first,
 			  dax_pgoff_t last);
 
 /*
+ * The bytes of a range have been taken away or replaced: stores that shared mappings
+ * keep until their pages have blocks are of the past.  Leaves that go take none with
+ * them.  Context: invalidate_lock exclusive.
+ */
+void forget_stores(struct dax_mapping *mapping, dax_pgoff_t first, dax_pgoff_t last);
+
+/*
  * The 2 MiB zero entry around @pgoff, locked, becomes 512 of 4 KiB: its leaves
  * go, or become as many.  Context: invalidate_lock held, shared or exclusive.
  */

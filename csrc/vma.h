@@ -89,6 +89,9 @@ struct dax_vm_ops {
 	 * invalidate_lock shared, no entry lock held.  May be NULL. */
 	void (*collect_dirty)(struct dax_vma *vma, struct percpu_area *area,
 			      dax_pgoff_t first, dax_pgoff_t last);
+	/* The bytes of a range go: so does what was stored to it and has no block yet.
+	 * invalidate_lock exclusive.  May be NULL. */
+	void (*forget_stores)(struct dax_vma *vma, dax_pgoff_t first, dax_pgoff_t last);
 	/* No lock held: from now on no fault comes but by calls.  May be NULL. */
 	void (*detach)(struct dax_vma *vma);
 	void (*free)(struct dax_vma *vma);

@@ -1061,19 +1061,26 @@ static void drop_all(struct vma_real *real)
 		give_up(real);
 }
 
+/* A private mapping's strays are copies, a shared one's are the file's: those do not go
+ * with leaves. */
 static void real_zap(struct dax_vma *vma, dax_pgoff_t first, dax_pgoff_t last,
 		     bool even_cows)
 {
-	bool exclusive = percpu_is_writer(&vma->mapping->invalidate_lock);
 	struct vma_real *real = vma->real;
 
+	if (even_cows && !vma_is_shared(vma))
+		forget_strays(real, first, last);
 	widen(vma, &first, &last);
 	zap_leaves(real, first, last, even_cows);
-	if (!exclusive)
-		return;
-	forget_strays(real, first, last);
-	if (unlikely(!vm_area_has_room()))
+	if (percpu_is_writer(&vma->mapping->invalidate_lock) &&
+	    unlikely(!vm_area_has_room()))
 		drop_all(real);
+}
+
+static void real_forget_stores(struct dax_vma *vma, dax_pgoff_t first, dax_pgoff_t last)
+{
+	if (vma_is_shared(vma))
+		forget_strays(vma->real, first, last);
 }
 
 /* No lock held.  0: touch it again; -ENOMEM: that would be in vain. */
@@ -1391,9 +1398,9 @@ static int real_serve(struct fault_area *area, size_t offset, bool write,
 		return make_room(real);
 	if (ret < 0)
 		return (int)ret;
-	absorb_strays(real);
 	if (!write)
 		fault_around(real, pgoff);
+	absorb_strays(real);
 	return 0;
 }
 
@@ -1427,12 +1434,14 @@ int64_t vma_real_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
 	if (ret == -ENOMEM && vma->real && !make_room_once(vma->real))
 		ret = vma_fault_range(vma, pgoff, nr_pages, write, latencies,
 				      nr_latencies, info);
-	if (ret >= 0 && vma->real) {
-		int err = absorb_strays(vma->real);
+	return vma_real_absorb(vma, ret);
+}
 
-		ret = err ? err : ret;
-	}
-	return ret;
+int64_t vma_real_absorb(struct dax_vma *vma, int64_t ret)
+{
+	int err = ret >= 0 && vma->real ? absorb_strays(vma->real) : 0;
+
+	return err ? err : ret;
 }
 
 /* ---- loads and stores by calls --------------------------------------------------------------- */
@@ -1497,21 +1506,31 @@ static ssize_t write_shared(struct dax_vma *vma, const void *buf, size_t len,
 ssize_t vma_real_read(struct dax_vma *vma, void *buf, size_t len, uint64_t offset,
 		      struct dax_fault_info *info)
 {
+	ssize_t ret;
+
 	if (!vma->real)
 		return vma_read(vma, buf, len, offset, info);
 	if (vma_is_shared(vma))
-		return read_shared(vma, buf, len, offset, info);
-	return copy_private(vma, buf, len, offset, false, info);
+		ret = read_shared(vma, buf, len, offset, info);
+	else
+		ret = copy_private(vma, buf, len, offset, false, info);
+	absorb_strays(vma->real);
+	return ret;
 }
 
 ssize_t vma_real_write(struct dax_vma *vma, const void *buf, size_t len,
 		       uint64_t offset, struct dax_fault_info *info)
 {
+	ssize_t ret;
+
 	if (!vma->real)
 		return vma_write(vma, buf, len, offset, info);
 	if (vma_is_shared(vma))
-		return write_shared(vma, buf, len, offset, info);
-	return copy_private(vma, (char *)(uintptr_t)buf, len, offset, true, info);
+		ret = write_shared(vma, buf, len, offset, info);
+	else
+		ret = copy_private(vma, (char *)(uintptr_t)buf, len, offset, true, info);
+	absorb_strays(vma->real);
+	return ret;
 }
 
 /* ---- memory ------------------------------------------------------------------------------------ */
@@ -1662,6 +1681,7 @@ static const struct dax_vm_ops vma_real_ops = {
 	.split_zero_pmd = real_split_zero_pmd,
 	.mkclean = real_mkclean,
 	.collect_dirty = real_collect_dirty,
+	.forget_stores = real_forget_stores,
 	.detach = real_detach,
 	.free = real_free,
 };

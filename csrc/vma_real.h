@@ -40,6 +40,10 @@ int64_t vma_real_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
 			     uint64_t nr_pages, bool write, uint64_t *latencies,
 			     size_t nr_latencies, struct dax_fault_info *info);
 
+/* After a fault by a call, of any mapping, which returned @ret: stores of the CPU that
+ * met its zeroes get their blocks.  Return: @ret, or -errno of that. */
+int64_t vma_real_absorb(struct dax_vma *vma, int64_t ret);
+
 int vma_real_memory(struct dax_vma *vma, struct dax_memory_info *ret_memory);
 
 /* Does [addr, addr + len) meet a real mapping of this process? */

@@ -14,6 +14,8 @@
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 
+#include "ahead.h"
+#include "collect.h"
 #include "frames.h"
 #include "invariants.h"
 #include "oom.h"
@@ -587,6 +589,142 @@ static void run_into_2mib(void)
 	EQ(get(BASE + 5), 7);
 	check_invariants(fx.file);
 	unmap();
+}
+
+/* Loads in a row bring in zeroes ahead: stores to those are stray too. */
+static void store_ahead(enum dax_test_point point)
+{
+	if (point == DAX_TEST_ZEROES_INSERTED && is(store_pages[3], PM_PRESENT))
+		store_there(point);
+}
+
+static void stray_stores_ahead(void)
+{
+	fx_open_real(PAGES);
+	map(RW_SHARED, DAX_PAGES_PTE, 64 * DAX_PAGE_SIZE);
+	expect_stores(DAX_TEST_ZEROES_INSERTED, PAGE + 3, 1);
+	dax_test.yield = store_ahead;
+	for (dax_pgoff_t page = PAGE; to_store && page < PAGE + 3; page++)
+		EQ(raw_load(page), 0);
+	EQ(to_store, 0);
+	dax_test.yield = NULL;
+	EQ(lost(), 0);
+	check_invariants(fx.file);
+	unmap();
+}
+
+/* The CPU stores beside a load that is a call. */
+static void stray_stores_beside_calls(void)
+{
+	const dax_pgoff_t page = BASE;
+	char byte;
+
+	for (int i = 0; i < 4; i++) {
+		set_up_file(RW_SHARED, DAX_PAGES_AUTO);
+		expect_stores(DAX_TEST_ZEROES_INSERTED, BASE, 1);
+		if (i == 0)
+			EQ(dax_vma_read(vma, &byte, 1, (BASE + 9) << DAX_PAGE_SHIFT, NULL), 1);
+		else if (i == 1)
+			CHECK(!(dax_vma_fault(vma, page, false, NULL) & DAX_VM_FAULT_ERROR));
+		else if (i == 2)
+			EQ(dax_vma_fault_range(vma, page, 1, false, NULL, 0, NULL), 1);
+		else
+			EQ(dax_vma_fault_many(vma, &page, 1, false, NULL, 0, NULL), 1);
+		EQ(to_store, 0);
+		dax_test.yield = NULL;
+		EQ(lost(), 0);
+		unmap();
+	}
+}
+
+/* Between a fault and the block for what was stored to its zeroes @change comes;
+ * the next fault is elsewhere. */
+static int stray_beside(void (*change)(void), unsigned int pages)
+{
+	int byte;
+
+	set_up_file(RW_SHARED, pages);
+	expect_stores(DAX_TEST_ZEROES_INSERTED, PAGE, 0);
+	dax_test.yield = store_ahead;
+	CHECK(vma_fault_range(vma, BASE, PMD_PAGES, false, NULL, 0, NULL) > 0);
+	EQ(to_store, 0);
+	dax_test.yield = NULL;
+	change();
+	EQ(raw_load(0), 0);
+	byte = get(PAGE);
+	check_invariants(fx.file);
+	unmap();
+	return byte;
+}
+
+static void drop_all_leaves(void)
+{
+	EQ(vma_dontneed(vma, 0, (uint64_t)PAGES << DAX_PAGE_SHIFT), 0);
+}
+
+static void freeze_and_thaw(void)
+{
+	EQ(dax_mapping_freeze(fx.file), 0);
+	EQ(dax_mapping_thaw(fx.file), 0);
+}
+
+static void promote_zeroes(void)
+{
+	EQ(promote(fx.file, BASE), 0);
+	CHECK(!radix_tree_lookup(&fx.file->i_pages, PAGE));
+}
+
+/* Another mapping takes the page ahead, and has no use for it. */
+static void take_and_give_back(void)
+{
+	struct dax_vma *other;
+
+	MUST(!new_vma(&other, RW_SHARED, DAX_PAGES_PTE, 0));
+	EQ(vma_fault_around(other, BASE, 8, true), 8);
+	EQ(mapping_give_back_ahead(fx.file), 0);
+	CHECK(!radix_tree_lookup(&fx.file->i_pages, PAGE));
+	dax_vma_put(other);
+}
+
+static void punch_it(void)
+{
+	EQ(dax_mapping_punch_hole(fx.file, (dax_loff_t)PAGE << DAX_PAGE_SHIFT,
+				  DAX_PAGE_SIZE), 0);
+}
+
+static void cut_it_off(void)
+{
+	EQ(dax_mapping_truncate(fx.file, (dax_loff_t)PAGE << DAX_PAGE_SHIFT), 0);
+	EQ(dax_mapping_truncate(fx.file, (dax_loff_t)PAGES << DAX_PAGE_SHIFT), 0);
+}
+
+static void clone_over_it(void)
+{
+	EQ(dax_mapping_clone_range(fx.file, (dax_loff_t)PAGE << DAX_PAGE_SHIFT, fx.file, 0,
+				   DAX_PAGE_SIZE), 0);
+}
+
+static void clone_from_it(void)
+{
+	EQ(dax_mapping_clone_range(fx.file, 0, fx.file, (dax_loff_t)PAGE << DAX_PAGE_SHIFT,
+				   DAX_PAGE_SIZE), 0);
+}
+
+/* Leaves that go take no stores with them. */
+static void strays_outlive_leaves(void)
+{
+	EQ(stray_beside(drop_all_leaves, DAX_PAGES_PTE), 13);
+	EQ(stray_beside(freeze_and_thaw, DAX_PAGES_PTE), 13);
+	EQ(stray_beside(promote_zeroes, DAX_PAGES_PTE), 13);
+	EQ(stray_beside(take_and_give_back, DAX_PAGES_AUTO), 13);
+	EQ(stray_beside(clone_from_it, DAX_PAGES_PTE), 13);
+}
+
+static void strays_go_with_the_page(void)
+{
+	EQ(stray_beside(punch_it, DAX_PAGES_PTE), 0);
+	EQ(stray_beside(cut_it_off, DAX_PAGES_PTE), 0);
+	EQ(stray_beside(clone_over_it, DAX_PAGES_PTE), 0);
 }
 
 /* Zeroes that are stored leave the hole a hole. */
@@ -1237,6 +1375,10 @@ static const struct test {
 	{ "stores before 2 MiB of zeroes are protected", stray_stores_into_2mib },
 	{ "stores before a page is protected", stray_stores_into_one_page },
 	{ "a run of stores into 2 MiB of zeroes", run_into_2mib },
+	{ "stores before zeroes brought in ahead are protected", stray_stores_ahead },
+	{ "stray stores beside faults by calls", stray_stores_beside_calls },
+	{ "stray stores outlive leaves", strays_outlive_leaves },
+	{ "stray stores go with the page", strays_go_with_the_page },
 	{ "holes around a stray store stay holes", stray_zeroes },
 	{ "zeroes that go before they are looked at", zeroes_taken_away },
 	{ "stores are counted by page", stores_are_counted },
