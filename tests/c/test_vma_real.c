@@ -1201,7 +1201,7 @@ static void fork_while_a_fault_is_served(void)
 	pid = fork();
 	MUST(pid >= 0);
 	if (!pid) {
-		alarm(20);
+		alarm(200);
 		dax_test = (struct dax_test_hooks){ 0 };
 		dax_vma_put(vma);
 		_exit(0);
@@ -1212,6 +1212,85 @@ static void fork_while_a_fault_is_served(void)
 	pthread_join(thread, NULL);
 	EQ(get(PAGE), 1);
 	unmap();
+}
+
+/* ---- 2 MiB of blocks that are mapped for a load, and what clones share ------------ */
+
+/* Blocks of 2 MiB from BASE on that nobody has stored to. */
+static void put_2mib(void)
+{
+	static char bytes[DAX_PMD_SIZE];
+
+	memset(bytes, 1, sizeof(bytes));
+	EQ(dax_mapping_pwrite(fx.file, bytes, sizeof(bytes),
+			      (dax_loff_t)(BASE << DAX_PAGE_SHIFT)), (int64_t)sizeof(bytes));
+	flushed();
+}
+
+/* The vma shows them by one leaf. */
+static void load_2mib(void)
+{
+	EQ(raw_load(PAGE), 1);
+	CHECK(leaf(PAGE) & LEAF_HUGE);
+}
+
+static void store_to_2mib_mapped_for_a_load(int (*store)(dax_pgoff_t page))
+{
+	set_up_file(RW_SHARED, DAX_PAGES_AUTO);
+	put_2mib();
+	load_2mib();
+	EQ(!(leaf(PAGE) & LEAF_WRITE), is_exact());
+	EQ(store(PAGE), 0);
+	EQ(get(PAGE), 7);
+	CHECK(leaf(PAGE) & LEAF_HUGE);
+	expect_flushed(1, 1);
+	check_invariants(fx.file);
+	unmap();
+}
+
+static int store_7(dax_pgoff_t page)
+{
+	return raw_store(page, 7);
+}
+
+static void stores_to_2mib_mapped_for_a_load(void)
+{
+	store_to_2mib_mapped_for_a_load(store_7);
+	store_to_2mib_mapped_for_a_load(do_call);
+}
+
+static int get_of(struct dax_mapping *file, dax_pgoff_t page)
+{
+	unsigned char byte = 0xee;
+
+	EQ(dax_mapping_pread(file, &byte, 1, (dax_loff_t)(page << DAX_PAGE_SHIFT)), 1);
+	return byte;
+}
+
+static void store_to_2mib_shared_with_a_clone(int (*store)(dax_pgoff_t page))
+{
+	struct dax_mapping *clone;
+
+	set_up_file(RW_SHARED, DAX_PAGES_AUTO);
+	put_2mib();
+	MUST(!dax_mapping_clone(&clone, fx.file));
+	load_2mib();
+	EQ(kind(PAGE), 'r');
+	CHECK(!(leaf(PAGE) & LEAF_WRITE));
+	EQ(store(PAGE), 0);
+	EQ(kind(PAGE), 'w');
+	EQ(get(PAGE), 7);
+	EQ(get_of(clone, PAGE), 1);
+	CHECK(is_dirty(PAGE));
+	check_invariants(fx.file);
+	dax_mapping_put(clone);
+	unmap();
+}
+
+static void stores_to_2mib_shared_with_a_clone(void)
+{
+	store_to_2mib_shared_with_a_clone(store_7);
+	store_to_2mib_shared_with_a_clone(do_call);
 }
 
 /* ---- the run -------------------------------------------------------------------------------------------------- */
@@ -1259,6 +1338,8 @@ static const struct test {
 	{ "loads and stores without memory", accesses_without_memory },
 	{ "stray stores without memory", strays_without_memory },
 	{ "fork while a fault is served", fork_while_a_fault_is_served },
+	{ "stores to 2 MiB mapped for a load", stores_to_2mib_mapped_for_a_load },
+	{ "stores to 2 MiB shared with a clone", stores_to_2mib_shared_with_a_clone },
 };
 
 static const char *const without[] = {
