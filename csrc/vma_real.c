@@ -622,25 +622,33 @@ static int carry_copy(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr,
 	return ret ? map_error(ret, first) : 0;
 }
 
-static bool any_shared(dax_pfn_t pfn, dax_pgoff_t nr)
+/* Is one of the frames shared?  Of an entry of 2 MiB all are meant: a store to one
+ * page makes it DIRTY as a whole. */
+static bool any_shared(const struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr,
+		       dax_pfn_t pfn)
 {
+	dax_pfn_t pmd_pfn = dax_pmd_pfn(real->vma->mapping, first);
 	bool found = false;
 
+	if (pmd_pfn) {
+		pfn = pmd_pfn;
+		nr = DAX_PMD_NR_PAGES;
+	}
 	for (dax_pgoff_t i = 0; !found && i < nr; i++)
 		found = pfn_may_move(pfn + i);
 	return found;
 }
 
 /* May the CPU store to the frames, when a load (@mkwrite: a store) asks? */
-static bool may_write(const struct vma_real *real, dax_pfn_t pfn, dax_pgoff_t nr,
-		      bool mkwrite)
+static bool may_write(const struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr,
+		      dax_pfn_t pfn, bool mkwrite)
 {
 	if (!real->area.writable || !pfn_is_device(pfn))
 		return false;
 	if (mkwrite || !vma_is_shared(real->vma))
 		return true;
 	return !mapping_is_frozen(real->vma->mapping) &&
-	       !(READ_ONCE(frames_ever_shared) && any_shared(pfn, nr));
+	       !(READ_ONCE(frames_ever_shared) && any_shared(real, first, nr, pfn));
 }
 
 /* Put @pfn and the following behind pages that have nothing. */
@@ -669,7 +677,7 @@ static int real_insert_mixed(struct dax_vm_fault *vmf, dax_pfn_t pfn, bool mkwri
 {
 	struct vma_real *real = vmf->vma->real;
 	uint64_t leaf = vma_soft_leaf(vmf->vma, vmf->pgoff);
-	bool write = may_write(real, pfn, 1, mkwrite);
+	bool write = may_write(real, vmf->pgoff, 1, pfn, mkwrite);
 	bool shared = vma_is_shared(vmf->vma);
 	int ret = 0;
 
@@ -735,7 +743,7 @@ static int real_insert_run(struct dax_vm_fault *vmf, dax_pgoff_t pgoff,
 			   unsigned int nr, dax_pfn_t pfn, bool mkwrite)
 {
 	struct vma_real *real = vmf->vma->real;
-	bool write = may_write(real, pfn, nr, mkwrite);
+	bool write = may_write(real, pgoff, nr, pfn, mkwrite);
 	bool tracked = write && !mkwrite;
 	int ret = carry_gaps(real, pgoff, nr, pfn, write, &tracked);
 
@@ -756,7 +764,7 @@ static int real_insert_pfn_pmd(struct dax_vm_fault *vmf, dax_pfn_t pfn, bool wri
 	struct vma_real *real = vmf->vma->real;
 	dax_pgoff_t first = radix_tree_canonical(vmf->pgoff, DAX_PMD_ORDER);
 	uint64_t leaf = vma_soft_leaf(vmf->vma, vmf->pgoff);
-	bool may = may_write(real, pfn, DAX_PMD_NR_PAGES, write);
+	bool may = may_write(real, first, DAX_PMD_NR_PAGES, pfn, write);
 	bool shared = vma_is_shared(vmf->vma);
 	int ret = 0;
 

@@ -1293,6 +1293,38 @@ static void stores_to_2mib_shared_with_a_clone(void)
 	store_to_2mib_shared_with_a_clone(do_call);
 }
 
+/* An entry of 2 MiB of which one page is shared does not become DIRTY: another
+ * mapping, of 4 KiB, may not let the CPU store to the pages beside it. */
+static void store_beside_a_shared_page(void)
+{
+	const size_t bytes = (size_t)PAGE << DAX_PAGE_SHIFT;
+	struct dax_mapping *other_file;
+	struct dax_vma *other;
+	volatile char *more;
+
+	set_up_file(RW_SHARED, DAX_PAGES_AUTO);
+	MUST(!new_vma(&other, RW_SHARED, DAX_PAGES_PTE, 0));
+	more = (char *)dax_vma_address(other) + bytes;
+	put_2mib();
+	MUST(!dax_mapping_clone(&other_file, fx.file));
+	EQ(dax_mapping_punch_hole(other_file, 0, (int64_t)bytes), 0);
+	EQ(dax_mapping_truncate(other_file, (dax_loff_t)(bytes + DAX_PAGE_SIZE)), 0);
+	load_2mib();
+	EQ(kind(PAGE), 'r');
+	EQ(more[DAX_PAGE_SIZE], 1);
+	more[DAX_PAGE_SIZE] = 7;
+	dax_vma_put(other);	/* what was stored through it counts by now */
+	check_invariants(fx.file);
+	CHECK(is_dirty(PAGE + 1));
+	EQ(get(PAGE + 1), 7);
+	EQ(raw_store(PAGE, 8), 0);
+	EQ(get(PAGE), 8);
+	EQ(get_of(other_file, PAGE), 1);
+	check_invariants(fx.file);
+	dax_mapping_put(other_file);
+	unmap();
+}
+
 /* ---- the run -------------------------------------------------------------------------------------------------- */
 
 static const struct test {
@@ -1340,6 +1372,7 @@ static const struct test {
 	{ "fork while a fault is served", fork_while_a_fault_is_served },
 	{ "stores to 2 MiB mapped for a load", stores_to_2mib_mapped_for_a_load },
 	{ "stores to 2 MiB shared with a clone", stores_to_2mib_shared_with_a_clone },
+	{ "store beside a shared page of 2 MiB", store_beside_a_shared_page },
 };
 
 static const char *const without[] = {
