@@ -695,37 +695,38 @@ static int real_insert_mixed(struct dax_vm_fault *vmf, dax_pfn_t pfn, bool mkwri
 	return ret;
 }
 
-/* Put the pages of a run that have nothing behind what is there already.  @tracked:
- * made false if stores to them are not found out. */
-static int carry_gaps(struct vma_real *real, dax_pgoff_t pgoff, unsigned int nr,
-		      dax_pfn_t pfn, bool write, bool *tracked)
+/* Pages that have nothing.  After a load their leaves are writable if stores to the
+ * pages are not found out. */
+static int insert_gap(struct dax_vm_fault *vmf, dax_pgoff_t pgoff, dax_pgoff_t nr,
+		      dax_pfn_t pfn, bool write, bool mkwrite)
+{
+	struct vma_real *real = vmf->vma->real;
+	bool leaf_write = write && vma_is_shared(vmf->vma);
+	int ret = carry(real, pgoff, nr, pfn, write);
+
+	if (!ret && write && !mkwrite && track(real, pgoff, nr))
+		leaf_write = false;
+	return ret ? ret : vma_soft_ops.insert_run(vmf, pgoff, (unsigned int)nr, pfn,
+						   leaf_write);
+}
+
+/* Leaves that are there already stay as they are, whatever the pages beside them
+ * may: what stands behind one may be read-only, and its own fault tells. */
+static int insert_gaps(struct dax_vm_fault *vmf, dax_pgoff_t pgoff, unsigned int nr,
+		       dax_pfn_t pfn, bool write, bool mkwrite)
 {
 	bool zero = pfn == DAX_ZERO_PFN;
 	unsigned int from = 0, to;
 	int ret = 0;
 
 	for (; !ret && from < nr; from = to + 1) {
-		for (to = from; to < nr && !vma_soft_leaf(real->vma, pgoff + to);)
+		for (to = from; to < nr && !vma_soft_leaf(vmf->vma, pgoff + to);)
 			to++;
 		if (to > from)
-			ret = carry(real, pgoff + from, to - from,
-				    zero ? pfn : pfn + from, write);
-		if (!ret && to > from && *tracked)
-			*tracked = track(real, pgoff + from, to - from);
+			ret = insert_gap(vmf, pgoff + from, to - from,
+					 zero ? pfn : pfn + from, write, mkwrite);
 	}
 	return ret;
-}
-
-/* Leaves that were there become writable: stores to their pages need not be told
- * of.  Those of frames that may not be stored to stay as they are. */
-static void reopen_others(struct vma_real *real, dax_pgoff_t pgoff, unsigned int nr)
-{
-	for (unsigned int i = 0; i < nr; i++) {
-		uint64_t leaf = vma_soft_leaf(real->vma, pgoff + i);
-
-		if (leaf && leaf_is_device(leaf) && !(leaf & LEAF_WRITE))
-			reopen(real, pgoff + i, 1);
-	}
 }
 
 /* Nothing stands behind a page that has no leaf. */
@@ -737,26 +738,18 @@ static void drop_gaps(struct vma_real *real, dax_pgoff_t pgoff, unsigned int nr,
 			drop(real, pgoff + i, 1, file);
 }
 
-/* Leaves that were there and may not be stored to stay so: their own fault
- * tells. */
 static int real_insert_run(struct dax_vm_fault *vmf, dax_pgoff_t pgoff,
 			   unsigned int nr, dax_pfn_t pfn, bool mkwrite)
 {
 	struct vma_real *real = vmf->vma->real;
 	bool write = may_write(real, pgoff, nr, pfn, mkwrite);
-	bool tracked = write && !mkwrite;
-	int ret = carry_gaps(real, pgoff, nr, pfn, write, &tracked);
+	int ret = insert_gaps(vmf, pgoff, nr, pfn, write, mkwrite);
 
-	if (ret) {
+	if (ret)
 		drop_gaps(real, pgoff, nr, pfn_is_device(pfn));
-		return ret;
-	}
-	if (mkwrite && write)
-		reopen_others(real, pgoff, nr);
-	if (mkwrite && write)
+	else if (mkwrite && write)
 		vm_area_populate_write(address_of(real, pgoff), bytes_of(nr));
-	return vma_soft_ops.insert_run(vmf, pgoff, nr, pfn,
-				       write && !tracked && vma_is_shared(vmf->vma));
+	return ret;
 }
 
 static int real_insert_pfn_pmd(struct dax_vm_fault *vmf, dax_pfn_t pfn, bool write)

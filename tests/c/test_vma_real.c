@@ -1325,6 +1325,27 @@ static void store_beside_a_shared_page(void)
 	unmap();
 }
 
+/* Pages that are mapped read-only stay so when those around them are mapped. */
+static void run_around_a_page_of_a_frozen_file(void)
+{
+	set_up_file(RW_SHARED, DAX_PAGES_PTE);
+	for (dax_pgoff_t i = 0; i < 8; i++)
+		put(PAGE + i, 1);
+	EQ(dax_mapping_freeze(fx.file), 0);
+	EQ(raw_load(PAGE + 4), 1);
+	EQ(kind(PAGE + 4), 'r');
+	EQ(dax_mapping_thaw(fx.file), 0);
+	EQ(vma_fault_around(vma, PAGE, 8, false), 8);
+	CHECK(!(leaf(PAGE + 4) & LEAF_WRITE));
+	EQ(kind(PAGE + 4), 'r');
+	EQ(raw_store(PAGE + 4, 7), 0);
+	EQ(get(PAGE + 4), 7);
+	EQ(raw_store(PAGE + 5, 7), 0);
+	EQ(get(PAGE + 5), 7);
+	expect_flushed(2, 8);
+	unmap();
+}
+
 /* ---- the run -------------------------------------------------------------------------------------------------- */
 
 static const struct test {
@@ -1373,6 +1394,7 @@ static const struct test {
 	{ "stores to 2 MiB mapped for a load", stores_to_2mib_mapped_for_a_load },
 	{ "stores to 2 MiB shared with a clone", stores_to_2mib_shared_with_a_clone },
 	{ "store beside a shared page of 2 MiB", store_beside_a_shared_page },
+	{ "run around a page of a frozen file", run_around_a_page_of_a_frozen_file },
 };
 
 static const char *const without[] = {
