@@ -1346,6 +1346,48 @@ static void run_around_a_page_of_a_frozen_file(void)
 	unmap();
 }
 
+/* Once: the first piece has gone, and somebody stores through the other. */
+static void store_elsewhere(enum dax_test_point point)
+{
+	if (point == DAX_TEST_PIECE_GONE && atomic_exchange(&to_store, 0))
+		*(volatile char *)at(PAGE) = 7;
+}
+
+/* What is compared can be stored to by the CPU, up to the moment when its piece
+ * goes: such a store is not lost. */
+static void store_during_dedupe(void)
+{
+	const dax_loff_t pos = (dax_loff_t)(PAGE << DAX_PAGE_SHIFT);
+	struct dax_vma_attr attr = {
+		.struct_size = sizeof(attr), .flags = RW_SHARED, .delivery = delivery,
+		.length = (uint64_t)PAGES << DAX_PAGE_SHIFT, .backend = DAX_BACKEND_REAL,
+	};
+	struct dax_mapping_attr file = {
+		.struct_size = sizeof(file), .size = PAGES << DAX_PAGE_SHIFT,
+	};
+	struct dax_mapping *src;
+	struct dax_vma *other;
+	int64_t ret;
+
+	set_up_file(RW_SHARED, DAX_PAGES_PTE);
+	MUST(!dax_mapping_new(&src, fx.dev, &file));
+	MUST(!dax_vma_new(&other, src, &attr));
+	EQ(raw_store(PAGE, 1), 0);
+	((volatile char *)dax_vma_address(other))[pos] = 1;
+	to_store = 1;
+	dax_test.yield = store_elsewhere;
+	ret = dax_mapping_dedupe_range(fx.file, pos, src, pos, DAX_PAGE_SIZE);
+	dax_test.yield = NULL;
+	EQ(to_store, 0);
+	EQ(ret, -EBADE);
+	EQ(get(PAGE), 7);
+	EQ(raw_load(PAGE), 7);
+	EQ(get_of(src, PAGE), 1);
+	dax_vma_put(other);
+	dax_mapping_put(src);
+	unmap();
+}
+
 /* ---- the run -------------------------------------------------------------------------------------------------- */
 
 static const struct test {
@@ -1395,6 +1437,7 @@ static const struct test {
 	{ "stores to 2 MiB shared with a clone", stores_to_2mib_shared_with_a_clone },
 	{ "store beside a shared page of 2 MiB", store_beside_a_shared_page },
 	{ "run around a page of a frozen file", run_around_a_page_of_a_frozen_file },
+	{ "store during dedupe", store_during_dedupe },
 };
 
 static const char *const without[] = {
