@@ -428,6 +428,13 @@ static int share_ranges(const struct remap_range *range, struct compare *compare
 	return share_run(range, from, range->len, zero);
 }
 
+/* The CPU's stores ask for no lock: they are over before the bytes are compared. */
+static void unmap_real_range(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
+{
+	unmap_real_pages(mapping, (dax_pgoff_t)pos >> DAX_PAGE_SHIFT,
+			 last_page(pos, len));
+}
+
 static int dedupe_locked(const struct remap_range *range)
 {
 	struct compare compare;
@@ -441,6 +448,8 @@ static int dedupe_locked(const struct remap_range *range)
 		ret = compare_init(&compare);
 	if (ret)
 		return ret;
+	unmap_real_range(range->src, range->src_pos, range->len);
+	unmap_real_range(range->dst, range->dst_pos, range->len);
 	ret = compare_ranges(range, &compare);
 	if (!ret)
 		ret = remove_both(range);

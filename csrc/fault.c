@@ -679,13 +679,23 @@ static bool must_wait(const struct dax_vm_fault *vmf)
 	return vmf->write && unlikely(mapping_is_frozen(vmf->vma->mapping));
 }
 
-/* A store of the CPU to a hole gets a page of its own, not 2 MiB. */
+/* Does one leaf show 2 MiB of blocks? */
+static bool shows_pmd_blocks(const struct dax_vm_fault *vmf)
+{
+	struct dax_vma *vma = vmf->vma;
+
+	return vma->vm_ops->pmd_state(vma, vmf->pgoff) == VMA_PMD_HUGE &&
+	       dax_pmd_pfn(vma->mapping, vmf->pgoff);
+}
+
+/* A store of the CPU to a hole gets a page of its own, not 2 MiB; a leaf of blocks
+ * that is there for loads takes stores too, or goes. */
 static bool takes_pmd(const struct dax_vm_fault *vmf)
 {
 	const struct dax_vma *vma = vmf->vma;
 
-	if (vma->real && vmf->write)
-		return vma->pages == DAX_PAGES_PMD;
+	if (vma->real && vmf->write && vma->pages == DAX_PAGES_AUTO)
+		return shows_pmd_blocks(vmf);
 	return vma->pages != DAX_PAGES_PTE;
 }
 

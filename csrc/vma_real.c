@@ -622,25 +622,33 @@ static int carry_copy(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr,
 	return ret ? map_error(ret, first) : 0;
 }
 
-static bool any_shared(dax_pfn_t pfn, dax_pgoff_t nr)
+/* Is one of the frames shared?  Of an entry of 2 MiB all are meant: a store to one
+ * page makes it DIRTY as a whole. */
+static bool any_shared(const struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr,
+		       dax_pfn_t pfn)
 {
+	dax_pfn_t pmd_pfn = dax_pmd_pfn(real->vma->mapping, first);
 	bool found = false;
 
+	if (pmd_pfn) {
+		pfn = pmd_pfn;
+		nr = DAX_PMD_NR_PAGES;
+	}
 	for (dax_pgoff_t i = 0; !found && i < nr; i++)
 		found = pfn_may_move(pfn + i);
 	return found;
 }
 
 /* May the CPU store to the frames, when a load (@mkwrite: a store) asks? */
-static bool may_write(const struct vma_real *real, dax_pfn_t pfn, dax_pgoff_t nr,
-		      bool mkwrite)
+static bool may_write(const struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr,
+		      dax_pfn_t pfn, bool mkwrite)
 {
 	if (!real->area.writable || !pfn_is_device(pfn))
 		return false;
 	if (mkwrite || !vma_is_shared(real->vma))
 		return true;
 	return !mapping_is_frozen(real->vma->mapping) &&
-	       !(READ_ONCE(frames_ever_shared) && any_shared(pfn, nr));
+	       !(READ_ONCE(frames_ever_shared) && any_shared(real, first, nr, pfn));
 }
 
 /* Put @pfn and the following behind pages that have nothing. */
@@ -669,7 +677,7 @@ static int real_insert_mixed(struct dax_vm_fault *vmf, dax_pfn_t pfn, bool mkwri
 {
 	struct vma_real *real = vmf->vma->real;
 	uint64_t leaf = vma_soft_leaf(vmf->vma, vmf->pgoff);
-	bool write = may_write(real, pfn, 1, mkwrite);
+	bool write = may_write(real, vmf->pgoff, 1, pfn, mkwrite);
 	bool shared = vma_is_shared(vmf->vma);
 	int ret = 0;
 
@@ -687,37 +695,38 @@ static int real_insert_mixed(struct dax_vm_fault *vmf, dax_pfn_t pfn, bool mkwri
 	return ret;
 }
 
-/* Put the pages of a run that have nothing behind what is there already.  @tracked:
- * made false if stores to them are not found out. */
-static int carry_gaps(struct vma_real *real, dax_pgoff_t pgoff, unsigned int nr,
-		      dax_pfn_t pfn, bool write, bool *tracked)
+/* Pages that have nothing.  After a load their leaves are writable if stores to the
+ * pages are not found out. */
+static int insert_gap(struct dax_vm_fault *vmf, dax_pgoff_t pgoff, dax_pgoff_t nr,
+		      dax_pfn_t pfn, bool write, bool mkwrite)
+{
+	struct vma_real *real = vmf->vma->real;
+	bool leaf_write = write && vma_is_shared(vmf->vma);
+	int ret = carry(real, pgoff, nr, pfn, write);
+
+	if (!ret && write && !mkwrite && track(real, pgoff, nr))
+		leaf_write = false;
+	return ret ? ret : vma_soft_ops.insert_run(vmf, pgoff, (unsigned int)nr, pfn,
+						   leaf_write);
+}
+
+/* Leaves that are there already stay as they are, whatever the pages beside them
+ * may: what stands behind one may be read-only, and its own fault tells. */
+static int insert_gaps(struct dax_vm_fault *vmf, dax_pgoff_t pgoff, unsigned int nr,
+		       dax_pfn_t pfn, bool write, bool mkwrite)
 {
 	bool zero = pfn == DAX_ZERO_PFN;
 	unsigned int from = 0, to;
 	int ret = 0;
 
 	for (; !ret && from < nr; from = to + 1) {
-		for (to = from; to < nr && !vma_soft_leaf(real->vma, pgoff + to);)
+		for (to = from; to < nr && !vma_soft_leaf(vmf->vma, pgoff + to);)
 			to++;
 		if (to > from)
-			ret = carry(real, pgoff + from, to - from,
-				    zero ? pfn : pfn + from, write);
-		if (!ret && to > from && *tracked)
-			*tracked = track(real, pgoff + from, to - from);
+			ret = insert_gap(vmf, pgoff + from, to - from,
+					 zero ? pfn : pfn + from, write, mkwrite);
 	}
 	return ret;
-}
-
-/* Leaves that were there become writable: stores to their pages need not be told
- * of.  Those of frames that may not be stored to stay as they are. */
-static void reopen_others(struct vma_real *real, dax_pgoff_t pgoff, unsigned int nr)
-{
-	for (unsigned int i = 0; i < nr; i++) {
-		uint64_t leaf = vma_soft_leaf(real->vma, pgoff + i);
-
-		if (leaf && leaf_is_device(leaf) && !(leaf & LEAF_WRITE))
-			reopen(real, pgoff + i, 1);
-	}
 }
 
 /* Nothing stands behind a page that has no leaf. */
@@ -729,26 +738,18 @@ static void drop_gaps(struct vma_real *real, dax_pgoff_t pgoff, unsigned int nr,
 			drop(real, pgoff + i, 1, file);
 }
 
-/* Leaves that were there and may not be stored to stay so: their own fault
- * tells. */
 static int real_insert_run(struct dax_vm_fault *vmf, dax_pgoff_t pgoff,
 			   unsigned int nr, dax_pfn_t pfn, bool mkwrite)
 {
 	struct vma_real *real = vmf->vma->real;
-	bool write = may_write(real, pfn, nr, mkwrite);
-	bool tracked = write && !mkwrite;
-	int ret = carry_gaps(real, pgoff, nr, pfn, write, &tracked);
+	bool write = may_write(real, pgoff, nr, pfn, mkwrite);
+	int ret = insert_gaps(vmf, pgoff, nr, pfn, write, mkwrite);
 
-	if (ret) {
+	if (ret)
 		drop_gaps(real, pgoff, nr, pfn_is_device(pfn));
-		return ret;
-	}
-	if (mkwrite && write)
-		reopen_others(real, pgoff, nr);
-	if (mkwrite && write)
+	else if (mkwrite && write)
 		vm_area_populate_write(address_of(real, pgoff), bytes_of(nr));
-	return vma_soft_ops.insert_run(vmf, pgoff, nr, pfn,
-				       write && !tracked && vma_is_shared(vmf->vma));
+	return ret;
 }
 
 static int real_insert_pfn_pmd(struct dax_vm_fault *vmf, dax_pfn_t pfn, bool write)
@@ -756,7 +757,7 @@ static int real_insert_pfn_pmd(struct dax_vm_fault *vmf, dax_pfn_t pfn, bool wri
 	struct vma_real *real = vmf->vma->real;
 	dax_pgoff_t first = radix_tree_canonical(vmf->pgoff, DAX_PMD_ORDER);
 	uint64_t leaf = vma_soft_leaf(vmf->vma, vmf->pgoff);
-	bool may = may_write(real, pfn, DAX_PMD_NR_PAGES, write);
+	bool may = may_write(real, first, DAX_PMD_NR_PAGES, pfn, write);
 	bool shared = vma_is_shared(vmf->vma);
 	int ret = 0;
 

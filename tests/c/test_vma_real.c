@@ -1339,7 +1339,7 @@ static void fork_while_a_fault_is_served(void)
 	pid = fork();
 	MUST(pid >= 0);
 	if (!pid) {
-		alarm(20);
+		alarm(200);
 		dax_test = (struct dax_test_hooks){ 0 };
 		dax_vma_put(vma);
 		_exit(0);
@@ -1349,6 +1349,180 @@ static void fork_while_a_fault_is_served(void)
 	let_go = 1;
 	pthread_join(thread, NULL);
 	EQ(get(PAGE), 1);
+	unmap();
+}
+
+/* ---- 2 MiB of blocks that are mapped for a load, and what clones share ------------ */
+
+/* Blocks of 2 MiB from BASE on that nobody has stored to. */
+static void put_2mib(void)
+{
+	static char bytes[DAX_PMD_SIZE];
+
+	memset(bytes, 1, sizeof(bytes));
+	EQ(dax_mapping_pwrite(fx.file, bytes, sizeof(bytes),
+			      (dax_loff_t)(BASE << DAX_PAGE_SHIFT)), (int64_t)sizeof(bytes));
+	flushed();
+}
+
+/* The vma shows them by one leaf. */
+static void load_2mib(void)
+{
+	EQ(raw_load(PAGE), 1);
+	CHECK(leaf(PAGE) & LEAF_HUGE);
+}
+
+static void store_to_2mib_mapped_for_a_load(int (*store)(dax_pgoff_t page))
+{
+	set_up_file(RW_SHARED, DAX_PAGES_AUTO);
+	put_2mib();
+	load_2mib();
+	EQ(!(leaf(PAGE) & LEAF_WRITE), is_exact());
+	EQ(store(PAGE), 0);
+	EQ(get(PAGE), 7);
+	CHECK(leaf(PAGE) & LEAF_HUGE);
+	expect_flushed(1, 1);
+	check_invariants(fx.file);
+	unmap();
+}
+
+static int store_7(dax_pgoff_t page)
+{
+	return raw_store(page, 7);
+}
+
+static void stores_to_2mib_mapped_for_a_load(void)
+{
+	store_to_2mib_mapped_for_a_load(store_7);
+	store_to_2mib_mapped_for_a_load(do_call);
+}
+
+static int get_of(struct dax_mapping *file, dax_pgoff_t page)
+{
+	unsigned char byte = 0xee;
+
+	EQ(dax_mapping_pread(file, &byte, 1, (dax_loff_t)(page << DAX_PAGE_SHIFT)), 1);
+	return byte;
+}
+
+static void store_to_2mib_shared_with_a_clone(int (*store)(dax_pgoff_t page))
+{
+	struct dax_mapping *clone;
+
+	set_up_file(RW_SHARED, DAX_PAGES_AUTO);
+	put_2mib();
+	MUST(!dax_mapping_clone(&clone, fx.file));
+	load_2mib();
+	EQ(kind(PAGE), 'r');
+	CHECK(!(leaf(PAGE) & LEAF_WRITE));
+	EQ(store(PAGE), 0);
+	EQ(kind(PAGE), 'w');
+	EQ(get(PAGE), 7);
+	EQ(get_of(clone, PAGE), 1);
+	CHECK(is_dirty(PAGE));
+	check_invariants(fx.file);
+	dax_mapping_put(clone);
+	unmap();
+}
+
+static void stores_to_2mib_shared_with_a_clone(void)
+{
+	store_to_2mib_shared_with_a_clone(store_7);
+	store_to_2mib_shared_with_a_clone(do_call);
+}
+
+/* An entry of 2 MiB of which one page is shared does not become DIRTY: another
+ * mapping, of 4 KiB, may not let the CPU store to the pages beside it. */
+static void store_beside_a_shared_page(void)
+{
+	const size_t bytes = (size_t)PAGE << DAX_PAGE_SHIFT;
+	struct dax_mapping *other_file;
+	struct dax_vma *other;
+	volatile char *more;
+
+	set_up_file(RW_SHARED, DAX_PAGES_AUTO);
+	MUST(!new_vma(&other, RW_SHARED, DAX_PAGES_PTE, 0));
+	more = (char *)dax_vma_address(other) + bytes;
+	put_2mib();
+	MUST(!dax_mapping_clone(&other_file, fx.file));
+	EQ(dax_mapping_punch_hole(other_file, 0, (int64_t)bytes), 0);
+	EQ(dax_mapping_truncate(other_file, (dax_loff_t)(bytes + DAX_PAGE_SIZE)), 0);
+	load_2mib();
+	EQ(kind(PAGE), 'r');
+	EQ(more[DAX_PAGE_SIZE], 1);
+	more[DAX_PAGE_SIZE] = 7;
+	dax_vma_put(other);	/* what was stored through it counts by now */
+	check_invariants(fx.file);
+	CHECK(is_dirty(PAGE + 1));
+	EQ(get(PAGE + 1), 7);
+	EQ(raw_store(PAGE, 8), 0);
+	EQ(get(PAGE), 8);
+	EQ(get_of(other_file, PAGE), 1);
+	check_invariants(fx.file);
+	dax_mapping_put(other_file);
+	unmap();
+}
+
+/* Pages that are mapped read-only stay so when those around them are mapped. */
+static void run_around_a_page_of_a_frozen_file(void)
+{
+	set_up_file(RW_SHARED, DAX_PAGES_PTE);
+	for (dax_pgoff_t i = 0; i < 8; i++)
+		put(PAGE + i, 1);
+	EQ(dax_mapping_freeze(fx.file), 0);
+	EQ(raw_load(PAGE + 4), 1);
+	EQ(kind(PAGE + 4), 'r');
+	EQ(dax_mapping_thaw(fx.file), 0);
+	EQ(vma_fault_around(vma, PAGE, 8, false), 8);
+	CHECK(!(leaf(PAGE + 4) & LEAF_WRITE));
+	EQ(kind(PAGE + 4), 'r');
+	EQ(raw_store(PAGE + 4, 7), 0);
+	EQ(get(PAGE + 4), 7);
+	EQ(raw_store(PAGE + 5, 7), 0);
+	EQ(get(PAGE + 5), 7);
+	expect_flushed(2, 8);
+	unmap();
+}
+
+/* Once: the first piece has gone, and somebody stores through the other. */
+static void store_elsewhere(enum dax_test_point point)
+{
+	if (point == DAX_TEST_PIECE_GONE && atomic_exchange(&to_store, 0))
+		*(volatile char *)at(PAGE) = 7;
+}
+
+/* What is compared can be stored to by the CPU, up to the moment when its piece
+ * goes: such a store is not lost. */
+static void store_during_dedupe(void)
+{
+	const dax_loff_t pos = (dax_loff_t)(PAGE << DAX_PAGE_SHIFT);
+	struct dax_vma_attr attr = {
+		.struct_size = sizeof(attr), .flags = RW_SHARED, .delivery = delivery,
+		.length = (uint64_t)PAGES << DAX_PAGE_SHIFT, .backend = DAX_BACKEND_REAL,
+	};
+	struct dax_mapping_attr file = {
+		.struct_size = sizeof(file), .size = PAGES << DAX_PAGE_SHIFT,
+	};
+	struct dax_mapping *src;
+	struct dax_vma *other;
+	int64_t ret;
+
+	set_up_file(RW_SHARED, DAX_PAGES_PTE);
+	MUST(!dax_mapping_new(&src, fx.dev, &file));
+	MUST(!dax_vma_new(&other, src, &attr));
+	EQ(raw_store(PAGE, 1), 0);
+	((volatile char *)dax_vma_address(other))[pos] = 1;
+	to_store = 1;
+	dax_test.yield = store_elsewhere;
+	ret = dax_mapping_dedupe_range(fx.file, pos, src, pos, DAX_PAGE_SIZE);
+	dax_test.yield = NULL;
+	EQ(to_store, 0);
+	EQ(ret, -EBADE);
+	EQ(get(PAGE), 7);
+	EQ(raw_load(PAGE), 7);
+	EQ(get_of(src, PAGE), 1);
+	dax_vma_put(other);
+	dax_mapping_put(src);
 	unmap();
 }
 
@@ -1401,6 +1575,11 @@ static const struct test {
 	{ "loads and stores without memory", accesses_without_memory },
 	{ "stray stores without memory", strays_without_memory },
 	{ "fork while a fault is served", fork_while_a_fault_is_served },
+	{ "stores to 2 MiB mapped for a load", stores_to_2mib_mapped_for_a_load },
+	{ "stores to 2 MiB shared with a clone", stores_to_2mib_shared_with_a_clone },
+	{ "store beside a shared page of 2 MiB", store_beside_a_shared_page },
+	{ "run around a page of a frozen file", run_around_a_page_of_a_frozen_file },
+	{ "store during dedupe", store_during_dedupe },
 };
 
 static const char *const without[] = {
