@@ -354,6 +354,7 @@ int mapping_lock_both(struct dax_mapping *mapping)
 
 void mapping_unlock_both(struct dax_mapping *mapping)
 {
+	mapping->layout_seq++;
 	mapping_unlock_exclusive(mapping);
 	i_rwsem_unlock(mapping);
 }

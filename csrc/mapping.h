@@ -80,8 +80,8 @@ struct dax_mapping {
 	_Atomic uint32_t frozen;	/* freeze.c; set under both locks exclusive */
 	uint64_t empty_seen;		/* EMPTY_LEFT at the last collection; changed
 					 * under invalidate_lock excl. */
-	uint64_t layout_seq;		/* goes up under invalidate_lock excl., when
-					 * blocks may come or go */
+	uint64_t layout_seq;		/* as of a seqcount: odd while both locks are
+					 * held exclusively, when blocks may come or go */
 	struct biased_rwsem i_rwsem;
 	struct percpu_rwsem invalidate_lock;
 	struct percpu percpu;

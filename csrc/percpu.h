@@ -27,12 +27,20 @@
 
 enum { PERCPU_CACHE = 4 };
 
+/* Bytes of a file that lie together, as a thread met them last: see rw.c. */
+struct rw_run {
+	dax_loff_t start;
+	uint64_t length;		/* 0: it may be asked for, not used */
+	uintptr_t kaddr;		/* of byte 0 of the file, 0: unknown */
+	uint64_t layout_seq;		/* true while the file's is this */
+	uint64_t further;		/* pages asked for behind the last piece */
+};
+
 struct percpu_area {
 	_Atomic uint32_t reading;	/* the object's percpu_rwsem is held */
 	_Atomic uint32_t accessing;	/* odd: inside a frame, see below */
 	_Atomic uint32_t i_rwsem_held;	/* see biased_rwsem.h */
-	uintptr_t rw_guess;		/* owner only: where byte 0 of the file
-					 * might lie, 0: unknown; see rw.c */
+	struct rw_run run;		/* owner only */
 	_Atomic uint64_t count[DAX_NR_STATS];
 	_Atomic(const void *) owner;	/* thread, NULL: to be taken over */
 	struct percpu_area *next;	/* set before it is published */

@@ -43,7 +43,109 @@ static ssize_t iomap_access(const struct dax_iomap *iomap, dax_loff_t pos,
 	return nr < (int64_t)len ? (ssize_t)nr : (ssize_t)len;
 }
 
-/* ---- what is wanted soon ----------------------------------------------------------- */
+/* ---- the run of a thread ----------------------------------------------------------- */
+
+enum {
+	RUN_PIECE = 1 << 16,		/* longer ones are asked for each time */
+	RUN_FIRST = 8,			/* pages behind a piece; doubled ... */
+	RUN_MOST = DAX_PMD_NR_PAGES	/* ... to this while they follow each other */
+};
+
+/* Can a fault give the file other blocks?  A block map that shares has an end()
+ * for that in files that took part, see extent_map.c. */
+static bool has_shared(const struct dax_mapping *mapping)
+{
+	const struct dax_iomap_ops *ops = READ_ONCE(mapping->ops);
+
+	return ops->remap && ops->iomap_end;
+}
+
+/* Does the built-in map leave a MAPPED block where it is as long as layout_seq is
+ * what it is?  Not while somebody is about to change it. */
+static bool keeps_blocks(const struct dax_mapping *mapping)
+{
+	return mapping->tells_new && !has_shared(mapping) && !(mapping->layout_seq & 1);
+}
+
+/*
+ * Pieces that follow each other are mostly of one extent: what the block map said
+ * of the last one, and what follows it, is kept.  The built-in map takes a block
+ * from a file that shares none with both locks exclusive only, and then
+ * layout_seq is another: no other map is known to do that, and nothing is kept of
+ * its answers but the address, to guess by.  Kernel: the validity cookie of an
+ * iomap (v6.2), which is asked for instead of the block map, too.
+ *
+ * Context: i_rwsem held.
+ */
+static __always_inline_fn bool run_covers(const struct dax_mapping *mapping,
+					  const struct rw_run *run,
+					  dax_loff_t pos, size_t len)
+{
+	uint64_t at = (uint64_t)pos - (uint64_t)run->start;
+
+	return at < run->length && len <= run->length - at &&
+	       likely(run->layout_seq == mapping->layout_seq) &&
+	       likely(smp_load_acquire(&mapping->dax_dev->alive));
+}
+
+static char *run_kaddr(const struct rw_run *run, dax_loff_t pos)
+{
+	return (char *)(run->kaddr + (uintptr_t)pos);
+}
+
+/* Pages behind the run that lie behind it on the device, too. */
+static void look_further(struct dax_mapping *mapping, struct rw_run *run)
+{
+	dax_loff_t end = run->start + (dax_loff_t)run->length;
+	uint64_t nr = run->further << DAX_PAGE_SHIFT;
+	struct dax_iomap iomap;
+
+	if (end >= i_size_read(mapping) ||
+	    iomap_begin(mapping, end, nr, 0, &iomap))
+		return;
+	if (iomap.type == DAX_IOMAP_MAPPED &&
+	    mapping->dax_dev->window + iomap_addr(&iomap, end) == run_kaddr(run, end))
+		run->length += iomap_left(&iomap, end, nr);
+	iomap_end(mapping, end, nr, 0, 0, &iomap);
+}
+
+static uint64_t how_much_further(const struct rw_run *run, bool follows)
+{
+	if (!follows)
+		return 0;
+	if (!run->further)
+		return RUN_FIRST;
+	return run->further < RUN_MOST ? 2 * run->further : RUN_MOST;
+}
+
+/* [pos, pos + n) has been found at @kaddr. */
+static void remember_run(struct dax_mapping *mapping, const char *kaddr,
+			 dax_loff_t pos, size_t n)
+{
+	struct rw_run *run = &this_percpu(&mapping->percpu)->run;
+	uintptr_t zero = (uintptr_t)kaddr - (uintptr_t)pos;
+	bool follows = run->start + (dax_loff_t)run->length == pos && run->kaddr == zero;
+
+	run->kaddr = zero;
+	run->start = pos;
+	run->length = 0;
+	if (n > RUN_PIECE || !keeps_blocks(mapping))
+		return;
+	run->length = n;
+	run->layout_seq = mapping->layout_seq;
+	run->further = how_much_further(run, follows);
+	if (follows)
+		look_further(mapping, run);
+}
+
+/* After a hole. */
+static void forget_run(struct dax_mapping *mapping)
+{
+	struct rw_run *run = &this_percpu(&mapping->percpu)->run;
+
+	run->kaddr = 0;
+	run->length = 0;
+}
 
 /* As many lines of a piece as the first cache has places for under way. */
 enum { EARLY_LINES = 16, EARLY_BYTES = EARLY_LINES * CACHELINE };
@@ -51,7 +153,7 @@ enum { EARLY_LINES = 16, EARLY_BYTES = EARLY_LINES * CACHELINE };
 /*
  * The first lines of a piece are asked for before the locks and the block map
  * are: the memory has something to do meanwhile.  Where the file's bytes are is
- * guessed by the last piece of the thread; a wrong guess costs a prefetch, and
+ * guessed by the thread's run; a wrong guess costs a prefetch, and
  * one of no memory at all is no fault.  After a hole there is no guess: zeroes wait
  * for nothing that is read.  (Not inlined, gcc takes it for a function
  * without effects and drops the call.)
@@ -61,23 +163,15 @@ static __always_inline_fn void prefetch_piece(struct dax_mapping *mapping,
 					      dax_loff_t pos, bool write)
 {
 	const struct percpu_area *area = percpu_peek(&mapping->percpu);
-	uintptr_t guess = area ? area->rw_guess : 0;
 
-	if (len < EARLY_BYTES || !guess)
+	if (len < EARLY_BYTES || !area || !area->run.kaddr)
 		return;
-	guess += (uintptr_t)pos;
 	for (size_t i = 0; i < EARLY_BYTES; i += CACHELINE) {
-		const char *kaddr = (const char *)guess + i;
+		const char *kaddr = run_kaddr(&area->run, pos) + i;
 
 		__builtin_prefetch(write ? buf + i : kaddr, 0, 3);
 		__builtin_prefetch(write ? kaddr : buf + i, 1, 3);
 	}
-}
-
-static void remember_place(struct dax_mapping *mapping, const char *kaddr,
-			   dax_loff_t pos)
-{
-	this_percpu(&mapping->percpu)->rw_guess = (uintptr_t)kaddr - (uintptr_t)pos;
 }
 
 /* ---- reading ---------------------------------------------------------------------- */
@@ -94,7 +188,7 @@ static ssize_t read_extent(struct dax_mapping *mapping,
 	if (!iomap_type_known(iomap))
 		return iomap_bad_answer(iomap, pos);
 	if (iomap->type != DAX_IOMAP_MAPPED) {
-		this_percpu(&mapping->percpu)->rw_guess = 0;
+		forget_run(mapping);
 		zero_bytes(buf, NULL, n);
 		return (ssize_t)n;
 	}
@@ -104,7 +198,7 @@ static ssize_t read_extent(struct dax_mapping *mapping,
 	if (ret > 0) {
 		int err;
 
-		remember_place(mapping, kaddr, pos);
+		remember_run(mapping, kaddr, pos, (size_t)ret);
 		err = copy_mc(buf, kaddr, (size_t)ret);
 		if (err)
 			return err;
@@ -146,15 +240,6 @@ static bool may_move(const struct read_pin *pin)
 	for (uint64_t i = 0; !found && i < pin->nr; i++)
 		found = frame_word(&pin->blocks->frames, pin->block + i);
 	return found;
-}
-
-/* Can a fault give the file other blocks?  A block map that shares has an end()
- * for that in files that took part, see extent_map.c. */
-static bool has_shared(const struct dax_mapping *mapping)
-{
-	const struct dax_iomap_ops *ops = READ_ONCE(mapping->ops);
-
-	return ops->remap && ops->iomap_end;
 }
 
 /*
@@ -226,10 +311,19 @@ static ssize_t read_once(struct dax_mapping *mapping, char *buf, size_t len,
 	return done < 0 || !ret ? done : ret;
 }
 
+static ssize_t read_run(const struct rw_run *run, char *buf, size_t len,
+			dax_loff_t pos)
+{
+	int ret = copy_mc(buf, run_kaddr(run, pos), len);
+
+	return ret ? ret : (ssize_t)len;
+}
+
 ssize_t mapping_read_locked(struct dax_mapping *mapping, char *buf, size_t len,
 			    dax_loff_t pos)
 {
 	dax_loff_t size = i_size_read(mapping);
+	const struct rw_run *run;
 	ssize_t ret = 0;
 	size_t done = 0;
 
@@ -237,6 +331,9 @@ ssize_t mapping_read_locked(struct dax_mapping *mapping, char *buf, size_t len,
 		return 0;
 	if (len > (uint64_t)(size - pos))
 		len = (size_t)(size - pos);
+	run = &this_percpu(&mapping->percpu)->run;
+	if (run_covers(mapping, run, pos, len))
+		return read_run(run, buf, len, pos);
 	while (done < len) {
 		ret = read_once(mapping, buf + done, len - done,
 				pos + (dax_loff_t)done);
@@ -275,10 +372,9 @@ ssize_t mapping_pread(struct dax_mapping *mapping, void *buf, size_t len,
  * NEW flag: the block may be new to somebody else, who has not come to the
  * tree yet (we wait for its entry) or never will (its fault failed).
  */
-static int invalidate_stale(struct dax_mapping *mapping,
-			    const struct dax_iomap *iomap, dax_loff_t pos, size_t n)
+static int invalidate_stale(struct dax_mapping *mapping, bool fresh, dax_pfn_t pfn,
+			    dax_loff_t pos, size_t n)
 {
-	bool fresh = iomap->flags & DAX_IOMAP_F_NEW;
 	struct percpu_area *area;
 	int ret;
 
@@ -295,20 +391,22 @@ static int invalidate_stale(struct dax_mapping *mapping,
 		return ret;
 	/* A data entry that shows the block may stay, DIRTY or not. */
 	invalidate_pages_range(mapping, area, (dax_pgoff_t)pos >> DAX_PAGE_SHIFT,
-			       ((dax_pgoff_t)pos + n - 1) >> DAX_PAGE_SHIFT, !fresh,
-			       iomap_pfn(iomap, pos));
+			       ((dax_pgoff_t)pos + n - 1) >> DAX_PAGE_SHIFT, !fresh, pfn);
 	mapping_unlock_shared(mapping, area);
 	return 0;
 }
 
 /* Past the cache; on persistent memory durable on return.  No @buf: zeroes. */
-static int store(struct dax_device *dev, char *kaddr, const char *buf, size_t n)
+static ssize_t store(struct dax_device *dev, char *kaddr, const char *buf, size_t n)
 {
-	int ret = buf ? dev->persist->store_nt(dev, kaddr, buf, n)
-		      : dev->persist->zero_nt(dev, kaddr, n);
+	int ret = device_prepare_store(dev, (uint64_t)(kaddr - dev->window), n);
 
+	if (ret)
+		return ret;
+	ret = buf ? dev->persist->store_nt(dev, kaddr, buf, n)
+		  : dev->persist->zero_nt(dev, kaddr, n);
 	dev->persist->fence(dev);
-	return ret;
+	return ret ? ret : (ssize_t)n;
 }
 
 static ssize_t write_extent(struct dax_mapping *mapping,
@@ -326,18 +424,28 @@ static ssize_t write_extent(struct dax_mapping *mapping,
 				 "it was written to", pos);
 	/* First, and all of it: what else fails, a block that the file has left
 	 * is not shown after iomap_end(). */
-	ret = invalidate_stale(mapping, iomap, pos, n);
+	ret = invalidate_stale(mapping, iomap->flags & DAX_IOMAP_F_NEW,
+			       iomap_pfn(iomap, pos), pos, n);
 	if (!ret)
 		ret = iomap_access(iomap, pos, n, &kaddr);
 	if (ret < 0)
 		return ret;
-	n = (size_t)ret;
-	remember_place(mapping, kaddr, pos);
-	ret = device_prepare_store(iomap->dax_dev, iomap_addr(iomap, pos), n);
-	if (ret)
-		return ret;
-	ret = store(iomap->dax_dev, kaddr, buf, n);
-	return ret ? ret : (ssize_t)n;
+	ret = store(iomap->dax_dev, kaddr, buf, (size_t)ret);
+	if (ret > 0)
+		remember_run(mapping, kaddr, pos, (size_t)ret);
+	return ret;
+}
+
+/* As write_extent(), of blocks known to be the file's. */
+static ssize_t write_run(struct dax_mapping *mapping, const struct rw_run *run,
+			 const char *buf, size_t len, dax_loff_t pos)
+{
+	struct dax_device *dev = mapping->dax_dev;
+	char *kaddr = run_kaddr(run, pos);
+	uint64_t pgoff = (uint64_t)(kaddr - dev->window) >> DAX_PAGE_SHIFT;
+	ssize_t ret = invalidate_stale(mapping, false, dev->pfn_base + pgoff, pos, len);
+
+	return ret ? ret : store(dev, kaddr, buf, len);
 }
 
 static ssize_t write_once(struct dax_mapping *mapping, const char *buf,
@@ -376,9 +484,12 @@ static int prepare_growth(struct dax_mapping *mapping, dax_loff_t end)
 static ssize_t write_extents(struct dax_mapping *mapping, const char *buf,
 			     size_t len, dax_loff_t pos)
 {
+	const struct rw_run *run = &this_percpu(&mapping->percpu)->run;
 	size_t done = 0;
 	ssize_t n = 0;
 
+	if (run_covers(mapping, run, pos, len))
+		return write_run(mapping, run, buf, len, pos);
 	while (n >= 0 && done < len) {
 		n = write_once(mapping, buf + done, len - done,
 			       pos + (dax_loff_t)done);
@@ -399,6 +510,7 @@ static __cold void free_behind_end(struct dax_mapping *mapping, dax_loff_t end)
 	if (end <= size || mapping->hooks || !mapping->ops->truncate ||
 	    mapping_lock_exclusive_nested(mapping))
 		return;
+	mapping->layout_seq += 2;
 	mapping->ops->truncate(mapping, mapping->private_data, size);
 	mapping_unlock_exclusive(mapping);
 }
