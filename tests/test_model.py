@@ -33,12 +33,14 @@ if hasattr(daxcore, "open"):
         ("files", "zero-page", "pmd", "sparse_file"),
         ("files", "zero-page", "pte", "sparse_file"),
     ]
-# Real mappings of a sparse file, with a delivery.
+# Real mappings, with a delivery: of a sparse file, and of files that clone.
 REAL_MACHINES = [
     (("files", "zero-page", "pmd", "sparse_file", "thread"), 9),
     (("files", "zero-page", "pmd", "sparse_file", "signal"), 3),
     (("files", "zero-page", "pte", "sparse_file", "thread"), 3),
     (("files", "zero-page", "pte", "sparse_file", "signal"), 9),
+    (("files", "zero-page", "pmd", "extent_map", "signal"), 9),
+    (("files", "zero-page", "pmd", "extent_map", "thread"), 3),
 ]
 RUNS = [(machine, shift) for machine in MACHINES for shift in (9, 3)]
 RUNS += REAL_MACHINES
