@@ -21,8 +21,16 @@
 #define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23
 #endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 
-enum { PAGE = 4096, HUGE = 2 << 20 };
+enum {
+	PAGE = 4096,
+	HUGE = 2 << 20,
+	COLLAPSE_NS = 50000000,	/* a hundred times what it takes */
+	MAX_SKIP = 1024
+};
 
 /* ---- areas ------------------------------------------------------------------------ */
 
@@ -155,8 +163,35 @@ int vm_area_map_nothing(void *addr, size_t len, bool write)
 	return fd < 0 ? fd : vm_area_map_file(addr, len, fd, 0, write, true);
 }
 
-void vm_area_populate_write(void *addr, size_t len)
+/*
+ * Where memory is in pieces the kernel may look for 2 MiB for very long, and where
+ * it cannot have them at all it says so: then it is left in peace the next times,
+ * twice as many after each try that was no use.  (Memory that the machine has to
+ * fetch from a hypervisor takes ten milliseconds, in small pages too.)
+ */
+static void collapse(char *addr, size_t len)
 {
+	static _Atomic uint32_t skip, patience;
+	uint32_t left = READ_ONCE(skip);
+	uint64_t start = sys_clock_ns();
+	bool good;
+
+	if (left) {
+		WRITE_ONCE(skip, left - 1);
+		return;
+	}
+	good = !madvise(addr, len, MADV_COLLAPSE) &&
+	       sys_clock_ns() - start < len / HUGE * COLLAPSE_NS;
+	WRITE_ONCE(patience, good ? 0 : (2 * READ_ONCE(patience) + 1) % MAX_SKIP);
+	WRITE_ONCE(skip, READ_ONCE(patience));
+}
+
+void vm_area_populate_write(void *addr, size_t len, bool huge)
+{
+	if (huge && ((uintptr_t)addr | len) % HUGE == 0 && !sys_feature_disabled("thp")) {
+		madvise(addr, PAGE, MADV_POPULATE_WRITE);	/* none is not enough */
+		collapse(addr, len);
+	}
 	madvise(addr, len, MADV_POPULATE_WRITE);
 }
 

@@ -31,8 +31,9 @@ int vm_area_map_file(void *addr, size_t len, int fd, uint64_t offset, bool write
 		     bool shared);
 
 /* Touch pages of a writable area as stores do, in one call, where the kernel can
- * (5.14).  What fails shows when they are touched. */
-void vm_area_populate_write(void *addr, size_t len);
+ * (5.14).  @huge: whole 2 MiB become pages of that size where it can (MADV_COLLAPSE,
+ * 6.1; the file is of tmpfs).  What fails shows when they are touched. */
+void vm_area_populate_write(void *addr, size_t len, bool huge);
 
 /* Whoever touches it gets SIGBUS. */
 int vm_area_map_nothing(void *addr, size_t len, bool write);

@@ -748,7 +748,8 @@ static int real_insert_run(struct dax_vm_fault *vmf, dax_pgoff_t pgoff,
 	if (ret)
 		drop_gaps(real, pgoff, nr, pfn_is_device(pfn));
 	else if (mkwrite && write)
-		vm_area_populate_write(address_of(real, pgoff), bytes_of(nr));
+		vm_area_populate_write(address_of(real, pgoff), bytes_of(nr),
+				       pfn_device(pfn)->kind == DEVICE_MEMORY);
 	return ret;
 }
 

@@ -12,6 +12,7 @@ import errno
 import gc
 import hashlib
 import io
+import math
 import mmap
 import multiprocessing
 import os
@@ -23,17 +24,21 @@ import sys
 import tempfile
 import threading
 import zlib
+from contextlib import ExitStack
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from conftest import MIB, PAGE, need, why_no_real_mapping
 
-from daxcore import FaultError, ForkError, memmap
+import daxcore
+from daxcore import Device, FaultError, ForkError, memmap
 
 GIB = 1 << 30
 SHAPE = (3, 4)
 DATA = np.arange(12, dtype="f4").reshape(SHAPE)
+ISLANDS = (4096, 1024)
 RECORD = np.dtype([("key", "<u2"), ("value", "<f8"), ("name", "S5")])
 
 
@@ -981,17 +986,35 @@ def test_a_store_under_the_gil_is_served_without_it(path):
 # ---- real clients --------------------------------------------------------
 
 
-def two_islands(path):
-    """An array of 16 MiB with two islands of data, and its bytes."""
-    array = memmap(path, "<f4", "w+", offset=12, shape=(4096, 1024))
+def two_islands(array):
+    """Give an array of 16 MiB two islands of data; it, and its bytes."""
     array[100:120] = np.arange(20 * 1024).reshape(20, 1024)
     array[4000, 7] = 1.5
     return array, np.array(array)
 
 
-@pytest.fixture
-def sparse(path):
-    return two_islands(path)
+def new_array(door, path, stack):
+    """An array over a sparse file, by either door, or over a file of a device."""
+    size = 12 + 4 * math.prod(ISLANDS)
+    if door == "memmap":
+        return memmap(path, "<f4", "w+", offset=12, shape=ISLANDS)
+    if door == "mmap":
+        path.touch()
+        os.truncate(path, size)
+        file = stack.enter_context(daxcore.open(path, "r+"))
+    else:
+        device = stack.enter_context(Device.memory(64 * MIB))
+        file = stack.enter_context(device.create_file(size))
+    m = stack.enter_context(file.mmap(backend="real"))
+    return m.ndarray("<f4", ISLANDS, 12)
+
+
+@pytest.fixture(params=["memmap", "mmap", "device"])
+def sparse(request, path):
+    with ExitStack() as stack:
+        pair = list(two_islands(new_array(request.param, path, stack)))
+        yield pair
+        pair.clear()  # a mapping with an array cannot be closed
 
 
 def test_numpy_files(sparse, directory):
@@ -1032,29 +1055,55 @@ def test_checksums_and_compression(sparse):
     assert zlib.decompress(zlib.compress(array, 1)) == plain.tobytes()
 
 
+class Memory(io.RawIOBase):
+    """A file whose bytes are an array's."""
+
+    def __init__(self, array):
+        self.view, self.at = memoryview(array).cast("B"), 0
+
+    def readable(self):
+        return True
+
+    def writable(self):
+        return True
+
+    def readinto(self, buffer):
+        data = self.view[self.at : self.at + len(buffer)]
+        buffer[: len(data)] = data
+        self.at += len(data)
+        return len(data)
+
+    def write(self, data):
+        self.view[self.at : self.at + len(data)] = data
+        self.at += len(data)
+        return len(data)
+
+
 def test_copyfileobj(sparse, directory):
     array, plain = sparse
-    with open(array.filename, "rb") as source, open(directory / "to", "wb") as to:
-        shutil.copyfileobj(source, to)
-    assert (directory / "to").read_bytes()[12:] == plain.tobytes()
-
-    class Into(io.RawIOBase):
-        def __init__(self, array):
-            self.view, self.at = memoryview(array).cast("B"), 0
-
-        def writable(self):
-            return True
-
-        def write(self, data):
-            self.view[self.at : self.at + len(data)] = data
-            self.at += len(data)
-            return len(data)
-
+    with open(directory / "to", "wb") as to:
+        shutil.copyfileobj(Memory(array), to)
+    assert (directory / "to").read_bytes() == plain.tobytes()
     target = memmap(directory / "target", "<f4", "w+", shape=plain.shape)
     with open(directory / "to", "rb") as source:
-        source.seek(12)
-        shutil.copyfileobj(source, Into(target))
+        shutil.copyfileobj(source, Memory(target))
     assert np.array_equal(target, plain)
+
+
+def test_hdf5_files(sparse, directory):
+    """The C library of HDF5 reads and writes by system calls on the memory."""
+    array, plain = sparse
+    target = memmap(directory / "target", "<f4", "w+", shape=plain.shape)
+    with h5py.File(directory / "a.h5", "w") as file:
+        file.create_dataset("whole", data=array)
+        file.create_dataset("packed", data=array, chunks=(64, 64), compression="gzip")
+    with h5py.File(directory / "a.h5") as file:
+        file["whole"].read_direct(target)
+        assert np.array_equal(target, plain)
+        target[:] = 0
+        file["packed"].read_direct(target, np.s_[90:130], np.s_[90:130])
+        assert np.array_equal(target[90:130], plain[90:130])
+        assert not target[130:].any()
 
 
 def test_sqlite_blobs(sparse, directory):
@@ -1083,7 +1132,8 @@ def sum_rows(name, first, last):
 
 
 def test_spawned_workers_open_their_own(path):
-    array, plain = two_islands(path)
+    array = memmap(path, "<f4", "w+", offset=12, shape=ISLANDS)
+    array, plain = two_islands(array)
     name = str(path)
     context = multiprocessing.get_context("spawn")
     with context.Pool(2) as pool:

@@ -249,6 +249,63 @@ def test_stores_of_many_threads_are_in_the_file(way):
     )
 
 
+HUGE = """
+def huge_bytes(address, length):
+    # Of pages of 2 MiB that the process has of a file on tmpfs.
+    total, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        words = line.split()
+        if words[0][-1] != ":":
+            start, end = (int(x, 16) for x in words[0].split("-"))
+            inside = address <= start and end <= address + length
+        elif inside and words[0] == "ShmemPmdMapped:":
+            total += int(words[1]) << 10
+    return total
+
+def kernel_collapses():
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p] + [ctypes.c_size_t] * 5
+    fd = os.memfd_create("huge")
+    os.truncate(fd, 2 * MIB)
+    room = libc.mmap(None, 4 * MIB, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, 0, 0)
+    place = (room + 2 * MIB - 1) // (2 * MIB) * 2 * MIB
+    fixed = 0x10
+    at = libc.mmap(place, 2 * MIB, 3, mmap.MAP_SHARED | fixed, fd, 0)
+    ctypes.memset(at, 1, PAGE)
+    return libc.madvise(ctypes.c_void_p(at), 2 * MIB, 25) == 0
+
+with device.create_file(32 * MIB) as file, real(file) as m:
+    a = array(m)
+    for at in range(0, 16 * MIB, PAGE):
+        a[at] = at // PAGE % 255 + 1
+    say(huge_bytes(m.address, len(m)) // MIB, kernel_collapses())
+    a[20 * MIB :: PAGE * 600] = 1  # one here, one there
+    assert huge_bytes(m.address + 20 * MIB, 12 * MIB) == 0
+    wanted = (np.arange(4096) % 255 + 1).astype(np.uint8)
+    assert (a[: 16 * MIB : PAGE] == wanted).all()
+    file.fsync()
+    a[5] = 9  # after its 2 MiB were write-protected
+    file.punch_hole(3 * MIB, PAGE)
+    assert a[3 * MIB] == 0 and a[3 * MIB + PAGE] == wanted[769]
+    data = np.frombuffer(file.pread(16 * MIB, 0), np.uint8)
+    assert data[5] == 9 and (data[:: PAGE][:768] == wanted[:768]).all()
+    del a
+"""
+
+
+@four_ways
+def test_stores_in_a_row_get_pages_of_2_mib(way):
+    megabytes, collapses = works(HUGE, way).split()
+    need("collapse", collapses == "True", "MADV_COLLAPSE on tmpfs, Linux 6.1")
+    assert int(megabytes) >= 12  # all but those before it was a row
+
+
+@pytest.mark.parametrize("delivery", ["thread", "signal"])
+def test_stores_in_a_row_without_huge_pages(delivery):
+    assert works(HUGE, Way("root", delivery, "thp")).split()[0] == "0"
+
+
 # ---- changes of the file are seen at once --------------------------------
 
 
