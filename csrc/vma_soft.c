@@ -1092,6 +1092,8 @@ static __always_inline_fn int touch_one(struct access *access,
 	ret = touch_page(access, &leaf);
 	if (unlikely(ret))
 		return ret;
+	if (access->vmf.write && mapping_has_ahead(vma->mapping))
+		keep_ahead(vma->mapping, access->vmf.area, access->vmf.pgoff);
 	mapping_unlock_shared(vma->mapping, access->vmf.area);
 	*ret_next = access->vmf.pgoff + 1;
 	if (unlikely(leaf & LEAF_HUGE))

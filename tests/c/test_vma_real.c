@@ -591,6 +591,24 @@ static void run_into_2mib(void)
 	unmap();
 }
 
+/* Who asks for blocks beforehand keeps them, also those that were there ahead. */
+static void promised_blocks_stay(void)
+{
+	set_up_file(RW_SHARED, DAX_PAGES_PTE);
+	EQ(vma_fault_around(vma, BASE, 8, true), 8);
+	EQ(dax_vma_fault_range(vma, BASE + 2, 3, true, NULL, 0, NULL), 0);
+	EQ(mapping_give_back_ahead(fx.file), 0);
+	for (dax_pgoff_t i = 0; i < 8; i++)
+		EQ(radix_tree_lookup(&fx.file->i_pages, BASE + i) != NULL,
+		   i == 0 || (i >= 2 && i < 5));
+	for (dax_pgoff_t i = 2; i < 5; i++)
+		CHECK(is_dirty(BASE + i));
+	EQ(raw_store(BASE + 3, 7), 0);
+	EQ(get(BASE + 3), 7);
+	check_invariants(fx.file);
+	unmap();
+}
+
 /* Loads in a row bring in zeroes ahead: stores to those are stray too. */
 static void store_ahead(enum dax_test_point point)
 {
@@ -1628,6 +1646,7 @@ static const struct test {
 	{ "stores before a page is protected", stray_stores_into_one_page },
 	{ "a run of stores into 2 MiB of zeroes", run_into_2mib },
 	{ "stores before zeroes brought in ahead are protected", stray_stores_ahead },
+	{ "blocks asked for beforehand stay", promised_blocks_stay },
 	{ "stray stores beside faults by calls", stray_stores_beside_calls },
 	{ "stray stores outlive leaves", strays_outlive_leaves },
 	{ "stray stores go with the page", strays_go_with_the_page },
