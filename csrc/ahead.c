@@ -3,7 +3,8 @@
  * ahead.c -- blocks taken ahead of any store: kept if stored to, or given back
  *
  * Owns: the tag AHEAD once it is set.
- * Locks: i_rwsem, then invalidate_lock, both exclusive, as for a punch: no
+ * Locks: a page is kept with its entry locked.  It is given back with
+ *        i_rwsem, then invalidate_lock, both exclusive, as for a punch: no
  *        entry is locked, no soft load or store, fault, read or pin on its way
  *        is inside.  A store by the CPU may be: its leaf goes before the page is
  *        said to be zero.
@@ -56,6 +57,25 @@ static void keep(const struct radix_tree_iter *iter)
 	radix_tree_tag_set(iter, DAX_PAGECACHE_TAG_DIRTY);
 	radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_TOWRITE);
 	radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_AHEAD);
+}
+
+static bool is_ahead(const struct dax_slot *slot, const void *unused)
+{
+	(void)unused;
+	return slot->iter.entry && radix_tree_exceptional_entry(slot->iter.entry) &&
+	       radix_tree_tag_get(&slot->iter, DAX_PAGECACHE_TAG_AHEAD);
+}
+
+void keep_ahead(struct dax_mapping *mapping, struct percpu_area *area,
+		dax_pgoff_t pgoff)
+{
+	struct dax_slot slot;
+
+	dax_slot_init(&slot, mapping, area, pgoff);
+	if (!lock_slot_if(&slot, is_ahead, NULL))
+		return;
+	keep(&slot.iter);
+	put_locked_mapping_entry(&slot);
 }
 
 /* The next page taken ahead at or after *@at, which moves behind it. */

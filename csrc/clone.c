@@ -192,8 +192,8 @@ static int clone_locked(const struct remap_range *range)
 		ret = remap(range);
 	if (ret)
 		return ret;
-	forget_stores(range->dst, (dax_pgoff_t)range->dst_pos >> DAX_PAGE_SHIFT,
-		      last_page(range->dst_pos, range->len));
+	forget_stores(range->dst, (uint64_t)range->dst_pos,
+		      (last_page(range->dst_pos, range->len) + 1) << DAX_PAGE_SHIFT);
 	if (end > i_size_read(range->dst))
 		smp_store_release(&range->dst->i_size, end);
 	return 0;

@@ -362,7 +362,7 @@ static int swap_table(struct dax_mapping *mapping, struct table **table)
 		ret = remove_mapping_pages(mapping, 0, last);
 	if (ret)
 		return ret;
-	forget_stores(mapping, 0, last);
+	forget_stores(mapping, 0, UINT64_MAX);
 	own->now = *table;
 	*table = old;
 	return 0;

@@ -46,15 +46,19 @@ void insert_mapping_entry(struct dax_vm_fault *vmf, struct dax_slot *slot,
 	void *old = slot->iter.entry;
 	void *entry = dax_radix_locked_entry(pfn, flags);
 	bool page = !radix_tree_exceptional_entry(old);
+	bool data = !page && dax_is_data_entry(old);
 
 	/* Nobody can bring the hole back: they wait for the entry's lock. */
 	if (!(flags & DAX_ZERO_PAGE) && (page || dax_is_zero_entry(old)))
 		unmap_mapping_pages(slot->mapping, slot->iter.index,
 				    radix_tree_iter_last(&slot->iter), false);
 	dax_test_yield(DAX_TEST_UNMAP_REPLACE);
+	if (!(flags & DAX_ZERO_PAGE) && !data)
+		merge_stores(slot->mapping, slot->iter.index,
+			     radix_tree_iter_last(&slot->iter), pfn);
 	if (unlikely(page))
 		slot->mapping->policy->replace_hole(slot, entry);
-	else if (!dax_is_data_entry(old))
+	else if (!data)
 		dax_replace_entry(slot, entry);
 	if (vmf->write && !vmf->pfn)
 		dax_tag_dirty(slot);

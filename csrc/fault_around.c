@@ -259,7 +259,7 @@ static unsigned int load_holes(const struct around *around, unsigned int nr)
 }
 
 /* Entries that show other blocks go; then leaves of zero entries, which nobody
- * can bring back: they wait for the entry's lock. */
+ * can bring back: they wait for the entry's lock; then stores to them have blocks. */
 static void settle_run(const struct around *around, unsigned int nr, dax_pfn_t pfn)
 {
 	struct dax_slot slot;
@@ -273,6 +273,7 @@ static void settle_run(const struct around *around, unsigned int nr, dax_pfn_t p
 	if (zero)
 		unmap_mapping_pages(around->mapping, around->first,
 				    around->first + nr - 1, false);
+	merge_stores(around->mapping, around->first, around->first + nr - 1, pfn);
 	dax_test_yield(DAX_TEST_UNMAP_REPLACE);
 }
 

@@ -564,7 +564,7 @@ static int shrink_to(struct dax_mapping *mapping, dax_loff_t size, bool blocks)
 		return ret;
 	}
 	unmap_private_copies(mapping, first, LAST_PAGE);
-	forget_stores(mapping, first, LAST_PAGE);
+	forget_stores(mapping, (uint64_t)size, UINT64_MAX);
 	remove_entries(mapping, &straddlers, first, LAST_PAGE);
 	return 0;
 }
@@ -685,7 +685,6 @@ static int punch_pages(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len
 		discard_straddlers(mapping, &straddlers);
 		return ret;
 	}
-	forget_stores(mapping, first, last);
 	remove_entries(mapping, &straddlers, first, last);
 	return 0;
 }
@@ -707,6 +706,7 @@ static int punch(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 		ret = punch_blocks(mapping, pos, len);
 	if (ret)
 		return ret;
+	forget_stores(mapping, (uint64_t)pos, (uint64_t)end);
 	ret = zero_partial(&parts[0]);
 	return ret ? ret : zero_partial(&parts[1]);
 }

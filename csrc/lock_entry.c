@@ -37,7 +37,7 @@ static int check_place(struct dax_mapping *mapping, dax_pgoff_t index,
  * be the toucher, or want the GIL that the toucher has.  invalidate_lock held. */
 static int refuse_real(const struct dax_mapping *mapping)
 {
-	if (!mapping->nr_real)
+	if (!READ_ONCE(mapping->nr_real))
 		return 0;
 	return dax_error(-EBUSY, "the file has a real mapping: a touch of its memory "
 			 "would wait for the entry lock, and could not be refused");

@@ -462,14 +462,25 @@ void unmap_private_copies(struct dax_mapping *mapping, dax_pgoff_t first,
 	}
 }
 
-void forget_stores(struct dax_mapping *mapping, dax_pgoff_t first, dax_pgoff_t last)
+void forget_stores(struct dax_mapping *mapping, uint64_t pos, uint64_t end)
 {
-	for (struct dax_vma *vma = mapping->i_mmap; vma; vma = vma->i_mmap_next) {
-		dax_pgoff_t from = first, to = last;
+	for (struct dax_vma *vma = mapping->i_mmap; vma; vma = vma->i_mmap_next)
+		if (vma->vm_ops->forget_stores)
+			vma->vm_ops->forget_stores(vma, pos, end);
+}
 
-		if (vma->vm_ops->forget_stores && clip_to_vma(vma, &from, &to))
-			vma->vm_ops->forget_stores(vma, from, to);
-	}
+int merge_stores(struct dax_mapping *mapping, dax_pgoff_t first, dax_pgoff_t last,
+		 dax_pfn_t pfn)
+{
+	struct dax_vma *vma = READ_ONCE(mapping->nr_real) ? mapping->i_mmap : NULL;
+	int ret = 0;
+
+	for (; !ret && vma; vma = vma->i_mmap_next)
+		if (vma->vm_ops->merge_stores)
+			ret = vma->vm_ops->merge_stores(vma, first, last, pfn);
+	if (ret)
+		mapping_set_error(mapping, ret);
+	return ret;
 }
 
 void split_zero_leaves(struct dax_mapping *mapping, dax_pgoff_t pgoff)

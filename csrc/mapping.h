@@ -95,7 +95,8 @@ struct dax_mapping {
 	_Atomic uint32_t wb_err;	/* sequence << 12 | errno of the last failure */
 	_Atomic(struct met_device *) met_devices;
 	_Atomic unsigned int refs __aligned(FALSE_SHARING);
-	unsigned int nr_real;		/* of its vmas; under invalidate_lock excl. */
+	_Atomic unsigned int nr_real;	/* of its vmas; changed under
+					 * invalidate_lock excl. */
 	_Atomic uint64_t page_table_bytes;
 	_Atomic uint64_t cow_bytes;
 	_Atomic(struct dax_vma *) unfreed;	/* vma_reap(), by next_unfreed */
@@ -273,11 +274,21 @@ void unmap_private_copies(struct dax_mapping *mapping, dax_pgoff_t first,
 			  dax_pgoff_t last);
 
 /*
- * The bytes of a range have been taken away or replaced: stores that shared mappings
+ * Bytes [pos, end) have been taken away or replaced: stores that shared mappings
  * keep until their pages have blocks are of the past.  Leaves that go take none with
  * them.  Context: invalidate_lock exclusive.
  */
-void forget_stores(struct dax_mapping *mapping, dax_pgoff_t first, dax_pgoff_t last);
+void forget_stores(struct dax_mapping *mapping, uint64_t pos, uint64_t end);
+
+/*
+ * Pages that may have been holes have frames, from @pfn on: such stores go there,
+ * before anybody stores to the frames who came later.
+ * Context: invalidate_lock held; either the entries are locked, or i_rwsem is held
+ * exclusively and those of holes are gone.
+ * Return: 0, or -errno, which the next fsync tells of, too.
+ */
+int merge_stores(struct dax_mapping *mapping, dax_pgoff_t first, dax_pgoff_t last,
+		 dax_pfn_t pfn);
 
 /*
  * The 2 MiB zero entry around @pgoff, locked, becomes 512 of 4 KiB: its leaves

@@ -370,11 +370,14 @@ ssize_t mapping_pread(struct dax_mapping *mapping, void *buf, size_t len,
  * What mappings show of bytes that are about to be written: take away what is
  * not the block, so that nobody sees old after new.  The tree decides, not the
  * NEW flag: the block may be new to somebody else, who has not come to the
- * tree yet (we wait for its entry) or never will (its fault failed).
+ * tree yet (we wait for its entry) or never will (its fault failed).  Stores to
+ * what was a hole are older than what is about to be written.
  */
 static int invalidate_stale(struct dax_mapping *mapping, bool fresh, dax_pfn_t pfn,
 			    dax_loff_t pos, size_t n)
 {
+	dax_pgoff_t first = (dax_pgoff_t)pos >> DAX_PAGE_SHIFT;
+	dax_pgoff_t last = ((dax_pgoff_t)pos + n - 1) >> DAX_PAGE_SHIFT;
 	struct percpu_area *area;
 	int ret;
 
@@ -384,16 +387,17 @@ static int invalidate_stale(struct dax_mapping *mapping, bool fresh, dax_pfn_t p
 	 * between two loads. */
 	if (fresh || !mapping->tells_new)
 		smp_mb();
-	if (radix_tree_is_bare(&mapping->i_pages))
+	if (radix_tree_is_bare(&mapping->i_pages) && !READ_ONCE(mapping->nr_real))
 		return 0;
 	ret = mapping_lock_shared_nested(mapping, &area);
 	if (ret)
 		return ret;
 	/* A data entry that shows the block may stay, DIRTY or not. */
-	invalidate_pages_range(mapping, area, (dax_pgoff_t)pos >> DAX_PAGE_SHIFT,
-			       ((dax_pgoff_t)pos + n - 1) >> DAX_PAGE_SHIFT, !fresh, pfn);
+	invalidate_pages_range(mapping, area, first, last, !fresh, pfn);
+	if (pfn)
+		ret = merge_stores(mapping, first, last, pfn);
 	mapping_unlock_shared(mapping, area);
-	return 0;
+	return ret;
 }
 
 /* Past the cache; on persistent memory durable on return.  No @buf: zeroes. */
@@ -587,7 +591,36 @@ static ssize_t zero_extent_at(struct dax_mapping *mapping, dax_loff_t pos,
 	return n < 0 || !ret ? n : ret;
 }
 
-/* What has no block reads as zeroes already. */
+/* It reads as zeroes already, and so will what mappings have stored to it. */
+static int zero_hole(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
+{
+	int ret;
+
+	if (!READ_ONCE(mapping->nr_real))
+		return 0;
+	ret = mapping_lock_exclusive_nested(mapping);
+	if (ret)
+		return ret;
+	forget_stores(mapping, (uint64_t)pos, (uint64_t)pos + len);
+	mapping_unlock_exclusive(mapping);
+	return 0;
+}
+
+/* Bytes done of one extent; > 0, or -errno. */
+static ssize_t zero_once(struct dax_mapping *mapping, dax_loff_t pos, size_t len)
+{
+	bool mapped = false;
+	ssize_t n = zero_extent_at(mapping, pos, len, &mapped);
+	int ret;
+
+	if (n < 0)
+		return n;
+	if (mapped)
+		return write_once(mapping, NULL, (size_t)n, pos);
+	ret = zero_hole(mapping, pos, (uint64_t)n);
+	return ret ? ret : n;
+}
+
 static int zero_locked(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 {
 	dax_loff_t size = i_size_read(mapping);
@@ -595,11 +628,8 @@ static int zero_locked(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len
 	int ret = 0;
 
 	while (!ret && pos < end) {
-		bool mapped = false;
-		ssize_t n = zero_extent_at(mapping, pos, (size_t)(end - pos), &mapped);
+		ssize_t n = zero_once(mapping, pos, (size_t)(end - pos));
 
-		if (n > 0 && mapped)
-			n = write_once(mapping, NULL, (size_t)n, pos);
 		if (n < 0)
 			ret = (int)n;
 		else

@@ -735,8 +735,9 @@ static int show_window(struct dax_mapping *mapping, dax_pgoff_t first,
 		add_data(sf, first, last);
 	smp_mb();	/* as invalidate_stale() in rw.c */
 	invalidate_pages_range(mapping, area, first, last, true, 0);
+	ret = merge_stores(mapping, first, last, sf->dev->pfn_base + first);
 	mapping_unlock_shared(mapping, area);
-	return 0;
+	return ret;
 }
 
 /* pwrite(2) and the window show the same pages of the kernel. */

@@ -24,6 +24,7 @@
 #include "device.h"
 #include "entry_lock.h"
 #include "errormsg.h"
+#include "fault.h"
 #include "fault_around.h"
 #include "fault_delivery.h"
 #include "frames.h"
@@ -100,6 +101,7 @@ struct vma_real {
 	struct mutex lock;
 	struct stray *strays;
 	_Atomic unsigned int nr_strays;
+	_Atomic int stray_error;	/* why they have no blocks: an fsync tries again */
 	_Atomic unsigned int nr_poisoned;
 	dax_pgoff_t poisoned[POISONED_MAX];
 };
@@ -209,26 +211,31 @@ static int note_strays(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr)
 	return ret;
 }
 
+/* The lock held. */
 static struct stray *take_stray(struct vma_real *real, dax_pgoff_t first,
 				dax_pgoff_t nr)
 {
 	struct stray **link, *stray;
 
-	mutex_lock(&real->lock);
 	for (link = &real->strays; (stray = *link); link = &stray->next) {
 		if (stray->pgoff - first >= nr)
 			continue;
 		*link = stray->next;
-		atomic_fetch_sub(&real->nr_strays, 1);
 		break;
 	}
-	mutex_unlock(&real->lock);
 	return stray;
 }
 
+/* It is counted until its bytes are where they belong. */
+static void free_stray(struct vma_real *real, struct stray *stray)
+{
+	atomic_fetch_sub(&real->nr_strays, 1);
+	dax_free(stray);
+}
+
 /*
- * What was stored goes into the block: the bytes that are not zero, since the
- * page was a hole, and whoever has stored to the block since is not undone.
+ * What was stored goes into the block: the bytes that are not zero, since the page
+ * was a hole.  It is durable as a pwrite is: the page need not be DIRTY.
  */
 static int merge_stray(struct dax_device *dev, char *page, const struct stray *stray)
 {
@@ -240,26 +247,31 @@ static int merge_stray(struct dax_device *dev, char *page, const struct stray *s
 		while (to < DAX_PAGE_SIZE && stray->bytes[to])
 			to++;
 		if (to > from)
-			ret = dev->persist->store(dev, page + from, stray->bytes + from,
-						  to - from);
+			ret = dev->persist->store_nt(dev, page + from,
+						     stray->bytes + from, to - from);
 		from = to + 1;
 	}
+	dev->persist->fence(dev);
 	return ret;
 }
 
-/* The pages get blocks, from @pfn on. */
+/* The pages get blocks, from @pfn on.  Who stores to them next comes later than a
+ * merge that another thread has begun: the lock is held, and waited for. */
 static int merge_strays(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t nr,
 			dax_pfn_t pfn)
 {
 	struct stray *stray;
 	int ret = 0;
 
-	while (!ret && unlikely(READ_ONCE(real->nr_strays)) &&
-	       (stray = take_stray(real, first, nr))) {
+	if (likely(!smp_load_acquire(&real->nr_strays)))
+		return 0;
+	mutex_lock(&real->lock);
+	while (!ret && (stray = take_stray(real, first, nr))) {
 		ret = merge_stray(pfn_device(pfn),
 				  pfn_to_kaddr(pfn + (stray->pgoff - first)), stray);
-		dax_free(stray);
+		free_stray(real, stray);
 	}
+	mutex_unlock(&real->lock);
 	return ret;
 }
 
@@ -267,9 +279,25 @@ static void forget_strays(struct vma_real *real, dax_pgoff_t first, dax_pgoff_t 
 {
 	struct stray *stray;
 
-	while (unlikely(READ_ONCE(real->nr_strays)) &&
-	       (stray = take_stray(real, first, last - first + 1)))
-		dax_free(stray);
+	mutex_lock(&real->lock);
+	while ((stray = take_stray(real, first, last - first + 1)))
+		free_stray(real, stray);
+	mutex_unlock(&real->lock);
+}
+
+/* Bytes [pos, end) of the file, which may begin and end within pages. */
+static void zero_strays(struct vma_real *real, uint64_t pos, uint64_t end)
+{
+	mutex_lock(&real->lock);
+	for (struct stray *stray = real->strays; stray; stray = stray->next) {
+		uint64_t base = stray->pgoff << DAX_PAGE_SHIFT;
+		uint64_t from = pos > base ? pos - base : 0;
+		uint64_t to = end - base < DAX_PAGE_SIZE ? end - base : DAX_PAGE_SIZE;
+
+		if (end > base && from < to)
+			memset(stray->bytes + from, 0, to - from);
+	}
+	mutex_unlock(&real->lock);
 }
 
 static bool first_stray(struct vma_real *real, dax_pgoff_t *ret_pgoff)
@@ -298,7 +326,7 @@ static int absorb_strays(struct vma_real *real)
 			forget_strays(real, pgoff, pgoff);
 	}
 	if (ret < 0)
-		mapping_set_error(real->vma->mapping, (int)ret);
+		WRITE_ONCE(real->stray_error, (int)ret);
 	return ret < 0 ? (int)ret : 0;
 }
 
@@ -814,13 +842,16 @@ static void merge_into_copy(struct vma_real *real, dax_pgoff_t pgoff, char *page
 {
 	struct stray *stray;
 
-	while (unlikely(READ_ONCE(real->nr_strays)) &&
-	       (stray = take_stray(real, pgoff, 1))) {
+	if (likely(!READ_ONCE(real->nr_strays)))
+		return;
+	mutex_lock(&real->lock);
+	while ((stray = take_stray(real, pgoff, 1))) {
 		for (size_t i = 0; i < DAX_PAGE_SIZE; i++)
 			if (stray->bytes[i])
 				page[i] = stray->bytes[i];
-		dax_free(stray);
+		free_stray(real, stray);
 	}
+	mutex_unlock(&real->lock);
 }
 
 /* The kernel has made a copy already, perhaps: then that is the page. */
@@ -1079,10 +1110,29 @@ static void real_zap(struct dax_vma *vma, dax_pgoff_t first, dax_pgoff_t last,
 		drop_all(real);
 }
 
-static void real_forget_stores(struct dax_vma *vma, dax_pgoff_t first, dax_pgoff_t last)
+static void real_forget_stores(struct dax_vma *vma, uint64_t pos, uint64_t end)
 {
-	if (vma_is_shared(vma))
-		forget_strays(vma->real, first, last);
+	dax_pgoff_t first = pos / DAX_PAGE_SIZE + (pos % DAX_PAGE_SIZE != 0);
+	dax_pgoff_t behind = end / DAX_PAGE_SIZE;
+
+	if (!vma_is_shared(vma) || !READ_ONCE(vma->real->nr_strays))
+		return;
+	if (first < behind)
+		forget_strays(vma->real, first, behind - 1);
+	zero_strays(vma->real, pos, end);
+}
+
+/* A block map may put pages where there is no device any more. */
+static int real_merge_stores(struct dax_vma *vma, dax_pgoff_t first, dax_pgoff_t last,
+			     dax_pfn_t pfn)
+{
+	const struct dax_device *dev = pfn_device(pfn);
+	uint64_t left = (dev->size >> DAX_PAGE_SHIFT) - (pfn - dev->pfn_base);
+	uint64_t nr = last - first + 1;
+
+	if (!vma_is_shared(vma) || pfn - dev->pfn_base >= dev->size >> DAX_PAGE_SHIFT)
+		return 0;
+	return merge_strays(vma->real, first, nr < left ? nr : left, pfn);
 }
 
 /* No lock held.  0: touch it again; -ENOMEM: that would be in vain. */
@@ -1222,6 +1272,24 @@ static void tag_leaves(struct dax_vma *vma, struct percpu_area *area,
 			tag_page(vma->mapping, area, at);
 }
 
+/*
+ * Stores that came too early get their blocks, as by faults of their own.  A file
+ * that is being frozen gets none: they wait for the thaw.
+ */
+static void settle_strays(struct dax_vma *vma, struct percpu_area *area)
+{
+	struct dax_vm_fault vmf = { .vma = vma, .write = true, .area = area };
+	unsigned int nr = READ_ONCE(vma->real->nr_strays);
+	bool ok = !mapping_is_frozen(vma->mapping);
+
+	for (; ok && nr && first_stray(vma->real, &vmf.pgoff); nr--) {
+		vmf.pte = NULL;
+		ok = !(iomap_fault(&vmf, 0) & (DAX_VM_FAULT_ERROR | DAX_VM_FAULT_RETRY));
+		if (!ok)
+			mapping_set_error(vma->mapping, vmf.error ? vmf.error : -ENOSPC);
+	}
+}
+
 static void real_collect_dirty(struct dax_vma *vma, struct percpu_area *area,
 			       dax_pgoff_t first, dax_pgoff_t last)
 {
@@ -1230,6 +1298,8 @@ static void real_collect_dirty(struct dax_vma *vma, struct percpu_area *area,
 
 	if (!vma_is_shared(vma) || !real->area.writable)
 		return;
+	if (unlikely(READ_ONCE(real->nr_strays)))
+		settle_strays(vma, area);
 	if (real->tracking == TRACKING_ASYNC)
 		ret = for_each_scanned(vma, first, last, vm_area_written_pages, tag_page,
 				       area);
@@ -1650,6 +1720,9 @@ static void real_free(struct dax_vma *vma)
 {
 	struct vma_real *real = vma->real;
 
+	if (vma_is_shared(vma) && READ_ONCE(real->nr_strays))
+		mapping_set_error(vma->mapping, READ_ONCE(real->stray_error) ?
+						       READ_ONCE(real->stray_error) : -EIO);
 	forget_strays(real, vma->vm_pgoff, vma->vm_pgoff + vma->nr_pages - 1);
 	vma_soft_ops.free(vma);
 	free_real(real);
@@ -1684,6 +1757,7 @@ static const struct dax_vm_ops vma_real_ops = {
 	.mkclean = real_mkclean,
 	.collect_dirty = real_collect_dirty,
 	.forget_stores = real_forget_stores,
+	.merge_stores = real_merge_stores,
 	.detach = real_detach,
 	.free = real_free,
 };

@@ -713,9 +713,15 @@ static void link_vma(struct dax_vma *vma)
 	mapping->i_mmap = vma;
 }
 
+static void count_real(struct dax_mapping *mapping, int n)
+{
+	WRITE_ONCE(mapping->nr_real, READ_ONCE(mapping->nr_real) + (unsigned int)n);
+}
+
 static void unlink_vma(struct dax_vma *vma)
 {
-	vma->mapping->nr_real -= vma->real != NULL;
+	if (vma->real)
+		count_real(vma->mapping, -1);
 	*vma->i_mmap_link = vma->i_mmap_next;
 	if (vma->i_mmap_next)
 		vma->i_mmap_next->i_mmap_link = vma->i_mmap_link;
@@ -758,7 +764,8 @@ int vma_soft_link(struct dax_vma **ret_vma, struct dax_mapping *mapping,
 	account_table(&soft->vma, (int64_t)soft_bytes(soft));
 	mapping_get(mapping);
 	link_vma(&soft->vma);
-	mapping->nr_real += real != NULL;
+	if (real)
+		count_real(mapping, 1);
 	collect_some(mapping);
 	mapping_unlock_exclusive(mapping);
 	*ret_vma = &soft->vma;
@@ -1085,6 +1092,8 @@ static __always_inline_fn int touch_one(struct access *access,
 	ret = touch_page(access, &leaf);
 	if (unlikely(ret))
 		return ret;
+	if (access->vmf.write && mapping_has_ahead(vma->mapping))
+		keep_ahead(vma->mapping, access->vmf.area, access->vmf.pgoff);
 	mapping_unlock_shared(vma->mapping, access->vmf.area);
 	*ret_next = access->vmf.pgoff + 1;
 	if (unlikely(leaf & LEAF_HUGE))

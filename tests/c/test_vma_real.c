@@ -591,6 +591,24 @@ static void run_into_2mib(void)
 	unmap();
 }
 
+/* Who asks for blocks beforehand keeps them, also those that were there ahead. */
+static void promised_blocks_stay(void)
+{
+	set_up_file(RW_SHARED, DAX_PAGES_PTE);
+	EQ(vma_fault_around(vma, BASE, 8, true), 8);
+	EQ(dax_vma_fault_range(vma, BASE + 2, 3, true, NULL, 0, NULL), 0);
+	EQ(mapping_give_back_ahead(fx.file), 0);
+	for (dax_pgoff_t i = 0; i < 8; i++)
+		EQ(radix_tree_lookup(&fx.file->i_pages, BASE + i) != NULL,
+		   i == 0 || (i >= 2 && i < 5));
+	for (dax_pgoff_t i = 2; i < 5; i++)
+		CHECK(is_dirty(BASE + i));
+	EQ(raw_store(BASE + 3, 7), 0);
+	EQ(get(BASE + 3), 7);
+	check_invariants(fx.file);
+	unmap();
+}
+
 /* Loads in a row bring in zeroes ahead: stores to those are stray too. */
 static void store_ahead(enum dax_test_point point)
 {
@@ -682,7 +700,7 @@ static void take_and_give_back(void)
 	MUST(!new_vma(&other, RW_SHARED, DAX_PAGES_PTE, 0));
 	EQ(vma_fault_around(other, BASE, 8, true), 8);
 	EQ(mapping_give_back_ahead(fx.file), 0);
-	CHECK(!radix_tree_lookup(&fx.file->i_pages, PAGE));
+	CHECK(!radix_tree_lookup(&fx.file->i_pages, PAGE - 1));
 	dax_vma_put(other);
 }
 
@@ -725,6 +743,84 @@ static void strays_go_with_the_page(void)
 	EQ(stray_beside(punch_it, DAX_PAGES_PTE), 0);
 	EQ(stray_beside(cut_it_off, DAX_PAGES_PTE), 0);
 	EQ(stray_beside(clone_over_it, DAX_PAGES_PTE), 0);
+}
+
+static void write_over_it(void)
+{
+	put(PAGE, 5);
+}
+
+static void write_beside_it(void)
+{
+	EQ(dax_mapping_pwrite(fx.file, "x", 1, ((dax_loff_t)PAGE << DAX_PAGE_SHIFT) + 1), 1);
+}
+
+static void promote_and_write(void)
+{
+	promote_zeroes();
+	put(PAGE, 5);
+}
+
+/* The CPU, through another mapping: the page gets its block by that, or has got it
+ * with @run pages before. */
+static void store_by_another(unsigned int run)
+{
+	struct dax_vma *other;
+	char *addr;
+
+	MUST(!new_vma(&other, RW_SHARED, DAX_PAGES_PTE, 0));
+	addr = dax_vma_address(other);
+	if (run)
+		EQ(vma_fault_around(other, PAGE - 1, run, true), run);
+	((volatile char *)addr)[(uint64_t)PAGE << DAX_PAGE_SHIFT] = 6;
+	dax_vma_put(other);
+}
+
+static void store_through_another(void)
+{
+	store_by_another(0);
+}
+
+static void store_a_run_through_another(void)
+{
+	store_by_another(8);
+}
+
+static void zero_it(void)
+{
+	EQ(dax_mapping_zero_range(fx.file, (dax_loff_t)PAGE << DAX_PAGE_SHIFT, 1), 0);
+}
+
+static void punch_a_part(void)
+{
+	EQ(dax_mapping_punch_hole(fx.file, (dax_loff_t)PAGE << DAX_PAGE_SHIFT, 100), 0);
+}
+
+/* What comes after such a store stays: it is not undone when the page gets a block. */
+static void strays_are_older(void)
+{
+	EQ(stray_beside(write_beside_it, DAX_PAGES_PTE), 13);
+	EQ(stray_beside(write_over_it, DAX_PAGES_PTE), 5);
+	EQ(stray_beside(write_over_it, DAX_PAGES_AUTO), 5);
+	EQ(stray_beside(promote_and_write, DAX_PAGES_PTE), 5);
+	EQ(stray_beside(store_through_another, DAX_PAGES_PTE), 6);
+	EQ(stray_beside(store_a_run_through_another, DAX_PAGES_PTE), 6);
+	EQ(stray_beside(zero_it, DAX_PAGES_PTE), 0);
+	EQ(stray_beside(punch_a_part, DAX_PAGES_PTE), 0);
+}
+
+static void sync_it(void)
+{
+	EQ(dax_mapping_fsync(fx.file, NULL), 0);
+	EQ(get(PAGE), 13);
+	CHECK(!is_dirty(PAGE));
+}
+
+/* An fsync covers such a store: it has its block then. */
+static void strays_are_synced(void)
+{
+	EQ(stray_beside(sync_it, DAX_PAGES_PTE), 13);
+	EQ(stray_beside(sync_it, DAX_PAGES_AUTO), 13);
 }
 
 /* Zeroes that are stored leave the hole a hole. */
@@ -1550,9 +1646,12 @@ static const struct test {
 	{ "stores before a page is protected", stray_stores_into_one_page },
 	{ "a run of stores into 2 MiB of zeroes", run_into_2mib },
 	{ "stores before zeroes brought in ahead are protected", stray_stores_ahead },
+	{ "blocks asked for beforehand stay", promised_blocks_stay },
 	{ "stray stores beside faults by calls", stray_stores_beside_calls },
 	{ "stray stores outlive leaves", strays_outlive_leaves },
 	{ "stray stores go with the page", strays_go_with_the_page },
+	{ "what comes after a stray store stays", strays_are_older },
+	{ "an fsync covers stray stores", strays_are_synced },
 	{ "holes around a stray store stay holes", stray_zeroes },
 	{ "zeroes that go before they are looked at", zeroes_taken_away },
 	{ "stores are counted by page", stores_are_counted },
