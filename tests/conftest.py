@@ -120,7 +120,7 @@ def pytest_runtest_makereport(item, call):
     if not (report.skipped and isinstance(report.longrepr, tuple)):
         return
     reason = report.longrepr[2]
-    match = re.search(r"needs (\w+)", reason)
+    match = re.search(r"needs ([\w+-]+)", reason)
     if match and match[1] in REQUIRED:
         report.outcome = "failed"
         report.longrepr = f"{reason}, and DAXCORE_REQUIRE names it"
