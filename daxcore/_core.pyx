@@ -405,7 +405,8 @@ cdef class Device:
             `size` is negative, 0 or not a multiple of 4096.
         OSError
             EBUSY: already open; EINVAL: an empty file, a size beyond the
-            node's; ENODEV: neither a regular file nor a device-dax node;
+            node's, ``DAXCORE_FLUSH`` names an instruction that this CPU has
+            not; ENODEV: neither a regular file nor a device-dax node;
             EROFS, EISDIR, ENOSPC, EFBIG and what open(2) says.
 
         Notes
@@ -458,11 +459,13 @@ cdef class Device:
         NotSupportedError
             `emulate_pmem` on a CPU whose cache-line write-back is not known.
         OSError
-            EMFILE: no file descriptor left; EFBIG.
+            EMFILE: no file descriptor left; EFBIG; EINVAL: `emulate_pmem`, and
+            ``DAXCORE_FLUSH`` names an instruction that this CPU has not.
 
         Notes
         -----
         GIL released.
+        Source: memfd_create(2).
 
         Examples
         --------

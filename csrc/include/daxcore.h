@@ -69,7 +69,8 @@ DAX_API const char *dax_errormsg(void);
  *
  * Context: may sleep; GIL: no.
  * Return: 0; -EINVAL (size not a multiple of 4096 or of the node's alignment,
- * size 0 of an empty file, size beyond the node), -ENOENT, -EEXIST, -EACCES,
+ * size 0 of an empty file, size beyond the node; persistent memory, and
+ * DAXCORE_FLUSH names no cache-line write-back of this CPU), -ENOENT, -EEXIST, -EACCES,
  * -EISDIR, -ENODEV (neither a regular file nor a device-dax node, or a node
  * in system-ram mode), -EBUSY (already open; the message names the holder),
  * -EROFS (write asked of a read-only file system), -ENOSPC, -ENOMEM, -EFBIG.
@@ -100,8 +101,9 @@ DAX_API int dax_device_memory(struct dax_device **ret_dev, uint64_t size);
  * to test and to measure; the bytes are gone with the process all the same.
  *
  * Context: may sleep; GIL: no.
- * Return: 0; as dax_device_memory(), and -EOPNOTSUPP (no cache-line write-back
- * is known for this CPU).
+ * Return: 0; as dax_device_memory(), -EOPNOTSUPP (no cache-line write-back is
+ * known for this CPU), -EINVAL (DAXCORE_FLUSH in the environment names one that
+ * this CPU has not).
  * Since: 0.2
  */
 DAX_API int dax_device_emulate_pmem(struct dax_device **ret_dev, uint64_t size);
