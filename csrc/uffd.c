@@ -57,7 +57,7 @@ static int open_node(void)
 	if (node < 0)
 		return -1;
 	fd = ioctl(node, DAX_USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
-	close(node);
+	sys_close(node);
 	return fd;
 }
 
@@ -102,10 +102,11 @@ static int ask_features(bool signal, uint64_t *ret_features)
 		return fd;
 	*ret_features = 0;
 	ret = handshake(fd, ret_features);
-	close(fd);
+	sys_close(fd);
 	return ret;
 }
 
+/* Why there is no descriptor: refused, out of something, or not of this kernel. */
 static int no_uffd(int err)
 {
 	if (err == -EPERM || err == -EACCES)
@@ -113,9 +114,11 @@ static int no_uffd(int err)
 				 "process may not use: set vm.unprivileged_userfaultfd=1, "
 				 "give it /dev/userfaultfd or CAP_SYS_PTRACE, or allow the "
 				 "call in the container's seccomp profile");
-	return dax_error(err == -ENOSYS ? err : -EOPNOTSUPP, "real mappings need "
-			 "userfaultfd(2) with write protection (Linux 5.7): this kernel "
-			 "has not");
+	if (err == -EMFILE || err == -ENFILE || err == -ENOMEM)
+		return dax_error(err, "no descriptor for a real mapping: userfaultfd(2): %s",
+				 strerror(-err));
+	return dax_error(-EOPNOTSUPP, "real mappings need userfaultfd(2) with write "
+			 "protection (Linux 5.7): this kernel has not");
 }
 
 int uffd_open(bool signal, unsigned int *ret_features)
@@ -141,7 +144,7 @@ int uffd_open(bool signal, unsigned int *ret_features)
 	ret = fd < 0 ? fd : handshake(fd, &want);
 	if (ret) {
 		if (fd >= 0)
-			close(fd);
+			sys_close(fd);
 		return no_uffd(ret);
 	}
 	if (want & DAX_UFFD_FEATURE_POISON && !sys_feature_disabled("poison"))
@@ -169,7 +172,7 @@ int uffd_open_async(void)
 		return fd;
 	ret = handshake(fd, &features);
 	if (ret)
-		close(fd);
+		sys_close(fd);
 	return ret ? ret : fd;
 }
 

@@ -34,7 +34,8 @@ struct uffd_event {
 /*
  * A descriptor.  @signal: the toucher gets SIGBUS; else events are read.
  * @ret_features: of enum uffd_feature, what it can.
- * >= 0, or -EPERM, -ENOSYS, -EOPNOTSUPP: dax_error() names the way out.
+ * >= 0, or -EPERM, -EOPNOTSUPP: dax_error() names the way out; -EMFILE, -ENFILE,
+ * -ENOMEM.
  */
 int uffd_open(bool signal, unsigned int *ret_features);
 

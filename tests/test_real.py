@@ -6,6 +6,7 @@ process.  Each script runs in several ways: as root and as a user without
 rights, with both deliveries, and with what newer kernels have switched off.
 """
 
+import errno
 import os
 import re
 import signal
@@ -1133,6 +1134,22 @@ def test_a_limit_on_address_space(way):
     )
 
 
+@four_ways
+def test_no_descriptor_left(way):
+    works(
+        """
+        with device.create_file(MIB) as file:
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+            error = raises(OSError, real, file)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert error.errno == errno.EMFILE, error
+            real(file).close()
+        """,
+        way,
+    )
+
+
 def test_without_userfaultfd():
     body = """
     with device.create_file(MIB) as file:
@@ -1169,30 +1186,43 @@ def test_a_process_that_may_not_see_its_page_map(delivery):
     )
 
 
-# A seccomp filter: userfaultfd(2) is EPERM, and /dev/userfaultfd cannot be opened.
+# A seccomp filter: userfaultfd(2) fails, and /dev/userfaultfd cannot be opened.
 FILTERED = """
 NUMBER = {"x86_64": 323, "aarch64": 282}[os.uname().machine]
 prog = struct.pack("HBBI" * 4,
     0x20, 0, 0, 0,            # the call's number
     0x15, 0, 1, NUMBER,       # is it userfaultfd?
-    0x06, 0, 0, 0x00050001,   # EPERM
+    0x06, 0, 0, 0x00050000 | int(sys.argv[3]),
     0x06, 0, 0, 0x7fff0000)   # allowed
 libc = ctypes.CDLL(None, use_errno=True)
 buf = ctypes.create_string_buffer(prog)
 fprog = struct.pack("HxxxxxxQ", 4, ctypes.addressof(buf))
 assert libc.prctl(38, 1, 0, 0, 0) == 0
 assert libc.prctl(22, 2, fprog, 0, 0) == 0, ctypes.get_errno()
-with device.create_file(MIB) as file:
-    error = raises(PermissionError, real, file)
-    for way_out in ("vm.unprivileged_userfaultfd", "/dev/userfaultfd",
-                    "CAP_SYS_PTRACE", "seccomp"):
-        assert way_out in str(error), error
+file = device.create_file(MIB)
 """
 
 
 @pytest.mark.parametrize("delivery", ["thread", "signal"])
 def test_where_userfaultfd_is_forbidden(delivery):
-    works(FILTERED, Way("nobody", delivery))
+    body = """
+error = raises(PermissionError, real, file)
+for way_out in ("vm.unprivileged_userfaultfd", "/dev/userfaultfd",
+                "CAP_SYS_PTRACE", "seccomp"):
+    assert way_out in str(error), error
+file.close()
+"""
+    works(FILTERED + body, Way("nobody", delivery), errno.EPERM)
+
+
+@pytest.mark.parametrize("delivery", ["thread", "signal"])
+def test_a_kernel_without_userfaultfd(delivery):
+    body = """
+error = raises(daxcore.NotSupportedError, real, file)
+assert "userfaultfd(2)" in str(error), error
+file.close()
+"""
+    works(FILTERED + body, Way("nobody", delivery), errno.ENOSYS)
 
 
 # ---- many threads, one page ----------------------------------------------
