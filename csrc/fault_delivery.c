@@ -245,25 +245,6 @@ static void *serve_faults(void *arg)
 	}
 }
 
-static int create_thread(int fd)
-{
-	sigset_t all, before;
-	pthread_attr_t attr;
-	pthread_t thread;
-	int ret = pthread_attr_init(&attr);
-
-	if (ret)
-		return -ret;
-	sigfillset(&all);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, STACK_BYTES);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	ret = pthread_create(&thread, &attr, serve_faults, (void *)(intptr_t)fd);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
-	return -ret;
-}
-
 /* table_lock held. */
 static int start_thread(void)
 {
@@ -274,10 +255,11 @@ static int start_thread(void)
 	fd = (int)sys_result(epoll_create1(EPOLL_CLOEXEC));
 	if (fd < 0)
 		return dax_error(fd, "no descriptor for the thread that serves faults");
-	ret = create_thread(fd);
+	ret = sys_create_thread(serve_faults, (void *)(intptr_t)fd, STACK_BYTES);
 	if (ret) {
-		close(fd);
-		return dax_error(ret, "the thread that serves faults cannot be started");
+		sys_close(fd);
+		return dax_error(ret, "the thread that serves faults cannot be started: no "
+				 "memory, or no more threads (RLIMIT_NPROC)");
 	}
 	epoll_fd = fd;
 	return 0;

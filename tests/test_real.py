@@ -1150,6 +1150,19 @@ def test_no_descriptor_left(way):
     )
 
 
+def test_no_thread_to_be_had():
+    works(
+        """
+        with device.create_file(MIB) as file:
+            resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+            error = raises(MemoryError, real, file)
+            assert "RLIMIT_NPROC" in str(error), error
+            file.mmap(backend="real", delivery="signal").close()
+        """,
+        Way("nobody"),
+    )
+
+
 def test_without_userfaultfd():
     body = """
     with device.create_file(MIB) as file:
