@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "copy_mc.h"
+#include "daxcore/types.h"
 #include "errormsg.h"
 #include "sys.h"
 #include "uffd.h"
@@ -175,7 +176,7 @@ static void serve_event(struct fault_area *area, unsigned int place,
 		area->fail(area, offset);
 		remember(place, true, offset);
 	}
-	uffd_wake(area->uffd, page_at(area, offset), 4096);
+	uffd_wake(area->uffd, page_at(area, offset), DAX_PAGE_SIZE);
 }
 
 /* The area in a place, held against detaching; NULL: there is none. */
@@ -218,7 +219,8 @@ static void wake_waiting(void)
 		if (waiting[i].offset < area->length && waiting[i].failed)
 			area->forgive(area, waiting[i].offset);
 		else if (waiting[i].offset < area->length)
-			uffd_wake(area->uffd, page_at(area, waiting[i].offset), 4096);
+			uffd_wake(area->uffd, page_at(area, waiting[i].offset),
+				  DAX_PAGE_SIZE);
 		mutex_unlock(&area->serving);
 	}
 }
@@ -351,9 +353,9 @@ static bool may_touch(const struct fault_area *area, bool write)
 /* A load of a page that is being changed ends well by itself. */
 static bool serve_touch(struct fault_area *area, void *addr, bool write)
 {
-	size_t offset = ((uintptr_t)addr - (uintptr_t)area->start) & ~(size_t)4095;
+	size_t offset = (uintptr_t)addr - (uintptr_t)area->start;
 	int err = sys_save_errno();
-	int ret = area->serve(area, offset, write, true);
+	int ret = area->serve(area, offset - offset % DAX_PAGE_SIZE, write, true);
 
 	sys_restore_errno(err);
 	return ret >= 0;

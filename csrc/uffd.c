@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "daxcore/types.h"
 #include "errormsg.h"
 #include "sys.h"
 
@@ -44,8 +45,6 @@ struct dax_uffdio_poison {
 };
 #define DAX_UFFDIO_POISON	_IOWR(UFFDIO, 0x08, struct dax_uffdio_poison)
 #define DAX_POISON_DONTWAKE	(UINT64_C(1) << 0)
-
-enum { PAGE = 4096 };
 
 /* ---- a descriptor ------------------------------------------------------------- */
 
@@ -209,7 +208,7 @@ int uffd_read(int fd, struct uffd_event *ret_event)
 	if (n != sizeof(msg) || msg.event != UFFD_EVENT_PAGEFAULT)
 		return 0;
 	*ret_event = (struct uffd_event){
-		.address = msg.arg.pagefault.address & ~(uintptr_t)(PAGE - 1),
+		.address = msg.arg.pagefault.address & ~(uintptr_t)(DAX_PAGE_SIZE - 1),
 		.write = msg.arg.pagefault.flags & (UFFD_PAGEFAULT_FLAG_WRITE |
 						    UFFD_PAGEFAULT_FLAG_WP),
 		.tid = msg.arg.pagefault.feat.ptid,
@@ -250,7 +249,7 @@ int uffd_zeropage(int fd, void *addr, size_t len)
 		if (!ret)
 			return 0;
 		if (ret == -EEXIST)
-			done += PAGE;
+			done += DAX_PAGE_SIZE;
 		else if (ret != -EAGAIN)
 			return ret;
 		else if (zero.zeropage > 0)

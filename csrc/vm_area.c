@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include "daxcore/types.h"
 #include "sys.h"
 
 #ifndef MADV_POPULATE_READ
@@ -26,8 +27,8 @@
 #endif
 
 enum {
-	PAGE = 4096,
-	HUGE = 2 << 20,
+	PAGE = DAX_PAGE_SIZE,
+	HUGE = DAX_PMD_SIZE,
 	COLLAPSE_NS = 50000000,	/* a hundred times what it takes */
 	MAX_SKIP = 1024
 };
