@@ -1439,6 +1439,19 @@ int64_t vma_real_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
 	return vma_real_absorb(vma, ret);
 }
 
+int64_t vma_real_fault_many(struct dax_vma *vma, const dax_pgoff_t *pgoffs, size_t nr,
+			    bool write, uint64_t *latencies, size_t nr_latencies,
+			    struct dax_fault_info *info)
+{
+	int64_t ret = vma_fault_many(vma, pgoffs, nr, write, latencies, nr_latencies,
+				     info);
+
+	if (ret == -ENOMEM && vma->real && !make_room_once(vma->real))
+		ret = vma_fault_many(vma, pgoffs, nr, write, latencies, nr_latencies,
+				     info);
+	return vma_real_absorb(vma, ret);
+}
+
 int64_t vma_real_absorb(struct dax_vma *vma, int64_t ret)
 {
 	int err = ret >= 0 && vma->real ? absorb_strays(vma->real) : 0;

@@ -1081,6 +1081,27 @@ def test_more_pieces_than_the_process_may_have(way):
 
 
 @pytest.mark.timeout(180)
+def test_faults_by_calls_with_more_pieces_than_the_process_may_have():
+    works(
+        """
+        limit = int(Path("/proc/sys/vm/max_map_count").read_text())
+        if limit > 100000:
+            sys.exit(0)
+        pages = limit + 2000
+        with Device.memory(pages // 2 * PAGE + 64 * MIB) as big:
+            with big.create_file(pages * PAGE) as file:
+                with real(file, pages="pte") as m:
+                    for first in range(0, pages, 1000):
+                        here = range(first, min(first + 1000, pages), 2)
+                        m.fault_many(here, write=True)
+                assert file.stats()["allocated_bytes"] == pages // 2 * PAGE
+        """,
+        THREAD,
+        timeout=110,
+    )
+
+
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("way", [THREAD, SIGNAL], ids=str)
 def test_pieces_that_become_holes_again(way):
     """A piece of a file is cut into as many as there may be, and more."""
