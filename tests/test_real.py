@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from conftest import MIB, PAGE, need, need_program
+from conftest import MIB, PAGE, need, need_program, need_real_mapping
 
 import daxcore
 from daxcore import Device
@@ -135,12 +135,7 @@ def dies(body, way, signum, *args, **kwargs):
 
 @pytest.fixture(scope="session", autouse=True)
 def uffd():
-    """Real mappings are possible here."""
-    try:
-        with Device.memory(MIB) as dev, dev.create_file(MIB) as file:
-            file.mmap(backend="real").close()
-    except OSError as error:
-        need("uffd", False, str(error))
+    need_real_mapping()
 
 
 def every_way(function):
