@@ -158,7 +158,7 @@ static int send_sigbus(const struct uffd_event *event, void *addr)
 	return queue_sigbus(event->tid, addr, SENT_REFUSED);
 }
 
-/* Its bytes may lie in the way of many who sleep: all of the page's. */
+/* One answer wakes all who sleep in the page. */
 static void serve_event(struct fault_area *area, unsigned int place,
 			const struct uffd_event *event)
 {
