@@ -65,18 +65,19 @@ static int open_call(int flags)
 	return (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | flags);
 }
 
-/* The best kind there is: one that sees the kernel's own touches too. */
+/* The best kind there is: one that sees the kernel's own touches too.  Before Linux
+ * 5.11 there is no other, and who may not have it is told so. */
 static int open_any(bool signal, unsigned int *ret_features)
 {
 	int fd = signal ? -1 : open_node();
 
 	if (fd < 0 && !signal)
 		fd = open_call(0);
-	if (fd < 0) {
-		*ret_features |= UFFD_USER_ONLY;
-		fd = open_call(UFFD_USER_MODE_ONLY);
-	}
-	return (int)sys_result(fd);
+	if (fd >= 0)
+		return fd;
+	*ret_features |= UFFD_USER_ONLY;
+	fd = (int)sys_result(open_call(UFFD_USER_MODE_ONLY));
+	return fd == -EINVAL ? (int)sys_result(open_call(0)) : fd;
 }
 
 static int handshake(int fd, uint64_t *features)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -1252,6 +1253,48 @@ assert "userfaultfd(2)" in str(error), error
 file.close()
 """
     works(FILTERED + body, Way("nobody", delivery), errno.ENOSYS)
+
+
+# The same, for user mode alone: as before Linux 5.11.
+NO_USER_MODE = """
+NUMBER = {"x86_64": 323, "aarch64": 282}[os.uname().machine]
+prog = struct.pack("HBBI" * 6,
+    0x20, 0, 0, 0,            # the call's number
+    0x15, 0, 3, NUMBER,       # is it userfaultfd?
+    0x20, 0, 0, 16,           # its flags
+    0x45, 0, 1, 1,            # UFFD_USER_MODE_ONLY?
+    0x06, 0, 0, 0x00050016,   # EINVAL
+    0x06, 0, 0, 0x7fff0000)   # allowed
+libc = ctypes.CDLL(None, use_errno=True)
+buf = ctypes.create_string_buffer(prog)
+fprog = struct.pack("HxxxxxxQ", 6, ctypes.addressof(buf))
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, fprog, 0, 0) == 0, ctypes.get_errno()
+"""
+
+
+@pytest.mark.parametrize("delivery", ["thread", "signal"])
+def test_a_kernel_without_user_mode_alone(delivery):
+    body = """
+with device.create_file(MIB) as file, real(file) as m:
+    a = array(m)
+    a[0] = 1
+    assert file.pread(2, 0) == b"\\1\\0"
+    del a
+"""
+    works(NO_USER_MODE + body, Way("root", delivery))
+
+
+@pytest.mark.parametrize("delivery", ["thread", "signal"])
+def test_who_may_not_have_it_there(delivery):
+    allowed = Path("/proc/sys/vm/unprivileged_userfaultfd").read_text()
+    need("restriction", allowed == "0\n", "sysctl vm.unprivileged_userfaultfd=0")
+    body = """
+with device.create_file(MIB) as file:
+    error = raises(PermissionError, real, file)
+    assert "vm.unprivileged_userfaultfd" in str(error), error
+"""
+    works(NO_USER_MODE + body, Way("nobody", delivery))
 
 
 # ---- many threads, one page ----------------------------------------------
