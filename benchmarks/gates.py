@@ -497,11 +497,8 @@ def real_rounds(calls, rounds):
     """RealTimes by name; a call is (owner, pages, what real_round() takes)."""
 
     def one(owner, pages, **how):
-        if owner in (
-            native.FILE,
-            native.SPARSE,
-        ):  # new pages, which are not to be the host's
-            machine.warm_memory(pages * 4096)
+        if owner in (native.FILE, native.SPARSE):
+            machine.warm_memory(pages * 4096)  # new pages are not to be the host's
         return native.real_round(owner, pages, **how), pages
 
     calls = {n: lambda c=c: one(c[0], c[1], **c[2]) for n, c in calls.items()}
@@ -660,11 +657,17 @@ def real_write_gates(device, tmpfs):
     yield _real_gate("first write sequential", times, "tmpfs", 1 / 4)
 
 
+@contextmanager
+def file_on_disk():
+    """A path and a descriptor; nothing stays, however the process ends."""
+    with tempfile.TemporaryFile(dir=".") as file:
+        yield f"/proc/self/fd/{file.fileno()}", file.fileno()
+
+
 def real_sparse_gates():
     """Point 13: first writes to a sparse file, one by one and in a row."""
     order = native.permutation(SINGLE_PAGES)
-    with tempfile.NamedTemporaryFile(dir=".", prefix="daxcore-gates-") as named:
-        path, fd = named.name, named.fileno()
+    with file_on_disk() as (path, fd):
         for delivery in ("signal", "thread"):
             how = {"path": path, "delivery": delivery, "order": order, "write": True}
             calls = {
@@ -687,12 +690,12 @@ def real_sparse_gates():
 
 def real_memory_gates():
     """Point 13: what 1 GiB of holes takes that was read by addresses."""
-    with tempfile.NamedTemporaryFile(dir=".", prefix="daxcore-gates-") as named:
-        os.ftruncate(named.fileno(), PAGES * 4096)
-        with daxcore.open(named.name) as file:
+    with file_on_disk() as (path, fd):
+        os.ftruncate(fd, PAGES * 4096)
+        with daxcore.open(path) as file:
             read_by_addresses(file)  # what comes once: buffers, per-thread areas
             grown, own = read_by_addresses(file)
-        blocks = os.fstat(named.fileno()).st_blocks
+        blocks = os.fstat(fd).st_blocks
     rss, tables = (grown[k] / 2**20 for k in ("rss_delta_bytes", "vmpte_delta_bytes"))
     detail = f"Cached {grown['system_cached_delta_bytes'] / 2**20:+.1f} MiB"
     yield Gate(

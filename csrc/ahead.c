@@ -14,11 +14,11 @@
 #include "ahead.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "copy_mc.h"
 #include "frames.h"
 #include "iomap.h"
+#include "move.h"
 
 enum {
 	SETTLE_PAGES = 4096,	/* while the locks are held, at most */
@@ -29,14 +29,12 @@ enum {
 
 /* ---- was it stored to? --------------------------------------------------------- */
 
-static bool is_zero(const char *kaddr)
+static bool page_is_zero(const char *kaddr)
 {
-	static const char zeroes[LOOK_BYTES];
 	char buf[LOOK_BYTES];
 
 	for (size_t i = 0; i < DAX_PAGE_SIZE; i += LOOK_BYTES)
-		if (copy_mc(buf, kaddr + i, LOOK_BYTES) ||
-		    memcmp(buf, zeroes, LOOK_BYTES))
+		if (copy_mc(buf, kaddr + i, LOOK_BYTES) || !mem_is_zero(buf, LOOK_BYTES))
 			return false;
 	return true;
 }
@@ -47,7 +45,7 @@ static bool is_untouched(const struct radix_tree_iter *iter)
 	dax_pfn_t pfn = dax_radix_pfn(iter->entry);
 
 	return !radix_tree_tag_get(iter, DAX_PAGECACHE_TAG_DIRTY) &&
-	       !pfn_is_pinned(pfn) && is_zero(pfn_to_kaddr(pfn));
+	       !pfn_is_pinned(pfn) && page_is_zero(pfn_to_kaddr(pfn));
 }
 
 /* ---- settling (both locks exclusive) --------------------------------------------- */

@@ -749,8 +749,7 @@ int64_t dax_vma_fault_many(struct dax_vma *vma, const dax_pgoff_t *pgoffs,
 			   size_t nr_latencies, struct dax_fault_info *info)
 {
 	clear_errormsg();
-	return vma_real_absorb(vma, vma_fault_many(vma, pgoffs, nr, write, latencies,
-						   nr_latencies, info));
+	return vma_real_fault_many(vma, pgoffs, nr, write, latencies, nr_latencies, info);
 }
 
 /* The same of a mapping. */

@@ -22,6 +22,7 @@
 #include "invalidate.h"
 #include "iomap.h"
 #include "layout.h"
+#include "move.h"
 #include "rw.h"
 #include "writeback.h"
 
@@ -355,11 +356,6 @@ static int compare_ranges(const struct remap_range *range, struct compare *compa
 	return ret;
 }
 
-static bool is_zero(const char *buf, size_t n)
-{
-	return !buf[0] && !memcmp(buf, buf + 1, n - 1);
-}
-
 static int punch_pages(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 {
 	uint64_t whole = (len + DAX_PAGE_SIZE - 1) & ~(uint64_t)(DAX_PAGE_SIZE - 1);
@@ -403,7 +399,7 @@ static int next_is_zero(const struct remap_range *range, struct compare *compare
 	if (hole)
 		return 0;
 	ret = read_bytes(range->src, compare->src, n, pos);
-	*ret_zero = !ret && is_zero(compare->src, n);
+	*ret_zero = !ret && mem_is_zero(compare->src, n);
 	*ret_next = done + n;
 	return ret;
 }

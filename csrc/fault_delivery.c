@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "copy_mc.h"
+#include "daxcore/types.h"
 #include "errormsg.h"
 #include "sys.h"
 #include "uffd.h"
@@ -157,7 +158,7 @@ static int send_sigbus(const struct uffd_event *event, void *addr)
 	return queue_sigbus(event->tid, addr, SENT_REFUSED);
 }
 
-/* Its bytes may lie in the way of many who sleep: all of the page's. */
+/* One answer wakes all who sleep in the page. */
 static void serve_event(struct fault_area *area, unsigned int place,
 			const struct uffd_event *event)
 {
@@ -175,7 +176,7 @@ static void serve_event(struct fault_area *area, unsigned int place,
 		area->fail(area, offset);
 		remember(place, true, offset);
 	}
-	uffd_wake(area->uffd, page_at(area, offset), 4096);
+	uffd_wake(area->uffd, page_at(area, offset), DAX_PAGE_SIZE);
 }
 
 /* The area in a place, held against detaching; NULL: there is none. */
@@ -218,7 +219,8 @@ static void wake_waiting(void)
 		if (waiting[i].offset < area->length && waiting[i].failed)
 			area->forgive(area, waiting[i].offset);
 		else if (waiting[i].offset < area->length)
-			uffd_wake(area->uffd, page_at(area, waiting[i].offset), 4096);
+			uffd_wake(area->uffd, page_at(area, waiting[i].offset),
+				  DAX_PAGE_SIZE);
 		mutex_unlock(&area->serving);
 	}
 }
@@ -245,25 +247,6 @@ static void *serve_faults(void *arg)
 	}
 }
 
-static int create_thread(int fd)
-{
-	sigset_t all, before;
-	pthread_attr_t attr;
-	pthread_t thread;
-	int ret = pthread_attr_init(&attr);
-
-	if (ret)
-		return -ret;
-	sigfillset(&all);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, STACK_BYTES);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	ret = pthread_create(&thread, &attr, serve_faults, (void *)(intptr_t)fd);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
-	return -ret;
-}
-
 /* table_lock held. */
 static int start_thread(void)
 {
@@ -274,10 +257,11 @@ static int start_thread(void)
 	fd = (int)sys_result(epoll_create1(EPOLL_CLOEXEC));
 	if (fd < 0)
 		return dax_error(fd, "no descriptor for the thread that serves faults");
-	ret = create_thread(fd);
+	ret = sys_create_thread(serve_faults, (void *)(intptr_t)fd, STACK_BYTES);
 	if (ret) {
-		close(fd);
-		return dax_error(ret, "the thread that serves faults cannot be started");
+		sys_close(fd);
+		return dax_error(ret, "the thread that serves faults cannot be started: no "
+				 "memory, or no more threads (RLIMIT_NPROC)");
 	}
 	epoll_fd = fd;
 	return 0;
@@ -369,9 +353,9 @@ static bool may_touch(const struct fault_area *area, bool write)
 /* A load of a page that is being changed ends well by itself. */
 static bool serve_touch(struct fault_area *area, void *addr, bool write)
 {
-	size_t offset = ((uintptr_t)addr - (uintptr_t)area->start) & ~(size_t)4095;
+	size_t offset = (uintptr_t)addr - (uintptr_t)area->start;
 	int err = sys_save_errno();
-	int ret = area->serve(area, offset, write, true);
+	int ret = area->serve(area, offset - offset % DAX_PAGE_SIZE, write, true);
 
 	sys_restore_errno(err);
 	return ret >= 0;

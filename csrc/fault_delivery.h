@@ -38,7 +38,8 @@ struct fault_area {
 	struct mutex serving;	/* held by the thread while it serves */
 };
 
-/* From now on touches of the area are served.  0, -ENOMEM, -ENFILE, -EAGAIN. */
+/* From now on touches of the area are served.  Context: no lock of the file held.
+ * 0; -ENOMEM; -ENFILE: there are too many; -EMFILE: no descriptor for the thread. */
 int fault_area_attach(struct fault_area *area);
 
 /* No touch of it is being served any more when this returns.  Context: no lock

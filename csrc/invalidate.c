@@ -17,7 +17,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <string.h>
 
 #include "ahead.h"
 #include "collect.h"
@@ -26,6 +25,7 @@
 #include "errormsg.h"
 #include "iomap.h"
 #include "layout.h"
+#include "move.h"
 #include "policy.h"
 
 /* ---- beside faults ------------------------------------------------------------ */
@@ -283,13 +283,12 @@ static bool zeroes_itself(const struct dax_mapping *mapping)
 /* 1: all bytes are zero, 0: some are not, -EIO. */
 static int partial_is_zero(const struct partial *part)
 {
-	static const char zeroes[DAX_PAGE_SIZE];
 	char buf[DAX_PAGE_SIZE];
 	int ret = 0;
 
 	for (unsigned int i = 0; !ret && i < part->nr; i++) {
 		ret = copy_mc(buf, part->piece[i].kaddr, part->piece[i].len);
-		if (!ret && memcmp(buf, zeroes, part->piece[i].len))
+		if (!ret && !mem_is_zero(buf, part->piece[i].len))
 			return 0;
 	}
 	return ret ? ret : 1;

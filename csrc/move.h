@@ -12,7 +12,9 @@
 #ifndef DAXCORE_MOVE_H
 #define DAXCORE_MOVE_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 /* Pieces for which the loop is taken.  Below, glibc's own branches are as good;
  * above, what it does at the ends of a piece does not matter. */
@@ -21,6 +23,14 @@ enum { MOVE_LOOP_MIN = 512, MOVE_LOOP_MAX = 1 << 16 };
 /* Both fit move_fn of copy_mc.h.  The places do not overlap. */
 void move_bytes(void *to, const void *from, size_t n);
 void zero_bytes(void *to, const void *unused, size_t n);
+
+/* Of memory that nobody stores to meanwhile.  Kernel: mem_is_zero() (6.12). */
+static inline bool mem_is_zero(const void *mem, size_t n)
+{
+	const char *bytes = mem;
+
+	return !n || (!bytes[0] && !memcmp(bytes, bytes + 1, n - 1));
+}
 
 /* A loop of one kind of CPU; @n is MOVE_LOOP_MIN at least. */
 struct move_ops {

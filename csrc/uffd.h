@@ -20,7 +20,8 @@ enum uffd_feature {
 	UFFD_CAN_POISON = 1,	/* 6.6: a page that answers with SIGBUS */
 	UFFD_CAN_MOVE = 2,	/* 6.8: pages from one range to another */
 	UFFD_USER_ONLY = 4,	/* faults inside system calls are EFAULT */
-	UFFD_KEEPS_REMAP = 8,	/* who moves a range has to be told of: uffd_swap.h */
+	UFFD_KEEPS_REMAP = 8,	/* what is moved stays registered, and sleeps until its
+				 * event has been read: uffd_swap.h */
 	UFFD_CAN_PROTECT_SHMEM = 16	/* 5.19: shared memory too, a tmpfs or memfd */
 };
 
@@ -34,7 +35,8 @@ struct uffd_event {
 /*
  * A descriptor.  @signal: the toucher gets SIGBUS; else events are read.
  * @ret_features: of enum uffd_feature, what it can.
- * >= 0, or -EPERM, -ENOSYS, -EOPNOTSUPP: dax_error() names the way out.
+ * >= 0, or -EPERM, -EOPNOTSUPP: dax_error() names the way out; -EMFILE, -ENFILE,
+ * -ENOMEM.
  */
 int uffd_open(bool signal, unsigned int *ret_features);
 

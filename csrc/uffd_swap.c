@@ -13,8 +13,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -72,25 +70,6 @@ static void *read_events(void *arg)
 	}
 }
 
-static int create_thread(int fd)
-{
-	sigset_t all, before;
-	pthread_attr_t attr;
-	pthread_t thread;
-	int ret = pthread_attr_init(&attr);
-
-	if (ret)
-		return -ret;
-	sigfillset(&all);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, STACK_BYTES);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	ret = pthread_create(&thread, &attr, read_events, (void *)(intptr_t)fd);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
-	return -ret;
-}
-
 /* swap_lock held. */
 static int start_thread(void)
 {
@@ -103,7 +82,7 @@ static int start_thread(void)
 	ret = (int)sys_result(pipe2(ends, O_CLOEXEC));
 	if (ret)
 		return ret;
-	ret = create_thread(ends[0]);
+	ret = sys_create_thread(read_events, (void *)(intptr_t)ends[0], STACK_BYTES);
 	if (ret) {
 		sys_close(ends[0]);
 		sys_close(ends[1]);

@@ -15,6 +15,8 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include "daxcore/types.h"
+#include "move.h"
 #include "sys.h"
 
 #ifndef MADV_POPULATE_READ
@@ -26,8 +28,8 @@
 #endif
 
 enum {
-	PAGE = 4096,
-	HUGE = 2 << 20,
+	PAGE = DAX_PAGE_SIZE,
+	HUGE = DAX_PMD_SIZE,
 	COLLAPSE_NS = 50000000,	/* a hundred times what it takes */
 	MAX_SKIP = 1024
 };
@@ -387,11 +389,6 @@ static bool is_copied(uint64_t word)
 	return word & (PM_SWAPPED | PM_PRESENT) && !(word & PM_FILE);
 }
 
-static bool page_is_zero(const char *page)
-{
-	return !page[0] && !memcmp(page, page + 1, PAGE - 1);
-}
-
 /* The process may not see its page map: a page that holds zeroes is as good as
  * the zero page. */
 static int64_t nonzero_pages(const char *addr, size_t len, uint64_t *ret_pages,
@@ -400,7 +397,7 @@ static int64_t nonzero_pages(const char *addr, size_t len, uint64_t *ret_pages,
 	size_t filled = 0;
 
 	for (size_t i = 0; i < len / PAGE && filled < nr; i++)
-		if (!page_is_zero(addr + i * PAGE))
+		if (!mem_is_zero(addr + i * PAGE, PAGE))
 			ret_pages[filled++] = i;
 	return (int64_t)filled;
 }

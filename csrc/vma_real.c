@@ -6,8 +6,10 @@
  *       touches.
  * Locks: as vma_soft.c, whose leaves this follows: what stands behind a page
  *        changes under its entry lock or under invalidate_lock exclusive, before
- *        its leaf is inserted and after it is dropped.  `lock` guards the lists
- *        of strays and of poisoned pages.
+ *        its leaf is inserted and after it is dropped.  Inside the entry lock:
+ *        `saved_lock` while copies are taken out of a piece, `lock` for the lists
+ *        of strays and of poisoned pages and the streak of stores, and inside
+ *        them `stage_lock` for what zeroes and pieces are made of.
  * Kernel: mm/memory.c, insert_pfn(), zap_pte_range() (v4.14).
  * Differs: a device frame is writable from the start, since no other kind of
  *          memory than a shared piece of the file can follow it.  What the CPU
@@ -1506,6 +1508,19 @@ int64_t vma_real_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
 	if (ret == -ENOMEM && vma->real && !make_room_once(vma->real))
 		ret = vma_fault_range(vma, pgoff, nr_pages, write, latencies,
 				      nr_latencies, info);
+	return vma_real_absorb(vma, ret);
+}
+
+int64_t vma_real_fault_many(struct dax_vma *vma, const dax_pgoff_t *pgoffs, size_t nr,
+			    bool write, uint64_t *latencies, size_t nr_latencies,
+			    struct dax_fault_info *info)
+{
+	int64_t ret = vma_fault_many(vma, pgoffs, nr, write, latencies, nr_latencies,
+				     info);
+
+	if (ret == -ENOMEM && vma->real && !make_room_once(vma->real))
+		ret = vma_fault_many(vma, pgoffs, nr, write, latencies, nr_latencies,
+				     info);
 	return vma_real_absorb(vma, ret);
 }
 

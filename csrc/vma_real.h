@@ -39,6 +39,9 @@ ssize_t vma_real_write(struct dax_vma *vma, const void *buf, size_t len,
 int64_t vma_real_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
 			     uint64_t nr_pages, bool write, uint64_t *latencies,
 			     size_t nr_latencies, struct dax_fault_info *info);
+int64_t vma_real_fault_many(struct dax_vma *vma, const dax_pgoff_t *pgoffs, size_t nr,
+			    bool write, uint64_t *latencies, size_t nr_latencies,
+			    struct dax_fault_info *info);
 
 /* After a fault by a call, of any mapping, which returned @ret: stores of the CPU that
  * met its zeroes get their blocks.  Return: @ret, or -errno of that. */

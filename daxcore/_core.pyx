@@ -405,7 +405,8 @@ cdef class Device:
             `size` is negative, 0 or not a multiple of 4096.
         OSError
             EBUSY: already open; EINVAL: an empty file, a size beyond the
-            node's; ENODEV: neither a regular file nor a device-dax node;
+            node's, ``DAXCORE_FLUSH`` names an instruction that this CPU has
+            not; ENODEV: neither a regular file nor a device-dax node;
             EROFS, EISDIR, ENOSPC, EFBIG and what open(2) says.
 
         Notes
@@ -458,11 +459,13 @@ cdef class Device:
         NotSupportedError
             `emulate_pmem` on a CPU whose cache-line write-back is not known.
         OSError
-            EMFILE: no file descriptor left; EFBIG.
+            EMFILE: no file descriptor left; EFBIG; EINVAL: `emulate_pmem`, and
+            ``DAXCORE_FLUSH`` names an instruction that this CPU has not.
 
         Notes
         -----
         GIL released.
+        Source: memfd_create(2).
 
         Examples
         --------
@@ -1000,10 +1003,12 @@ def open(path, mode="r+", size=None):
     the last of them is closed.
 
     The lock is advisory.  A program that does not ask for it may change the
-    file: each call looks at ctime and size and learns its holes anew where they
-    changed, but a load through memory that is mapped already cannot see it.
+    file: each call looks at ctime and size, and where they may have changed asks
+    the file system about the holes that it is going to show; a load through memory
+    that is mapped already cannot see it.
     Another program's stores through a mapping of its own show when the file
     system updates ctime for them, on tmpfs not always.
+    Source: lseek(2) with ``SEEK_HOLE``, fallocate(2), flock(2).
 
     Examples
     --------
@@ -1152,8 +1157,9 @@ cdef class File:
             signal handler, which is sooner done, but ``readinto`` and other
             system calls get EFAULT for pages not yet touched.
         fault_around : int, optional
-            Real mappings: bytes that a load may map besides its page, and
-            whether holes are mapped beforehand; 0: neither.  Default 32 MiB.
+            Real mappings: bytes that a load may map at most.  0: its page alone,
+            no holes beforehand, and of stores in a row each its own fault.
+            Default 32 MiB.
 
         Returns
         -------
@@ -1166,22 +1172,26 @@ cdef class File:
             `length` given and nothing of the file after `offset`; `sync` with
             ``access="r"`` or ``shared=False``.
         NotSupportedError
-            ``backend="real"``: the kernel has no userfaultfd(2), or the block
-            map is written in Python.  `sync`: the
-            device is not persistent memory (:attr:`Device.durability` says
+            ``backend="real"``: the kernel has no userfaultfd(2), the block map is
+            written in Python, or the device's alignment is 2 MiB and `pages` not
+            "pmd".  `sync`: the device is not persistent memory (:attr:`Device.durability` says
             what it is), the policy is "page-cache", or the mapping is real.
         OSError
-            EROFS: shared and writable on a read-only device; EOVERFLOW;
-            EPERM: userfaultfd(2) is not allowed, the message says how to allow
-            it; ENOMEM: no address space.
+            EROFS: shared and writable on a read-only device; EOVERFLOW: beyond
+            2^63-4096, or longer than 128 TiB.  ``backend="real"``: EPERM:
+            userfaultfd(2) is not allowed, the message says how to allow it;
+            EACCES: private, and /proc/self/pagemap cannot be read; EMFILE;
+            ENFILE: there are 4096 of them.
+        MemoryError
+            No address space, or no more threads.
 
         Notes
         -----
         GIL released.  A load or store through a real mapping that cannot be
         served (past the end of file, no room on the device) is SIGBUS, as on
         any mapping of a file; :meth:`Mmap.populate` raises instead.
-        Source: ``MAP_SYNC`` of mmap(2), ``dax_finish_sync_fault`` in fs/dax.c
-        (v4.15).
+        Source: mmap(2), ``MAP_SYNC`` and ``dax_finish_sync_fault`` in fs/dax.c
+        (v4.15); userfaultfd(2), ``do_fault_around`` in mm/memory.c (v4.14).
         """
         self._ensure_open()
         return _map_file(self, offset, length, access, shared, backend, pages, sync,
@@ -1345,6 +1355,7 @@ cdef class File:
         -----
         GIL released; waits for faults in progress.  Blocks shared with a
         clone stay shared: a store to them may still end in ENOSPC.
+        Source: ``vfs_fallocate`` in fs/open.c (v4.14).
         """
         self._change_blocks(dax_mapping_fallocate, offset, nbytes)
 
@@ -1558,6 +1569,7 @@ cdef class File:
 
         Notes
         -----
+        Never waits.
         Source: ``thaw_super`` in fs/super.c (v4.14).
         """
         cdef int ret
@@ -1883,7 +1895,9 @@ cdef class File:
 
         Notes
         -----
-        GIL released.  Allocates nothing on the device.
+        GIL released.  Allocates nothing on the device; blocks taken ahead of stores
+        are given back first.
+        Source: ``iomap_fiemap`` in fs/iomap.c (v4.14).
         """
         cdef uint64_t start = _position(offset, "offset")
         cdef uint64_t end = INT64_MAX
@@ -1929,7 +1943,7 @@ cdef class File:
 
         Notes
         -----
-        Exact when no call is in progress on the file.
+        Exact when no call is in progress on the file.  GIL released.
         """
         cdef uint64_t[256] values
         cdef dax_mapping *mapping
@@ -2667,7 +2681,8 @@ cdef class ExtentTable:
         -----
         GIL released.  Whole or not at all.  Waits until no page of the file is
         pinned, and for a thaw.  A table without a file changes its rows.
-        Source: ``dax_break_layout`` and ``invalidate_inode_pages2_range``.
+        Source: ``dax_break_layout`` in fs/dax.c (v6.15),
+        ``invalidate_inode_pages2_range`` in mm/truncate.c (v4.14).
         """
         cdef dax_mapping *mapping
         cdef File file = self._file()
@@ -3097,10 +3112,10 @@ cdef uint64_t _map_length(File file, int64_t offset, object length) except? 0:
 cdef class Mmap:
     """One mapping of a range of a file.
 
-    Made by :meth:`File.mmap`.  Its page table is the library's own, so it is no
-    buffer: bytes come and go by :meth:`read` and :meth:`write`, as copies.  Page
-    offsets are pages of the FILE; byte offsets of :meth:`read` and
-    :meth:`write` start at the mapping.
+    Made by :meth:`File.mmap`.  Bytes come and go by :meth:`read` and :meth:`write`,
+    as copies; a real one has an address besides, and is a buffer.  Page offsets are
+    pages of the FILE; byte offsets of :meth:`read` and :meth:`write` start at the
+    mapping.
 
     Attributes
     ----------
@@ -3114,8 +3129,9 @@ cdef class Mmap:
 
     Notes
     -----
-    With ``backend="real"`` it is a buffer: ``memoryview(m)``, ``np.frombuffer(m)``,
-    ``file.readinto(m)``.  It cannot be closed as long as somebody holds one.
+    With ``backend="real"``: ``memoryview(m)``, ``np.frombuffer(m)``,
+    ``file.readinto(m)``.  It cannot be closed as long as somebody holds a buffer.
+    With ``backend="soft"`` the page table is the library's own.
     """
 
     def __init__(self):
@@ -3187,6 +3203,7 @@ cdef class Mmap:
         Notes
         -----
         GIL released.
+        Source: ``dax_iomap_fault`` in fs/dax.c (v4.14).
         """
         cdef uint64_t start, length, done = 0
         cdef dax_fault_info info
@@ -3243,7 +3260,8 @@ cdef class Mmap:
 
         Notes
         -----
-        GIL released.
+        GIL released; waits for the thaw of a frozen file.
+        Source: ``dax_iomap_fault`` in fs/dax.c (v4.14).
         """
         cdef uint64_t start, done = 0
         cdef dax_fault_info info
@@ -3378,6 +3396,7 @@ cdef class Mmap:
         -----
         GIL released; Ctrl-C is seen every 2**20 pages, and while a store waits
         for a thaw.  Faults before a signal in such a wait are not counted.
+        Source: ``dax_iomap_fault`` in fs/dax.c (v4.14), once for each fault.
         """
         cdef uint64_t first, count
 
@@ -3415,6 +3434,7 @@ cdef class Mmap:
         -----
         GIL released; Ctrl-C is seen every 2**20 pages, and while a store waits
         for a thaw.  Faults before a signal in such a wait are not counted.
+        Source: ``dax_iomap_fault`` in fs/dax.c (v4.14), once for each fault.
         """
         cdef Py_buffer view
 
@@ -3548,6 +3568,7 @@ cdef class Mmap:
         Notes
         -----
         GIL released.
+        Source: ``pagemap_read`` in fs/proc/task_mmu.c (v4.14).
         """
         cdef uint64_t first, count
         cdef dax_vma *vma
@@ -3618,11 +3639,17 @@ cdef class Mmap:
                     (start + nbytes - 1) // DAX_PAGE_SIZE - first + 1, write, False)
 
     def flush(self):
-        """Make durable what was stored: :meth:`File.fsync`.
+        """Make durable what was stored, in all of the file: :meth:`File.fsync`.
+
+        Raises
+        ------
+        OSError
+            As :meth:`File.fsync`.
 
         Notes
         -----
-        Does nothing for a private mapping.
+        Does nothing for a private mapping.  GIL released.
+        Source: msync(2) with ``MS_SYNC``.
         """
         self._ensure_open()
         if self.shared:
@@ -3698,6 +3725,11 @@ cdef class Mmap:
             `shape` and `dtype` need more bytes than there are.
         BufferError
             The mapping is soft.
+
+        Notes
+        -----
+        No page is touched.  A fault that an access takes later is served without
+        the GIL, which the thread that touches may hold.
         """
         import numpy as np
 
@@ -3760,6 +3792,11 @@ cdef class Mmap:
         ------
         BufferError
             Somebody holds a buffer of it: an array, a memoryview.
+
+        Notes
+        -----
+        GIL released; waits for faults on their way.
+        Source: munmap(2).
         """
         if self._of_array:
             raise BufferError(

@@ -44,7 +44,7 @@ def need(name, present, how):
 
 
 @functools.cache
-def why_no_real_mapping():
+def _why_no_real_mapping():
     """Return None if backend="real" works here, else what the error says."""
     try:
         with daxcore.Device.memory(PAGE) as device, device.create_file(PAGE) as file:
@@ -52,6 +52,12 @@ def why_no_real_mapping():
     except OSError as error:
         return str(error)
     return None
+
+
+def need_real_mapping():
+    """Skip unless there is userfaultfd(2) for this process."""
+    why = _why_no_real_mapping()
+    need("uffd", why is None, why)
 
 
 def need_program(name, package):

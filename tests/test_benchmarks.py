@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import need, need_compiler, need_program, why_no_real_mapping
+from conftest import need, need_compiler, need_program, need_real_mapping
 
 import daxcore
 from daxcore.bench import machine
@@ -251,8 +251,7 @@ def test_pytest_benchmark_suites(build):
 
 
 def test_memmap_sparse(tmp_path):
-    why = why_no_real_mapping()
-    need("uffd", why is None, why)
+    need_real_mapping()
     script = BENCHMARKS / "memmap_sparse.py"
     command = [sys.executable, script, "--gib", "0.25", "--numpy-gib", "0.0625"]
     command += ["--rounds", "1", "--directory", tmp_path, "--json", "-"]

@@ -10,7 +10,7 @@ import weakref
 
 import numpy as np
 import pytest
-from conftest import MIB, PAGE, in_thread, need, need_program, why_no_real_mapping
+from conftest import MIB, PAGE, in_thread, need_program, need_real_mapping
 
 import daxcore
 from daxcore import BlockMap, CBlockMap, ExtentTable, IomapType, capi
@@ -21,8 +21,7 @@ HOLE, MAPPED = IomapType.HOLE, IomapType.MAPPED
 @pytest.fixture(params=["soft", "real"])
 def backend(request):
     if request.param == "real":
-        why = why_no_real_mapping()
-        need("userfaultfd", why is None, why)
+        need_real_mapping()
     return request.param
 
 

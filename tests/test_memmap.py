@@ -30,7 +30,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import MIB, PAGE, need, why_no_real_mapping
+from conftest import MIB, PAGE, need, need_real_mapping
 
 import daxcore
 from daxcore import Device, FaultError, ForkError, memmap
@@ -44,8 +44,7 @@ RECORD = np.dtype([("key", "<u2"), ("value", "<f8"), ("name", "S5")])
 
 @pytest.fixture(autouse=True)
 def uffd():
-    why = why_no_real_mapping()
-    need("uffd", why is None, why)
+    need_real_mapping()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, make_csrc, need, why_no_real_mapping
+from conftest import ROOT, make_csrc, need_real_mapping
 
 import daxcore
 
@@ -77,8 +77,7 @@ def run(library, *command):
 def test_state_machine(checker, machine, shift):
     real = (machine, shift) in REAL_MACHINES
     if real:
-        reason = why_no_real_mapping()
-        need("uffd", reason is None, reason)
+        need_real_mapping()
     done = run(checker(shift), "run.py", *machine)
     assert done.returncode == 0, f"{done.stderr[-12000:]}\n{done.stdout[-4000:]}"
     happened = json.loads(done.stdout.splitlines()[-1])

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import need, need_program, why_no_real_mapping
+from conftest import need_program, need_real_mapping
 
 import daxcore
 from daxcore.testing import PowerLossError
@@ -35,8 +35,7 @@ def test_example_runs(capsys):
 @pytest.fixture
 def real(tmp_path, monkeypatch):
     """Real mappings work here, and files are made in a directory of their own."""
-    why = why_no_real_mapping()
-    need("uffd", why is None, why)
+    need_real_mapping()
     monkeypatch.chdir(tmp_path)
 
 

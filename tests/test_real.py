@@ -6,6 +6,7 @@ process.  Each script runs in several ways: as root and as a user without
 rights, with both deliveries, and with what newer kernels have switched off.
 """
 
+import errno
 import os
 import re
 import signal
@@ -13,10 +14,11 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MIB, PAGE, need, need_program
+from conftest import MIB, PAGE, need, need_program, need_real_mapping
 
 import daxcore
 from daxcore import Device
@@ -134,12 +136,7 @@ def dies(body, way, signum, *args, **kwargs):
 
 @pytest.fixture(scope="session", autouse=True)
 def uffd():
-    """Real mappings are possible here."""
-    try:
-        with Device.memory(MIB) as dev, dev.create_file(MIB) as file:
-            file.mmap(backend="real").close()
-    except OSError as error:
-        need("uffd", False, str(error))
+    need_real_mapping()
 
 
 def every_way(function):
@@ -1080,6 +1077,27 @@ def test_more_pieces_than_the_process_may_have(way):
 
 
 @pytest.mark.timeout(180)
+def test_faults_by_calls_with_more_pieces_than_the_process_may_have():
+    works(
+        """
+        limit = int(Path("/proc/sys/vm/max_map_count").read_text())
+        if limit > 100000:
+            sys.exit(0)
+        pages = limit + 2000
+        with Device.memory(pages // 2 * PAGE + 64 * MIB) as big:
+            with big.create_file(pages * PAGE) as file:
+                with real(file, pages="pte") as m:
+                    for first in range(0, pages, 1000):
+                        here = range(first, min(first + 1000, pages), 2)
+                        m.fault_many(here, write=True)
+                assert file.stats()["allocated_bytes"] == pages // 2 * PAGE
+        """,
+        THREAD,
+        timeout=110,
+    )
+
+
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("way", [THREAD, SIGNAL], ids=str)
 def test_pieces_that_become_holes_again(way):
     """A piece of a file is cut into as many as there may be, and more."""
@@ -1133,6 +1151,35 @@ def test_a_limit_on_address_space(way):
     )
 
 
+@four_ways
+def test_no_descriptor_left(way):
+    works(
+        """
+        with device.create_file(MIB) as file:
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+            error = raises(OSError, real, file)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert error.errno == errno.EMFILE, error
+            real(file).close()
+        """,
+        way,
+    )
+
+
+def test_no_thread_to_be_had():
+    works(
+        """
+        with device.create_file(MIB) as file:
+            resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+            error = raises(MemoryError, real, file)
+            assert "RLIMIT_NPROC" in str(error), error
+            file.mmap(backend="real", delivery="signal").close()
+        """,
+        Way("nobody"),
+    )
+
+
 def test_without_userfaultfd():
     body = """
     with device.create_file(MIB) as file:
@@ -1169,30 +1216,85 @@ def test_a_process_that_may_not_see_its_page_map(delivery):
     )
 
 
-# A seccomp filter: userfaultfd(2) is EPERM, and /dev/userfaultfd cannot be opened.
+# A seccomp filter: userfaultfd(2) fails, and /dev/userfaultfd cannot be opened.
 FILTERED = """
 NUMBER = {"x86_64": 323, "aarch64": 282}[os.uname().machine]
 prog = struct.pack("HBBI" * 4,
     0x20, 0, 0, 0,            # the call's number
     0x15, 0, 1, NUMBER,       # is it userfaultfd?
-    0x06, 0, 0, 0x00050001,   # EPERM
+    0x06, 0, 0, 0x00050000 | int(sys.argv[3]),
     0x06, 0, 0, 0x7fff0000)   # allowed
 libc = ctypes.CDLL(None, use_errno=True)
 buf = ctypes.create_string_buffer(prog)
 fprog = struct.pack("HxxxxxxQ", 4, ctypes.addressof(buf))
 assert libc.prctl(38, 1, 0, 0, 0) == 0
 assert libc.prctl(22, 2, fprog, 0, 0) == 0, ctypes.get_errno()
-with device.create_file(MIB) as file:
-    error = raises(PermissionError, real, file)
-    for way_out in ("vm.unprivileged_userfaultfd", "/dev/userfaultfd",
-                    "CAP_SYS_PTRACE", "seccomp"):
-        assert way_out in str(error), error
+file = device.create_file(MIB)
 """
 
 
 @pytest.mark.parametrize("delivery", ["thread", "signal"])
 def test_where_userfaultfd_is_forbidden(delivery):
-    works(FILTERED, Way("nobody", delivery))
+    body = """
+error = raises(PermissionError, real, file)
+for way_out in ("vm.unprivileged_userfaultfd", "/dev/userfaultfd",
+                "CAP_SYS_PTRACE", "seccomp"):
+    assert way_out in str(error), error
+file.close()
+"""
+    works(FILTERED + body, Way("nobody", delivery), errno.EPERM)
+
+
+@pytest.mark.parametrize("delivery", ["thread", "signal"])
+def test_a_kernel_without_userfaultfd(delivery):
+    body = """
+error = raises(daxcore.NotSupportedError, real, file)
+assert "userfaultfd(2)" in str(error), error
+file.close()
+"""
+    works(FILTERED + body, Way("nobody", delivery), errno.ENOSYS)
+
+
+# The same, for user mode alone: as before Linux 5.11.
+NO_USER_MODE = """
+NUMBER = {"x86_64": 323, "aarch64": 282}[os.uname().machine]
+prog = struct.pack("HBBI" * 6,
+    0x20, 0, 0, 0,            # the call's number
+    0x15, 0, 3, NUMBER,       # is it userfaultfd?
+    0x20, 0, 0, 16,           # its flags
+    0x45, 0, 1, 1,            # UFFD_USER_MODE_ONLY?
+    0x06, 0, 0, 0x00050016,   # EINVAL
+    0x06, 0, 0, 0x7fff0000)   # allowed
+libc = ctypes.CDLL(None, use_errno=True)
+buf = ctypes.create_string_buffer(prog)
+fprog = struct.pack("HxxxxxxQ", 6, ctypes.addressof(buf))
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, fprog, 0, 0) == 0, ctypes.get_errno()
+"""
+
+
+@pytest.mark.parametrize("delivery", ["thread", "signal"])
+def test_a_kernel_without_user_mode_alone(delivery):
+    body = """
+with device.create_file(MIB) as file, real(file) as m:
+    a = array(m)
+    a[0] = 1
+    assert file.pread(2, 0) == b"\\1\\0"
+    del a
+"""
+    works(NO_USER_MODE + body, Way("root", delivery))
+
+
+@pytest.mark.parametrize("delivery", ["thread", "signal"])
+def test_who_may_not_have_it_there(delivery):
+    allowed = Path("/proc/sys/vm/unprivileged_userfaultfd").read_text()
+    need("restriction", allowed == "0\n", "sysctl vm.unprivileged_userfaultfd=0")
+    body = """
+with device.create_file(MIB) as file:
+    error = raises(PermissionError, real, file)
+    assert "vm.unprivileged_userfaultfd" in str(error), error
+"""
+    works(NO_USER_MODE + body, Way("nobody", delivery))
 
 
 # ---- many threads, one page ----------------------------------------------

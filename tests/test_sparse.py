@@ -11,7 +11,7 @@ import os
 
 import numpy as np
 import pytest
-from conftest import MIB, PAGE, need, why_no_real_mapping
+from conftest import MIB, PAGE, need_real_mapping
 
 import daxcore
 
@@ -22,8 +22,7 @@ KEEP_SIZE_PUNCH_HOLE = 3
 @pytest.fixture(params=["thread", "signal"])
 def opened(request, directory):
     """(descriptor, file, view of its bytes)."""
-    why = why_no_real_mapping()
-    need("uffd", why is None, why)
+    need_real_mapping()
     path = directory / "sparse"
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     os.ftruncate(fd, SIZE)

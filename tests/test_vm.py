@@ -7,7 +7,7 @@ import re
 import sys
 
 import pytest
-from conftest import ROOT, need, why_no_real_mapping
+from conftest import ROOT, need, need_real_mapping
 
 sys.path.insert(0, str(ROOT / "tests/vm"))
 
@@ -40,7 +40,7 @@ def differences(spoil):
 
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_soft_and_real_mappings_show_the_same(name):
-    need("uffd", not why_no_real_mapping(), why_no_real_mapping())
+    need_real_mapping()
     lines = [line for line in SEQUENCES[name] if "sync" not in line.split()]
     if lines == SEQUENCES[name]:
         steps = Engine().run(lines), Engine("real").run(lines)

@@ -12,6 +12,7 @@
 #include "oom.h"
 #include "stats.h"
 #include "step.h"
+#include "tmpdir.h"
 #include "white_box.h"
 
 enum {
@@ -140,17 +141,13 @@ static void needs_shared_and_writable(void)
 static void needs_persistent_memory(void)
 {
 	struct dax_device *dev;
-	char path[] = "/tmp/daxcore-test-XXXXXX";
-	int fd = mkstemp(path);
+	const char *path = tmp_file("dev", 1 << 20, 0);
 
 	MUST(!dax_device_memory(&dev, 1 << 20));
 	EQ(try_device(dev, DAX_POLICY_ZERO_PAGE), -EOPNOTSUPP);
 	CHECK(strstr(dax_errormsg(), "persistent memory"));
 	CHECK(strstr(dax_errormsg(), "none"));
-	MUST(fd >= 0 && !ftruncate(fd, 1 << 20));
-	close(fd);
 	MUST(!dax_device_open(&dev, path, 0, DAX_DEVICE_OVERWRITE));
-	unlink(path);
 	EQ(try_device(dev, DAX_POLICY_ZERO_PAGE), -EOPNOTSUPP);
 	CHECK(strstr(dax_errormsg(), "fdatasync"));
 	MUST(!dax_device_emulate_pmem(&dev, 1 << 20));
@@ -548,6 +545,7 @@ int main(void)
 	if (dax_device_emulate_pmem(&dev, 1 << 20) == -EOPNOTSUPP)
 		skip_all("the cache-line write-back of this CPU is not known");
 	dax_device_put(dev);
+	tmpdir_make();
 	plan(25);
 	RUN(needs_shared_and_writable);
 	RUN(needs_persistent_memory);

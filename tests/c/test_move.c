@@ -122,9 +122,25 @@ static void where_the_loop_ends(void)
 	}
 }
 
+static void zeroes(void)
+{
+	memset(to, 0, ROOM);
+	for (size_t n = 0; n <= 64; n++) {
+		CHECK(mem_is_zero(to + 1, n));
+		for (size_t i = 0; i < n; i++) {
+			to[1 + i] = 1;
+			CHECK(!mem_is_zero(to + 1, n));
+			to[1 + i] = 0;
+		}
+		to[0] = to[1 + n] = 1;	/* beside it */
+		CHECK(mem_is_zero(to + 1, n));
+		to[0] = to[1 + n] = 0;
+	}
+}
+
 int main(void)
 {
-	plan(5);
+	plan(6);
 	if (move_select())
 		printf("# loop: %s\n", move_select()->name);
 	run("each_length", each_length);
@@ -132,5 +148,6 @@ int main(void)
 	run("small", small);
 	run("nothing_beyond", nothing_beyond);
 	run("where_the_loop_ends", where_the_loop_ends);
+	run("zeroes", zeroes);
 	return done();
 }

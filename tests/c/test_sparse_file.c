@@ -2,7 +2,7 @@
 /*
  * test_sparse_file.c -- a block map that is the file's own
  *
- * Every test runs on the file system of /tmp and on that of /dev/shm.  What
+ * Every test runs on the file system of TMPDIR and on that of /dev/shm.  What
  * the engine says is held against what the kernel says of the same file.
  */
 #define _GNU_SOURCE
@@ -28,7 +28,7 @@
 #define MIB		(INT64_C(1) << 20)
 #define GIB		(INT64_C(1) << 30)
 
-static char path[160];		/* the file of a test */
+static char path[PATH_MAX];	/* the file of a test */
 static int fd;			/* the same, as another program has it */
 
 /* ---- a file, and what the kernel says of it --------------------------------------- */
@@ -898,11 +898,11 @@ static void refused(const char *name, dax_loff_t size, unsigned int flags,
 
 static void not_opened(void)
 {
-	char other[200];
+	char other[PATH_MAX + 8];
 
 	make(MIB);
-	refused("/tmp", 0, 0, -EISDIR, "directory");
-	refused("/tmp", 0, WRITE, -EISDIR, "s a directory");
+	refused(tmpdir, 0, 0, -EISDIR, "directory");
+	refused(tmpdir, 0, WRITE, -EISDIR, "s a directory");
 	refused("/dev/null", 0, 0, -ENODEV, "not a regular file");
 	refused("/proc/self/maps", 0, 0, -ENODEV, "cannot map");
 	refused("/no/such/file", 0, WRITE, -ENOENT, "No such file");
@@ -1242,7 +1242,7 @@ static void full_file_system(void)
 	struct dax_fault_info info;
 	struct dax_mapping *mapping;
 	struct dax_vma *vma;
-	char dir[200], was[160];
+	char dir[PATH_MAX + 8], was[PATH_MAX];
 	char byte = 'x';
 	int64_t n;
 
@@ -1258,7 +1258,7 @@ static void full_file_system(void)
 		return;
 	}
 	strcpy(was, path);
-	snprintf(path, sizeof(path), "%.140s/f", dir);
+	MUST(snprintf(path, sizeof(path), "%s/f", dir) < (int)sizeof(path));
 	make(8 * MIB);
 	mapping = open_rw();
 	vma = map_pages(mapping, 8 * MIB, RW | DAX_VM_SHARED, DAX_PAGES_PTE);
@@ -1441,7 +1441,7 @@ static void opened_twice(void)
 {
 	struct dax_mapping *one, *two;
 	struct dax_vma *vma;
-	char other[200];
+	char other[PATH_MAX + 8];
 
 	make(MIB);
 	foreign(0, PAGE, 'a');
@@ -1806,7 +1806,7 @@ enum { NR_TESTS = sizeof(tests) / sizeof(tests[0]) };
 
 static void run_all(const char *dir)
 {
-	char name[96];
+	char name[PATH_MAX];
 
 	snprintf(path, sizeof(path), "%s/daxcore-sparse-%d", dir, (int)getpid());
 	for (int i = 0; i < NR_TESTS; i++) {
@@ -1827,7 +1827,6 @@ int main(void)
 {
 	bool shm = has_room("/dev/shm");
 
-	(void)tmp_file;
 	tmpdir_make();
 	plan(shm ? 2 * NR_TESTS : NR_TESTS);
 	run_all(tmpdir);
