@@ -124,7 +124,7 @@ static int map_error(int err, dax_pgoff_t pgoff)
 	if (err == -ENOMEM)
 		return dax_error(err, "page %" PRIu64 " cannot be mapped: the process has "
 				 "no more memory areas (vm.max_map_count) or address "
-				 "space (RLIMIT_AS)", pgoff);
+				 "space (RLIMIT_AS, RLIMIT_DATA)", pgoff);
 	return dax_error(err, "page %" PRIu64 " cannot be mapped", pgoff);
 }
 

@@ -1641,6 +1641,31 @@ def test_all_memory_is_locked(way):
     )
 
 
+def test_an_array_has_no_objects():
+    """What lies in a file is no address of this process."""
+    with Device.memory(MIB) as dev, dev.create_file(MIB) as file:
+        with file.mmap(backend="real") as m:
+            for dtype in ("O", [("key", "i8"), ("value", "O")]):
+                with pytest.raises(ValueError, match="without objects"):
+                    m.ndarray(dtype)
+
+
+@pytest.mark.parametrize("way", [THREAD, SIGNAL], ids=str)
+def test_a_limit_on_private_memory(way):
+    works(
+        """
+        with device.create_file(64 * MIB) as file:
+            file.pwrite(b"x" * MIB, 0)
+            status = Path("/proc/self/status").read_text()
+            limit = int(status.split("VmData:")[1].split()[0]) * 1024 + 16 * MIB
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+            error = raises(MemoryError, lambda: real(file, shared=False).close())
+            assert "RLIMIT_DATA" in str(error), error
+        """,
+        way,
+    )
+
+
 # ---- C programs ----------------------------------------------------------
 
 C_CLIENT = r"""
