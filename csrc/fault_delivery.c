@@ -165,8 +165,10 @@ static void serve_event(struct fault_area *area, unsigned int place,
 	size_t offset = event->address - (uintptr_t)area->start;
 	int ret;
 
-	if (offset >= area->length)
+	if (offset >= area->length) {
+		area->stray(area, event->address);
 		return;
+	}
 	ret = area->serve(area, offset, event->write, false);
 	if (ret > 0 && remember(place, false, offset))
 		return;

@@ -31,6 +31,8 @@ struct fault_area {
 		     bool may_sleep);
 	/* It failed: the toucher shall get SIGBUS, or EFAULT. */
 	void (*fail)(struct fault_area *area, size_t offset);
+	/* A touch of what is registered beside the area. */
+	void (*stray)(struct fault_area *area, uintptr_t address);
 	/* A while later: whoever touches the page asks anew. */
 	void (*forgive)(struct fault_area *area, size_t offset);
 

@@ -81,8 +81,9 @@ static int check_window(const struct sparse_file *sf, uint64_t size)
 	if (size <= sf->dev->size)
 		return 0;
 	return dax_error(-EFBIG, "%s: %" PRIu64 " bytes are more than the window of %"
-			 PRIu64 " bytes that was opened on it can show", sf->dev->path,
-			 size, sf->dev->size);
+			 PRIu64 " bytes that was opened on it can show: close it "
+			 "everywhere in this process, and open it with that size",
+			 sf->dev->path, size, sf->dev->size);
 }
 
 /* ---- up to when ------------------------------------------------------------------ */

@@ -18,18 +18,21 @@
 
 #include "sys.h"
 #include "uffd.h"
+#include "vm_area.h"
 
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
 
-enum { STACK_BYTES = 256 << 10 };
+enum { STACK_BYTES = 256 << 10, HUGE = 2 << 20 };
 
 /* What the thread is told; fd < 0: no more of it. */
 struct order {
 	int fd;
 	char *area;
 	size_t area_len;
+	char *start;
+	size_t length;
 };
 
 static struct mutex swap_lock;
@@ -39,12 +42,14 @@ static _Atomic uint32_t nr_taken;
 
 /* ---- the thread ------------------------------------------------------------------ */
 
-/* Touches that were read while events were waited for, anywhere in the area, come
- * again. */
+/* Touches that were read while events were waited for, anywhere in the area or in
+ * the spare one, come again. */
 static void wake_touches(const struct order *order, uint64_t *touches)
 {
-	if (*touches)
+	if (*touches) {
 		uffd_wake(order->fd, order->area, order->area_len);
+		uffd_wake(order->fd, order->start, order->length);
+	}
 	*touches = 0;
 }
 
@@ -110,14 +115,24 @@ static int move_over(const struct uffd_spare *spare, char *addr, size_t len)
 	return sys_map_result(at);
 }
 
-int uffd_swap(const struct uffd_spare *spare, char *addr, size_t len)
+/* swap_lock held. */
+static void empty(struct uffd_spare *spare)
+{
+	if (spare->touched)
+		vm_area_discard(spare->start, spare->length);
+	spare->touched = false;
+}
+
+int uffd_swap(struct uffd_spare *spare, char *addr, size_t len)
 {
 	int ret;
 
 	mutex_lock(&swap_lock);
 	ret = start_thread();
+	empty(spare);
 	if (!ret)
-		give((struct order){ spare->fd, spare->area, spare->area_len });
+		give((struct order){ spare->fd, spare->area, spare->area_len,
+				     spare->start, spare->length });
 	for (size_t done = 0, n; !ret && done < len; done += n) {
 		n = len - done < spare->length ? len - done : spare->length;
 		ret = move_over(spare, addr + done, n);
@@ -126,6 +141,22 @@ int uffd_swap(const struct uffd_spare *spare, char *addr, size_t len)
 		give((struct order){ .fd = -1 });
 	mutex_unlock(&swap_lock);
 	return ret;
+}
+
+void uffd_swap_touched(struct uffd_spare *spare, uintptr_t address)
+{
+	size_t offset = (address - (uintptr_t)spare->start) & ~(size_t)4095;
+	size_t n = HUGE - offset % HUGE;
+
+	if (!spare->start || offset >= spare->length)
+		return;
+	if (n > spare->length - offset)
+		n = spare->length - offset;
+	mutex_lock(&swap_lock);
+	spare->touched = true;
+	uffd_zeropage(spare->fd, spare->start + offset, n);
+	mutex_unlock(&swap_lock);
+	uffd_wake(spare->fd, spare->start + offset, n);
 }
 
 void uffd_swap_end(void)

@@ -10,7 +10,9 @@
 #ifndef DAXCORE_UFFD_SWAP_H
 #define DAXCORE_UFFD_SWAP_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Memory that is to be moved: registered with @fd, open, without pages. */
 struct uffd_spare {
@@ -19,6 +21,7 @@ struct uffd_spare {
 	size_t length;
 	char *area;	/* what it is for: touches come from there */
 	size_t area_len;
+	bool touched;	/* has zero pages: swap_lock */
 };
 
 /*
@@ -28,7 +31,13 @@ struct uffd_spare {
  * Context: any lock may be held; not from the thread of this module.
  * Return: 0; -ENOMEM: too many areas, or no thread; then some may be gone.
  */
-int uffd_swap(const struct uffd_spare *spare, char *addr, size_t len);
+int uffd_swap(struct uffd_spare *spare, char *addr, size_t len);
+
+/*
+ * Somebody touches @spare itself: mlockall(2) does, and who reads all of a process.
+ * Nobody has use for what is there, but sleeps until there is something.
+ */
+void uffd_swap_touched(struct uffd_spare *spare, uintptr_t address);
 
 /* Before @spare's descriptor is closed: nobody reads it any more. */
 void uffd_swap_end(void);

@@ -23,6 +23,9 @@
 #define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23
 #endif
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
 #endif
@@ -197,8 +200,13 @@ void vm_area_populate_write(void *addr, size_t len, bool huge)
 	madvise(addr, len, MADV_POPULATE_WRITE);
 }
 
+/* What is locked is refused to the first, and kernels before 5.18 lack the second. */
 void vm_area_discard(void *addr, size_t len)
 {
+	if (!madvise(addr, len, MADV_DONTNEED) ||
+	    !madvise(addr, len, MADV_DONTNEED_LOCKED))
+		return;
+	munlock(addr, len);
 	madvise(addr, len, MADV_DONTNEED);
 }
 

@@ -45,7 +45,8 @@ int vm_area_map_nothing(void *addr, size_t len, bool write);
  */
 bool vm_area_has_room(void);
 
-/* Pages of anonymous memory become absent. */
+/* Pages of anonymous memory become absent, also those that somebody has locked with
+ * mlock(2). */
 void vm_area_discard(void *addr, size_t len);
 
 /* Show the kernel's huge zero page all over anonymous memory.  -EOPNOTSUPP:

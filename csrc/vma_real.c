@@ -128,7 +128,7 @@ static int map_error(int err, dax_pgoff_t pgoff)
 	if (err == -ENOMEM)
 		return dax_error(err, "page %" PRIu64 " cannot be mapped: the process has "
 				 "no more memory areas (vm.max_map_count) or address "
-				 "space (RLIMIT_AS)", pgoff);
+				 "space (RLIMIT_AS, RLIMIT_DATA)", pgoff);
 	return dax_error(err, "page %" PRIu64 " cannot be mapped", pgoff);
 }
 
@@ -1491,6 +1491,15 @@ static int make_room_once(struct vma_real *real)
 	return vm_area_has_room() ? -ENOMEM : make_room(real);
 }
 
+static void real_stray(struct fault_area *area, uintptr_t address)
+{
+	struct vma_real *real = container_of(area, struct vma_real, area);
+
+	mutex_lock(&real->stage_lock);
+	uffd_swap_touched(&real->spare, address);
+	mutex_unlock(&real->stage_lock);
+}
+
 static void real_forgive(struct fault_area *area, size_t offset)
 {
 	struct vma_real *real = container_of(area, struct vma_real, area);
@@ -1950,6 +1959,7 @@ static int real_alloc(struct vma_real **ret_real, const struct dax_vma_attr *att
 	real->fault_around = around_pages(attr);
 	real->area = (struct fault_area){
 		.uffd = -1, .serve = real_serve, .fail = real_fail,
+		.stray = real_stray,
 		.forgive = real_forgive,
 		.length = (attr->length + DAX_PAGE_SIZE - 1) & ~(DAX_PAGE_SIZE - 1),
 		.signal = attr->delivery == DAX_DELIVERY_SIGNAL,

@@ -3722,7 +3722,7 @@ cdef class Mmap:
         Raises
         ------
         ValueError
-            `shape` and `dtype` need more bytes than there are.
+            `shape` and `dtype` need more bytes than there are; objects in `dtype`.
         BufferError
             The mapping is soft.
 
@@ -3734,6 +3734,8 @@ cdef class Mmap:
         import numpy as np
 
         dtype = np.dtype(dtype)
+        if dtype.hasobject:
+            raise ValueError(f"dtype must be without objects, is {dtype}")
         if shape is None:
             if dtype.itemsize == 0:
                 raise ValueError("shape is needed for a dtype of 0 bytes")

@@ -370,14 +370,49 @@ def test_what_is_refused_changes_nothing(path):
         dict(mode="w+", shape=-3),
         dict(mode="w+", shape=3, offset=-1),
         dict(mode="w+", shape=3, order="?"),
+        dict(mode="w+", shape=3, order="A"),
+        dict(mode="w+", shape=(1,) * 65),
+        dict(mode="w+", shape=(1 << 62, 0, 1 << 62)),
         dict(mode="r+", offset=len(BYTES) + 1),
         dict(mode="r+", dtype="V0"),
         dict(mode="r", shape=len(BYTES) + 1),
     ):
         with pytest.raises(ValueError):
             memmap(path, **kwargs)
+    for nbytes in (1 << 47, 1 << 62):
+        with pytest.raises(OSError, match="more than"):
+            memmap(path, mode="w+", shape=nbytes)
     assert path.read_bytes() == BYTES
     assert is_unlocked(path)
+
+
+TIB = 1 << 40
+
+
+def test_arrays_of_any_size(path):
+    """As many bytes as are asked for, also of a file that has few."""
+    for mode in ("w+", "r+"):
+        array = memmap(path, mode=mode, shape=3 * TIB // 2)
+        array[-1] = 1
+        assert not array[::GIB].any() and array[-1] == 1
+        assert os.stat(path).st_size == array.size
+        del array
+        os.truncate(path, 5)
+
+
+def test_arrays_beside_many_others(directory):
+    """A window of a TiB is for the first ones only."""
+    others = [memmap(directory / f"{n}", mode="w+", shape=1) for n in range(40)]
+    array = memmap(directory / "long", mode="w+", shape=100 * GIB)
+    assert array[-1] == 0 and not any(others)
+
+
+def test_a_file_that_is_open_grows_as_far_as_its_window(path):
+    array = memmap(path, mode="w+", shape=5)
+    with pytest.raises(OSError, match="open it with that size") as caught:
+        memmap(path, mode="r+", shape=3 * TIB)
+    assert caught.value.errno == errno.EFBIG
+    assert os.stat(path).st_size == array.size
 
 
 def test_pickles_and_copies_are_in_memory(path):

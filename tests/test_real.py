@@ -1690,6 +1690,84 @@ def test_somebody_takes_the_pages_away(way):
     )
 
 
+@four_ways
+def test_memory_that_is_locked(way):
+    """mlock(2): what a mapping has to let go of goes all the same."""
+    works(
+        """
+        libc = ctypes.CDLL(None, use_errno=True)
+        def lock(m):
+            assert libc.mlock2(ctypes.c_void_p(m.address), m.length, 1) == 0  # ONFAULT
+
+        with device.create_file(3 * MIB) as file:
+            with real(file) as m, real(file, shared=False) as private:
+                a, c = array(m), array(private)
+                lock(m)
+                lock(private)
+                assert not a.any() and not c.any()
+                file.pwrite(b"x", MIB)
+                assert a[MIB] == c[MIB] == ord("x")
+                c[MIB] = c[2 * MIB] = 1
+                private.dontneed()
+                assert c[MIB] == ord("x") and c[2 * MIB] == 0
+                c[2 * MIB] = 1
+                file.truncate(MIB)
+                file.truncate(3 * MIB)
+                assert c[2 * MIB] == 0
+                del a, c
+        """,
+        way,
+    )
+
+
+@pytest.mark.parametrize("way", [THREAD, SIGNAL], ids=str)
+def test_all_memory_is_locked(way):
+    """mlockall(2) touches what is kept ready for pieces that go."""
+    works(
+        """
+        libc = ctypes.CDLL(None, use_errno=True)
+        with device.create_file(8 * MIB) as file, real(file) as m:
+            a = array(m)
+            for i in range(3):
+                a[5 * MIB :] = 7
+                file.punch_hole(6 * MIB, MIB)
+                assert libc.mlockall(1) == 0  # MCL_CURRENT
+                assert a[6 * MIB - 1] == 7 and not a[6 * MIB : 7 * MIB].any()
+            file.punch_hole(0, 8 * MIB)
+            assert not a.any()
+            file.pwrite(b"x", 6 * MIB)
+            assert a[6 * MIB] == ord("x")
+            del a
+        """,
+        way,
+    )
+
+
+def test_an_array_has_no_objects():
+    """What lies in a file is no address of this process."""
+    with Device.memory(MIB) as dev, dev.create_file(MIB) as file:
+        with file.mmap(backend="real") as m:
+            for dtype in ("O", [("key", "i8"), ("value", "O")]):
+                with pytest.raises(ValueError, match="without objects"):
+                    m.ndarray(dtype)
+
+
+@pytest.mark.parametrize("way", [THREAD, SIGNAL], ids=str)
+def test_a_limit_on_private_memory(way):
+    works(
+        """
+        with device.create_file(64 * MIB) as file:
+            file.pwrite(b"x" * MIB, 0)
+            status = Path("/proc/self/status").read_text()
+            limit = int(status.split("VmData:")[1].split()[0]) * 1024 + 16 * MIB
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+            error = raises(MemoryError, lambda: real(file, shared=False).close())
+            assert "RLIMIT_DATA" in str(error), error
+        """,
+        way,
+    )
+
+
 # ---- C programs ----------------------------------------------------------
 
 C_CLIENT = r"""
