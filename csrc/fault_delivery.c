@@ -36,6 +36,7 @@ enum {
 	STACK_BYTES = 1 << 20
 };
 
+__thread bool fault_retry_nowait;
 static _Atomic(struct fault_area *) areas[AREAS_MAX];
 static _Atomic unsigned int nr_areas;	/* places ever used */
 static struct mutex table_lock;
@@ -234,6 +235,7 @@ static void *serve_faults(void *arg)
 	uint64_t woken = 0;	/* when those who wait for a thaw were */
 
 	pthread_setname_np(pthread_self(), "daxcore-fault");
+	fault_retry_nowait = true;	/* others are to be served meanwhile */
 	for (;;) {
 		int nr = (int)sys_result(epoll_wait(fd, event, EVENTS,
 						    nr_waiting ? WAITING_MS : -1));

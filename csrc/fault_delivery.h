@@ -19,6 +19,10 @@
 
 #include "sys.h"
 
+/* Faults of this thread do not wait for a thaw: they return -EINTR, and nothing has
+ * been done.  Kernel: FAULT_FLAG_RETRY_NOWAIT. */
+extern __thread bool fault_retry_nowait;
+
 struct fault_area {
 	char *start;
 	size_t length;		/* bytes */

@@ -314,8 +314,21 @@ static bool first_stray(struct vma_real *real, dax_pgoff_t *ret_pgoff)
 	return any;
 }
 
-/* They get their blocks by faults of their own.  Context: no lock of the file,
- * or invalidate_lock shared, held. */
+/* Who comes across a stray did not ask for a store, and waits for no thaw. */
+static int64_t fault_stray(struct vma_real *real, dax_pgoff_t pgoff)
+{
+	bool before = fault_retry_nowait;
+	int64_t ret;
+
+	fault_retry_nowait = true;
+	ret = vma_fault_range(real->vma, pgoff, 1, true, NULL, 0, NULL);
+	fault_retry_nowait = before;
+	return ret;
+}
+
+/* They get their blocks by faults of their own; in a frozen file, at the first fault
+ * or fsync after the thaw.  Context: no lock of the file, or invalidate_lock shared,
+ * held. */
 static int absorb_strays(struct vma_real *real)
 {
 	dax_pgoff_t pgoff;
@@ -323,13 +336,14 @@ static int absorb_strays(struct vma_real *real)
 
 	while (ret >= 0 && unlikely(READ_ONCE(real->nr_strays)) &&
 	       first_stray(real, &pgoff)) {
-		ret = vma_fault_range(real->vma, pgoff, 1, true, NULL, 0, NULL);
+		ret = fault_stray(real, pgoff);
 		if (!ret)	/* it had a block all the time */
 			forget_strays(real, pgoff, pgoff);
 	}
-	if (ret < 0)
-		WRITE_ONCE(real->stray_error, (int)ret);
-	return ret < 0 ? (int)ret : 0;
+	if (ret >= 0 || ret == -EINTR)
+		return 0;
+	WRITE_ONCE(real->stray_error, (int)ret);
+	return (int)ret;
 }
 
 /* ---- what stands behind a page -------------------------------------------------------- */
@@ -1287,7 +1301,7 @@ static void settle_strays(struct dax_vma *vma, struct percpu_area *area)
 	for (; ok && nr && first_stray(vma->real, &vmf.pgoff); nr--) {
 		vmf.pte = NULL;
 		ok = !(iomap_fault(&vmf, 0) & (DAX_VM_FAULT_ERROR | DAX_VM_FAULT_RETRY));
-		if (!ok)
+		if (!ok && !mapping_is_frozen(vma->mapping))
 			mapping_set_error(vma->mapping, vmf.error ? vmf.error : -ENOSPC);
 	}
 }

@@ -6,6 +6,7 @@
  * anybody store to it.  What may happen meanwhile happens in the block map's
  * sync itself: it is called with no lock of the file held.
  */
+#define _GNU_SOURCE
 #include "frames.h"
 #include "invalidate.h"
 #include "invariants.h"

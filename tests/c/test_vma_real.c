@@ -686,6 +686,18 @@ static void freeze_and_thaw(void)
 	EQ(dax_mapping_thaw(fx.file), 0);
 }
 
+/* Loads of a frozen file wait for nothing, whatever they come across. */
+static void freeze_and_load(void)
+{
+	char byte;
+
+	EQ(dax_mapping_freeze(fx.file), 0);
+	EQ(raw_load(0), 0);
+	EQ(dax_vma_read(vma, &byte, 1, 0, NULL), 1);
+	EQ(dax_mapping_thaw(fx.file), 0);
+	EQ(dax_mapping_fsync(fx.file, NULL), 0);
+}
+
 static void promote_zeroes(void)
 {
 	EQ(promote(fx.file, BASE), 0);
@@ -733,6 +745,7 @@ static void strays_outlive_leaves(void)
 {
 	EQ(stray_beside(drop_all_leaves, DAX_PAGES_PTE), 13);
 	EQ(stray_beside(freeze_and_thaw, DAX_PAGES_PTE), 13);
+	EQ(stray_beside(freeze_and_load, DAX_PAGES_PTE), 13);
 	EQ(stray_beside(promote_zeroes, DAX_PAGES_PTE), 13);
 	EQ(stray_beside(take_and_give_back, DAX_PAGES_AUTO), 13);
 	EQ(stray_beside(clone_from_it, DAX_PAGES_PTE), 13);
