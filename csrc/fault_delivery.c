@@ -53,6 +53,8 @@ static struct waiting {
 } waiting[WAITING_MAX];
 static unsigned int nr_waiting;
 
+static __thread uint32_t toucher;	/* whose touch is served in this thread */
+
 /* ---- the table ------------------------------------------------------------------ */
 
 static struct fault_area *find_area(const void *addr)
@@ -134,6 +136,16 @@ static bool in_system_call(uint32_t tid)
 	return !ask_thread(tid, "syscall", "%lld", &number) || number != ~0ull;
 }
 
+bool fault_toucher_is_in(uint64_t dev, uint64_t ino)
+{
+	struct sys_file_info info;
+	unsigned long long fd;
+
+	return toucher && ask_thread(toucher, "syscall", "%*d %llx", &fd) &&
+	       fd <= INT32_MAX && !sys_file_info((int)fd, &info) && info.dev == dev &&
+	       info.ino == ino;
+}
+
 /* What a SIGBUS that the library sends means, in si_errno. */
 enum sent { SENT_REFUSED, SENT_LOAD, SENT_STORE };
 
@@ -170,7 +182,9 @@ static void serve_event(struct fault_area *area, unsigned int place,
 		area->stray(area, event->address);
 		return;
 	}
+	toucher = event->tid;
 	ret = area->serve(area, offset, event->write, false);
+	toucher = 0;
 	if (ret > 0 && remember(place, false, offset))
 		return;
 	if (ret < 0 && event->write && !send_sigbus(event, page_at(area, offset)))

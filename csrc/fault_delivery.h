@@ -52,6 +52,10 @@ int fault_area_attach(struct fault_area *area);
  * of the file held. */
 void fault_area_detach(struct fault_area *area);
 
+/* Is the thread whose touch the caller serves in a system call on that file?  Then it
+ * may hold the file system's lock of it, and a call that takes the lock never ends. */
+bool fault_toucher_is_in(uint64_t dev, uint64_t ino);
+
 /* Does [addr, addr + len) meet an area that is attached? */
 bool fault_area_overlaps(const void *addr, size_t len);
 

@@ -29,6 +29,7 @@
 
 #include "copy_mc.h"
 #include "errormsg.h"
+#include "fault_delivery.h"
 #include "invalidate.h"
 #include "iomap.h"
 
@@ -373,6 +374,24 @@ static int check_holes(struct dax_mapping *mapping, uint64_t pos, uint64_t len)
 	return ret;
 }
 
+/* write(2) to the file out of its own mapping: nothing can be asked meanwhile. */
+static bool toucher_has_lock(const struct sparse_file *sf)
+{
+	return fault_toucher_is_in(sf->st_dev, sf->st_ino);
+}
+
+/* The window shows what there is, be it a hole's zeroes. */
+static int take_for_data(struct dax_mapping *mapping, uint64_t pos, uint64_t len)
+{
+	uint64_t size = (uint64_t)i_size_read(mapping);
+
+	if (!len || pos >= size)
+		return 0;
+	if (len > size - pos)
+		len = size - pos;
+	return found_data(mapping, page_of(pos), page_of(pos + len - 1));
+}
+
 /* ---- the hook --------------------------------------------------------------------------- */
 
 static int look_over_timed(struct dax_mapping *mapping)
@@ -395,6 +414,8 @@ catch_up(struct dax_mapping *mapping, const struct sys_file_info *info,
 	struct sparse_file *sf = to_sparse(mapping);
 	int ret = 0;
 
+	if (unlikely(toucher_has_lock(sf)))
+		return take_for_data(mapping, (uint64_t)pos, len);
 	if (shall_look_over(sf, info))
 		return look_over_timed(mapping);
 	if ((dax_loff_t)info->size != i_size_read(mapping) && !READ_ONCE(sf->resizing))
@@ -525,7 +546,8 @@ static __cold int why_refused(const struct sparse_file *sf, dax_pgoff_t page)
 	if (pos >= info.size)
 		return dax_error(-EIO, "%s: somebody truncated the file to %" PRIu64
 				 " bytes", sf->dev->path, info.size);
-	ret = sys_allocate_keep_size(sf->dev->fd, pos, DAX_PAGE_SIZE);
+	ret = toucher_has_lock(sf) ? -EDEADLK :
+	      sys_allocate_keep_size(sf->dev->fd, pos, DAX_PAGE_SIZE);
 	if (ret == -EOPNOTSUPP)
 		ret = -EIO;
 	return ret ? dax_error(ret, "%s: cannot take a block for byte %" PRIu64 ": %s",
@@ -643,7 +665,8 @@ static int begin_ahead(struct sparse_file *sf, dax_pgoff_t page,
 	if (ret)
 		return ret;
 	look_up(sf, page, last, iomap);
-	if (iomap->type == DAX_IOMAP_HOLE && !READ_ONCE(sf->no_punch))
+	if (iomap->type == DAX_IOMAP_HOLE && !READ_ONCE(sf->no_punch) &&
+	    !toucher_has_lock(sf))
 		nr = without_blocks(sf, page, iomap->length >> DAX_PAGE_SHIFT);
 	if (nr < 2 || set_blocks_aside(sf, page, nr))
 		return begin_write(sf, page, page, DAX_IOMAP_FAULT, iomap);

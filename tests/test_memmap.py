@@ -1082,6 +1082,38 @@ def test_system_calls_into_holes_and_out_of_them(sparse, directory):
     assert (directory / "in").read_bytes() == bytes(5) + plain.tobytes()
 
 
+OWN_FILE = """
+import os, sys
+from daxcore import memmap
+MIB = 1 << 20
+array = memmap(sys.argv[1], "u1", "w+", shape=64 * MIB)
+array[:MIB] = 7
+for flags in (0, os.O_DIRECT):
+    try:
+        fd = os.open(sys.argv[1], os.O_RDWR | flags)
+    except OSError:
+        continue  # tmpfs has direct I/O since Linux 6.6
+    array.punch(10 * MIB)
+    assert os.pwritev(fd, [array[10 * MIB : 11 * MIB]], 20 * MIB) == MIB
+    assert not array[20 * MIB : 21 * MIB].any()
+    assert os.preadv(fd, [array[10 * MIB : 11 * MIB]], 0) == MIB
+    assert os.preadv(fd, [array[30 * MIB : 31 * MIB]], 0) == MIB
+    assert os.pwritev(fd, [array[8 * MIB : 12 * MIB]], 40 * MIB) == 4 * MIB
+    for at in (10, 30):
+        assert (array[at * MIB : (at + 1) * MIB] == 7).all()
+    with open(sys.argv[1], "rb") as file:
+        file.seek(40 * MIB)
+        assert file.read(4 * MIB) == bytes(array[8 * MIB : 12 * MIB])
+    os.close(fd)
+"""
+
+
+def test_system_calls_on_the_arrays_own_file(path):
+    """write(2) holds the file system's lock of the file while it touches a hole."""
+    done = run_python(OWN_FILE, path)
+    assert done.returncode == 0, done.stderr
+
+
 def test_checksums_and_compression(sparse):
     array, plain = sparse
     assert hashlib.sha256(array).digest() == hashlib.sha256(plain).digest()
