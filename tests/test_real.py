@@ -764,6 +764,7 @@ def test_faulthandler_enabled_after(way):
     process, with a report.  Nothing hangs, and what a thread serves is served."""
     done = run(
         """
+        faulthandler.disable()  # -X dev has it enabled
         with device.create_file(8 * MIB) as file:
             m = real(file, pages="pte", fault_around=0)
             a = array(m)
