@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*.c csrc/*.h csrc/*.map) \
 	$(wildcard csrc/include/*.h csrc/include/daxcore/*.h daxcore/*.p[yx][xd])
 
-.PHONY: bench gates test lint model wheel-test c-test c-test-tsan clean
+.PHONY: bench gates test test-vm lint model wheel-test c-test c-test-tsan clean
 
 bench: $(STAMP)
 	$(BIN)/daxcore bench hole-read
@@ -31,6 +31,10 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest daxcore._core daxcore._memmap
+
+# Linux itself as the referee, in a virtual machine; VM_ARGS: docs/testing.md.
+test-vm: $(STAMP)
+	$(BIN)/python tests/vm/run.py $(VM_ARGS)
 
 # From sdist to wheel to an environment elsewhere, as users get it.
 wheel-test: $(STAMP)

@@ -32,6 +32,21 @@ SONAME = "libdaxcore.so.0"
 HEADERS = ["daxcore.h", "daxcore/types.h"]
 VERSION = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]["version"]
 
+# Says nothing of where it was built: the wheel is unpacked anywhere.
+PKG_CONFIG = f"""\
+prefix=${{pcfiledir}}/../..
+includedir=${{prefix}}/include
+libdir=${{prefix}}/lib
+
+Name: daxcore
+Description: A userspace DAX engine
+Version: {VERSION}
+Cflags: -I${{includedir}}
+Libs: -L${{libdir}} -Wl,-rpath,${{libdir}} -ldaxcore
+"""
+# What -ldaxcore finds.  A symbolic link would become a second library in a wheel.
+LINKER_SCRIPT = f"INPUT({SONAME})\n"
+
 FLAGS = """
     -std=gnu11 -fPIC -g -pthread -fvisibility=hidden -ftls-model=initial-exec
     -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wshadow
@@ -105,6 +120,8 @@ class BuildLibraryThenModules(build_ext):
         library = self._build_library()
         for name in HEADERS:
             self._install(HERE / "csrc/include" / name, f"include/{name}")
+        self._write("lib/libdaxcore.so", LINKER_SCRIPT)
+        self._write("lib/pkgconfig/daxcore.pc", PKG_CONFIG)
         self._translate()
         for ext in self.extensions:
             ext.extra_objects = [library]
@@ -170,6 +187,12 @@ class BuildLibraryThenModules(build_ext):
         target = self._built(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         self.copy_file(str(source), str(target))
+        self._package_files[str(target)] = f"daxcore/{name}"
+
+    def _write(self, name, text):
+        target = self._built(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
         self._package_files[str(target)] = f"daxcore/{name}"
 
     def copy_extensions_to_source(self):

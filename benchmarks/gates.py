@@ -20,6 +20,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 
 import native
+import numpy as np
 
 import daxcore
 from daxcore import capi
@@ -29,6 +30,7 @@ PAGES = 262144  # 1 GiB
 HEAVY_ROUNDS = 7  # with page-cache pages: a second each
 LIGHT_ROUNDS = 31
 PYTHON_ROUNDS = 63
+MAP_PAGES = PAGES // 16  # over a Python method
 TREE_ROUNDS = 31
 WRITEBACK_ROUNDS = 15
 REAL_ROUNDS = 5  # real memory: 1 GiB by tmpfs is three seconds
@@ -319,6 +321,52 @@ def python_gate(device):
     )
 
 
+class _HoleMap(daxcore.BlockMap):
+    def begin(self, pos, length, flags):
+        return 0, PAGES * daxcore.PAGE_SIZE, 0, self.HOLE
+
+
+def _hole_table():
+    rows = np.zeros(1, dtype=daxcore.ExtentTable.columns)
+    rows["length"] = PAGES * daxcore.PAGE_SIZE
+    return daxcore.ExtentTable(rows)
+
+
+def _map_round_ns(device, make, pages):
+    """A call that gives ns per page of a hole read over a block map."""
+
+    def call():
+        size = PAGES * daxcore.PAGE_SIZE
+        with device.create_file(size, iomap=make()) as file:
+            with file.mmap(pages="pte") as m:
+                start = time.perf_counter_ns()
+                m.fault_range(0, pages)
+                return (time.perf_counter_ns() - start) / pages
+
+    return call
+
+
+def block_map_gates(device):
+    """Point 14: block maps from Python against the built-in one."""
+    c_map = native.hole_map()
+    ns = interleaved(
+        {
+            "built-in": _map_round_ns(device, lambda: None, PAGES),
+            "ExtentTable": _map_round_ns(device, _hole_table, PAGES),
+            "CBlockMap": _map_round_ns(device, lambda: daxcore.CBlockMap(c_map), PAGES),
+            "BlockMap": _map_round_ns(device, _HoleMap, MAP_PAGES),
+        },
+        LIGHT_ROUNDS,
+    )
+    for name in ("ExtentTable", "CBlockMap"):
+        detail = f"{ns[name]:.2f} / {ns['built-in']:.2f} ns per page"
+        yield Gate(
+            "14", f"hole read, {name} / built-in map", ns[name] / ns["built-in"], 1.15,
+            detail=detail,
+        )  # fmt: skip
+    yield Gate("14", "hole read over a Python method", ns["BlockMap"] / 1e3, 1.5, "us")
+
+
 def trace_gate():
     """Point 11: the fault with its trace sites, off, against one without them.
 
@@ -449,8 +497,8 @@ def real_rounds(calls, rounds):
     """RealTimes by name; a call is (owner, pages, what real_round() takes)."""
 
     def one(owner, pages, **how):
-        if owner == native.FILE:  # new pages, which are not to be the host's
-            machine.warm_memory(pages * 4096)
+        if owner in (native.FILE, native.SPARSE):
+            machine.warm_memory(pages * 4096)  # new pages are not to be the host's
         return native.real_round(owner, pages, **how), pages
 
     calls = {n: lambda c=c: one(c[0], c[1], **c[2]) for n, c in calls.items()}
@@ -570,17 +618,19 @@ def _twin_gate(what, over, under):
 def real_touch(**how):
     """A call that gives ns per touch of a page, the mapping made before."""
 
+    owner = native.SPARSE if "path" in how else native.ENGINE
+
     def call():
-        result = native.real_round(native.ENGINE, SINGLE_PAGES, **how)
+        result = native.real_round(owner, SINGLE_PAGES, **how)
         return result.touch_ns / SINGLE_PAGES
 
     return call
 
 
-def bare_touch(work, delivery, order=None):
+def bare_touch(work, delivery, order=None, fd=-1):
     """The same of the bare kernel calls."""
     return lambda: (
-        native.real_floor_ns(work, delivery, SINGLE_PAGES, order) / SINGLE_PAGES
+        native.real_floor_ns(work, delivery, SINGLE_PAGES, order, fd) / SINGLE_PAGES
     )
 
 
@@ -607,14 +657,45 @@ def real_write_gates(device, tmpfs):
     yield _real_gate("first write sequential", times, "tmpfs", 1 / 4)
 
 
+@contextmanager
+def file_on_disk():
+    """A path and a descriptor; nothing stays, however the process ends."""
+    with tempfile.TemporaryFile(dir=".") as file:
+        yield f"/proc/self/fd/{file.fileno()}", file.fileno()
+
+
+def real_sparse_gates():
+    """Point 13: first writes to a sparse file, one by one and in a row."""
+    order = native.permutation(SINGLE_PAGES)
+    with file_on_disk() as (path, fd):
+        for delivery in ("signal", "thread"):
+            how = {"path": path, "delivery": delivery, "order": order, "write": True}
+            calls = {
+                "real": real_touch(**how),
+                "bare": bare_touch(native.STORE_SPARSE, delivery, order, fd),
+            }
+            with placed(delivery):
+                ns = interleaved(calls, SINGLE_ROUNDS)
+            what = f"real first write sparse, {delivery} / its calls"
+            yield _twin_gate(what, ns["real"], ns["bare"])
+        times = real_rounds(
+            {
+                "real": (native.SPARSE, PAGES, {"path": path, "write": True}),
+                "disk": (native.FILE, PAGES, {"fd": fd, "write": True}),
+            },
+            REAL_ROUNDS,
+        )
+    yield _real_gate("first write in a row, sparse", times, "disk", 1.1)
+
+
 def real_memory_gates():
     """Point 13: what 1 GiB of holes takes that was read by addresses."""
-    with tempfile.NamedTemporaryFile(dir=".", prefix="daxcore-gates-") as named:
-        os.ftruncate(named.fileno(), PAGES * 4096)
-        with daxcore.open(named.name) as file:
+    with file_on_disk() as (path, fd):
+        os.ftruncate(fd, PAGES * 4096)
+        with daxcore.open(path) as file:
             read_by_addresses(file)  # what comes once: buffers, per-thread areas
             grown, own = read_by_addresses(file)
-        blocks = os.fstat(named.fileno()).st_blocks
+        blocks = os.fstat(fd).st_blocks
     rss, tables = (grown[k] / 2**20 for k in ("rss_delta_bytes", "vmpte_delta_bytes"))
     detail = f"Cached {grown['system_cached_delta_bytes'] / 2**20:+.1f} MiB"
     yield Gate(
@@ -652,6 +733,7 @@ def real_gates():
         yield from real_fault_gates(device)
         yield from real_memory_gates()
         yield from real_write_gates(device, tmpfs.fileno())
+        yield from real_sparse_gates()
 
 
 def measure():
@@ -664,6 +746,7 @@ def measure():
             *count_gates(device),
             *tree_gates(),
             *python_gate(device),
+            *block_map_gates(device),
             *writeback_gates(),
             *rw_gates(device),
             *truncate_gates(device),

@@ -6,6 +6,7 @@ has loaded: one library, so a Device made in Python serves the C loops.
 """
 
 import ctypes
+import os
 import subprocess
 import time
 from contextlib import closing
@@ -37,8 +38,8 @@ FLOOR, ZERO_PAGE, ZERO_PAGE_PMD, PAGE_CACHE_WARM, PAGE_CACHE_COLD = range(5)
 HOLE_READ, FIRST_WRITE, READ_THEN_WRITE, REFAULT = range(4)
 
 # enum real_owner and enum real_floor_work
-ENGINE, FILE, ANONYMOUS, ANONYMOUS_HUGE = range(4)
-LOAD, LOAD_WRITABLE, STORE = range(3)
+ENGINE, SPARSE, FILE, ANONYMOUS, ANONYMOUS_HUGE = range(5)
+LOAD, LOAD_WRITABLE, STORE, STORE_SPARSE = range(4)
 
 RW_WORKS = (
     "memcpy in",
@@ -117,6 +118,7 @@ class RealRound(ctypes.Structure):
         ("write", c_int),
         ("load_before", c_int),
         ("fd", c_int),
+        ("path", c_char_p),
         ("nr_pages", c_uint64),
         ("order", c_void_p),
         ("flags", c_uint),
@@ -184,6 +186,11 @@ def faults():
     return library
 
 
+def hole_map():
+    """The function of a block map in C that is one hole."""
+    return faults().bench_hole_begin
+
+
 @cache
 def trees():
     """libbench_tree.so with its prototypes."""
@@ -226,7 +233,7 @@ def reals():
     _function(library, "real_round", c_int, c_void_p, POINTER(RealRound), c_void_p)
     _function(library, "real_load_pages", None, c_void_p, c_uint64)
     floor = library.real_floor_round
-    _function(library, floor.__name__, c_int64, c_int, c_int, c_uint64, c_void_p)
+    _function(library, floor.__name__, c_int64, c_int, c_int, c_uint64, c_void_p, c_int)
     return library
 
 
@@ -263,8 +270,8 @@ def fault_round(device, contender, pages, scenario=HOLE_READ, order=None):
 def real_round(owner, pages, device=None, order=None, fd=-1, **how):
     """One round of memory with addresses, mapped and touched in C.
 
-    `how`: write, load_before, and for the engine access ("r" or "r+"), kind
-    ("pte", "pmd", "auto"), delivery, fault_around (None: the default).
+    `how`: write, load_before, path (of SPARSE), and for the engine access ("r" or
+    "r+"), kind ("pte", "pmd", "auto"), delivery, fault_around (None: the default).
     """
     around = how.get("fault_around")
     shape = RealRound(
@@ -272,6 +279,7 @@ def real_round(owner, pages, device=None, order=None, fd=-1, **how):
         write=how.get("write", False),
         load_before=how.get("load_before", False),
         fd=fd,
+        path=os.fsencode(how["path"]) if "path" in how else None,
         nr_pages=pages,
         order=None if order is None else order.ctypes.data,
         flags=_VM_SHARED | _VM_FLAGS[how.get("access", "r+")],
@@ -286,10 +294,10 @@ def real_round(owner, pages, device=None, order=None, fd=-1, **how):
     return result
 
 
-def real_floor_ns(work, delivery, pages, order=None):
+def real_floor_ns(work, delivery, pages, order=None, fd=-1):
     """Nanoseconds of one round of the bare kernel calls."""
     address = None if order is None else order.ctypes.data
-    ns = reals().real_floor_round(work, delivery == "signal", pages, address)
+    ns = reals().real_floor_round(work, delivery == "signal", pages, address, fd)
     return check(ns, f"bare loop {work}")
 
 

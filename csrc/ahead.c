@@ -3,7 +3,8 @@
  * ahead.c -- blocks taken ahead of any store: kept if stored to, or given back
  *
  * Owns: the tag AHEAD once it is set.
- * Locks: i_rwsem, then invalidate_lock, both exclusive, as for a punch: no
+ * Locks: a page is kept with its entry locked.  It is given back with
+ *        i_rwsem, then invalidate_lock, both exclusive, as for a punch: no
  *        entry is locked, no soft load or store, fault, read or pin on its way
  *        is inside.  A store by the CPU may be: its leaf goes before the page is
  *        said to be zero.
@@ -13,11 +14,11 @@
 #include "ahead.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "copy_mc.h"
 #include "frames.h"
 #include "iomap.h"
+#include "move.h"
 
 enum {
 	SETTLE_PAGES = 4096,	/* while the locks are held, at most */
@@ -28,14 +29,12 @@ enum {
 
 /* ---- was it stored to? --------------------------------------------------------- */
 
-static bool is_zero(const char *kaddr)
+static bool page_is_zero(const char *kaddr)
 {
-	static const char zeroes[LOOK_BYTES];
 	char buf[LOOK_BYTES];
 
 	for (size_t i = 0; i < DAX_PAGE_SIZE; i += LOOK_BYTES)
-		if (copy_mc(buf, kaddr + i, LOOK_BYTES) ||
-		    memcmp(buf, zeroes, LOOK_BYTES))
+		if (copy_mc(buf, kaddr + i, LOOK_BYTES) || !mem_is_zero(buf, LOOK_BYTES))
 			return false;
 	return true;
 }
@@ -46,7 +45,7 @@ static bool is_untouched(const struct radix_tree_iter *iter)
 	dax_pfn_t pfn = dax_radix_pfn(iter->entry);
 
 	return !radix_tree_tag_get(iter, DAX_PAGECACHE_TAG_DIRTY) &&
-	       !pfn_is_pinned(pfn) && is_zero(pfn_to_kaddr(pfn));
+	       !pfn_is_pinned(pfn) && page_is_zero(pfn_to_kaddr(pfn));
 }
 
 /* ---- settling (both locks exclusive) --------------------------------------------- */
@@ -56,6 +55,25 @@ static void keep(const struct radix_tree_iter *iter)
 	radix_tree_tag_set(iter, DAX_PAGECACHE_TAG_DIRTY);
 	radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_TOWRITE);
 	radix_tree_tag_clear(iter, DAX_PAGECACHE_TAG_AHEAD);
+}
+
+static bool is_ahead(const struct dax_slot *slot, const void *unused)
+{
+	(void)unused;
+	return slot->iter.entry && radix_tree_exceptional_entry(slot->iter.entry) &&
+	       radix_tree_tag_get(&slot->iter, DAX_PAGECACHE_TAG_AHEAD);
+}
+
+void keep_ahead(struct dax_mapping *mapping, struct percpu_area *area,
+		dax_pgoff_t pgoff)
+{
+	struct dax_slot slot;
+
+	dax_slot_init(&slot, mapping, area, pgoff);
+	if (!lock_slot_if(&slot, is_ahead, NULL))
+		return;
+	keep(&slot.iter);
+	put_locked_mapping_entry(&slot);
 }
 
 /* The next page taken ahead at or after *@at, which moves behind it. */

@@ -23,6 +23,15 @@ static inline void dax_tag_ahead(struct dax_slot *slot)
 }
 
 /*
+ * Somebody was promised that a store to the page finds its block: if that was taken
+ * ahead it is the file's from now on, and the page DIRTY.
+ *
+ * Context: invalidate_lock shared, no entry lock held; may sleep.
+ */
+void keep_ahead(struct dax_mapping *mapping, struct percpu_area *area,
+		dax_pgoff_t pgoff);
+
+/*
  * Settle the pages taken ahead that lie in a range: stored to, they become
  * DIRTY; else the block is given back and the page is a hole again.  What the
  * block map does not take back stays, DIRTY.

@@ -15,6 +15,7 @@
 #include "collect.h"
 #include "errormsg.h"
 #include "extent_map.h"
+#include "extent_table.h"
 #include "fault.h"
 #include "freeze.h"
 #include "invalidate.h"
@@ -208,21 +209,81 @@ static int new_with_extent_map(struct dax_mapping **ret_mapping,
 	ret = mapping_new(ret_mapping, dev, &own, policies[attr->policy]);
 	if (ret)
 		extent_map_destroy(map);
+	else
+		(*ret_mapping)->tells_new = true;
 	return ret;
 }
 
-int dax_mapping_new(struct dax_mapping **ret_mapping, struct dax_device *dev,
-		    const struct dax_mapping_attr *attr)
+static int check_new(const struct dax_device *dev, const struct dax_mapping_attr *attr)
 {
-	clear_errormsg();
 	if (attr->policy > DAX_POLICY_PAGE_CACHE)
 		return dax_error(-EINVAL, "policy %u is unknown", attr->policy);
 	if (dev->kind == DEVICE_SPARSE)
 		return dax_error(-EINVAL, "%s: the window of a sparse file holds no "
 				 "other files", dev->path);
+	return 0;
+}
+
+int dax_mapping_new(struct dax_mapping **ret_mapping, struct dax_device *dev,
+		    const struct dax_mapping_attr *attr)
+{
+	int ret;
+
+	clear_errormsg();
+	ret = check_new(dev, attr);
+	if (ret)
+		return ret;
 	if (!attr->ops)
 		return new_with_extent_map(ret_mapping, dev, attr);
 	return mapping_new(ret_mapping, dev, attr, policies[attr->policy]);
+}
+
+static int check_new_extents(const struct dax_device *dev,
+			     const struct dax_mapping_attr *attr,
+			     const struct dax_extent *rows, size_t nr)
+{
+	int ret = check_new(dev, attr);
+
+	if (!ret && attr->ops)
+		ret = dax_error(-EINVAL, "a file has extents or ops, not both");
+	return ret ? ret : extent_table_check(rows, nr, attr->size, dev->size);
+}
+
+int dax_mapping_new_extents(struct dax_mapping **ret_mapping,
+			    struct dax_device *dev,
+			    const struct dax_mapping_attr *attr,
+			    const struct dax_extent *rows, size_t nr)
+{
+	struct dax_mapping_attr own = *attr;
+	struct extent_table *table = NULL;
+	int ret;
+
+	clear_errormsg();
+	ret = check_new_extents(dev, attr, rows, nr);
+	if (!ret)
+		ret = extent_table_new(&table, rows, nr);
+	if (ret)
+		return ret;
+	own.ops = &extent_table_ops;
+	own.private_data = table;
+	ret = mapping_new(ret_mapping, dev, &own, policies[attr->policy]);
+	if (ret)
+		extent_table_destroy(table);
+	return ret;
+}
+
+int dax_mapping_replace_extents(struct dax_mapping *mapping,
+				const struct dax_extent *rows, size_t nr)
+{
+	clear_errormsg();
+	return mapping_replace_extents(mapping, rows, nr);
+}
+
+int dax_check_extents(const struct dax_extent *rows, size_t nr, dax_loff_t size,
+		      uint64_t device_size)
+{
+	clear_errormsg();
+	return extent_table_check(rows, nr, size, device_size);
 }
 
 int dax_mapping_open(struct dax_mapping **ret_mapping, const char *path,
@@ -248,7 +309,7 @@ void dax_mapping_put(struct dax_mapping *mapping)
 dax_loff_t dax_mapping_size(const struct dax_mapping *mapping)
 {
 	if (mapping->hooks)
-		mapping->hooks->verify((struct dax_mapping *)(uintptr_t)mapping);
+		mapping->hooks->verify((struct dax_mapping *)(uintptr_t)mapping, 0, 0);
 	return smp_load_acquire(&mapping->i_size);
 }
 
@@ -657,6 +718,11 @@ dax_loff_t dax_vma_offset(const struct dax_vma *vma)
 	return (dax_loff_t)(vma->vm_pgoff << DAX_PAGE_SHIFT);
 }
 
+const char *dax_vma_dirty_tracking(const struct dax_vma *vma)
+{
+	return vma_real_dirty_tracking(vma);
+}
+
 void *dax_vma_address(const struct dax_vma *vma)
 {
 	return vma_real_address(vma);
@@ -666,7 +732,7 @@ int dax_vma_fault(struct dax_vma *vma, dax_pgoff_t pgoff, int write,
 		  struct dax_fault_info *info)
 {
 	clear_errormsg();
-	return vma_fault(vma, pgoff, write, info);
+	return (int)vma_real_absorb(vma, vma_fault(vma, pgoff, write, info));
 }
 
 int64_t dax_vma_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
@@ -683,8 +749,7 @@ int64_t dax_vma_fault_many(struct dax_vma *vma, const dax_pgoff_t *pgoffs,
 			   size_t nr_latencies, struct dax_fault_info *info)
 {
 	clear_errormsg();
-	return vma_fault_many(vma, pgoffs, nr, write, latencies, nr_latencies,
-			      info);
+	return vma_real_fault_many(vma, pgoffs, nr, write, latencies, nr_latencies, info);
 }
 
 /* The same of a mapping. */

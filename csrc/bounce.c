@@ -10,6 +10,7 @@
 
 #include "copy_mc.h"
 #include "errormsg.h"
+#include "move.h"
 #include "sys.h"
 #include "vma_real.h"
 

@@ -22,6 +22,7 @@
 #include "invalidate.h"
 #include "iomap.h"
 #include "layout.h"
+#include "move.h"
 #include "rw.h"
 #include "writeback.h"
 
@@ -190,9 +191,13 @@ static int clone_locked(const struct remap_range *range)
 	ret = remove_both(range);
 	if (!ret)
 		ret = remap(range);
-	if (!ret && end > i_size_read(range->dst))
+	if (ret)
+		return ret;
+	forget_stores(range->dst, (uint64_t)range->dst_pos,
+		      (last_page(range->dst_pos, range->len) + 1) << DAX_PAGE_SHIFT);
+	if (end > i_size_read(range->dst))
 		smp_store_release(&range->dst->i_size, end);
-	return ret;
+	return 0;
 }
 
 int mapping_clone_whole(struct dax_mapping *dst, struct dax_mapping *src)
@@ -351,11 +356,6 @@ static int compare_ranges(const struct remap_range *range, struct compare *compa
 	return ret;
 }
 
-static bool is_zero(const char *buf, size_t n)
-{
-	return !buf[0] && !memcmp(buf, buf + 1, n - 1);
-}
-
 static int punch_pages(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 {
 	uint64_t whole = (len + DAX_PAGE_SIZE - 1) & ~(uint64_t)(DAX_PAGE_SIZE - 1);
@@ -399,7 +399,7 @@ static int next_is_zero(const struct remap_range *range, struct compare *compare
 	if (hole)
 		return 0;
 	ret = read_bytes(range->src, compare->src, n, pos);
-	*ret_zero = !ret && is_zero(compare->src, n);
+	*ret_zero = !ret && mem_is_zero(compare->src, n);
 	*ret_next = done + n;
 	return ret;
 }
@@ -424,6 +424,13 @@ static int share_ranges(const struct remap_range *range, struct compare *compare
 	return share_run(range, from, range->len, zero);
 }
 
+/* The CPU's stores ask for no lock: they are over before the bytes are compared. */
+static void unmap_real_range(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
+{
+	unmap_real_pages(mapping, (dax_pgoff_t)pos >> DAX_PAGE_SHIFT,
+			 last_page(pos, len));
+}
+
 static int dedupe_locked(const struct remap_range *range)
 {
 	struct compare compare;
@@ -437,6 +444,8 @@ static int dedupe_locked(const struct remap_range *range)
 		ret = compare_init(&compare);
 	if (ret)
 		return ret;
+	unmap_real_range(range->src, range->src_pos, range->len);
+	unmap_real_range(range->dst, range->dst_pos, range->len);
 	ret = compare_ranges(range, &compare);
 	if (!ret)
 		ret = remove_both(range);

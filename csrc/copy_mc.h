@@ -27,16 +27,12 @@ void copy_mc_ask_first(sigbus_fn fn);
 /* Bytes from the medium.  0, -EIO or -EFAULT: an unknown part was copied. */
 int copy_mc(void *to, const void *from, size_t n);
 
-/* How bytes are moved: memcpy(), or past the cache. */
+/* How bytes are moved: move_bytes(), or past the cache. */
 typedef void (*move_fn)(void *to, const void *from, size_t n);
 
 /* Bytes to the medium by @move; @from is NULL for a memset()-like one.  0, -EIO
  * or -EFAULT: an unknown part was stored. */
 int move_mc(move_fn move, void *to, const void *from, size_t n);
-
-/* Two of them. */
-void move_bytes(void *to, const void *from, size_t n);
-void zero_bytes(void *to, const void *unused, size_t n);
 
 /* Store to a page what it holds, so that the medium gives it a block and later
  * stores find one.  0 or -EIO. */

@@ -125,31 +125,51 @@ err:
 			 " bytes is not durable yet", dev->size);
 }
 
+static int map_shared(struct dax_device *dev, void **ret_window, int fd)
+{
+	int ret = sys_map_shared(ret_window, fd, dev->size, !dev->readonly);
+
+	if (ret)
+		return dax_error(ret, "%s: cannot map %" PRIu64 " bytes: %s", dev->path,
+				 dev->size, strerror(-ret));
+	return 0;
+}
+
+/* The kernel has granted MAP_SYNC. */
+static int take_for_pmem(struct dax_device *dev, void *window)
+{
+	int ret = flush_check();
+
+	if (ret) {
+		sys_unreserve(window, dev->size);
+		return ret;
+	}
+	set_persist(dev, &persist_pmem, "%s: %s", flush_select()->name,
+		    dev->kind == DEVICE_DAX
+			    ? "a /dev/dax node is persistent memory"
+			    : "the file is persistent memory (MAP_SYNC)");
+	return 0;
+}
+
 /* The window of a file, and what that says of its medium. */
 static int map_file(struct dax_device *dev, void **ret_window)
 {
-	const struct flush_ops *flush = flush_select();
-	int ret = -EOPNOTSUPP;
+	bool can_flush = flush_select();
+	int ret;
 
-	if (!dev->readonly && flush)
-		ret = sys_map_sync(ret_window, dev->fd, dev->size);
-	if (!ret) {
-		set_persist(dev, &persist_pmem, "%s: %s", flush->name,
-			    dev->kind == DEVICE_DAX
-				    ? "a /dev/dax node is persistent memory"
-				    : "the file is persistent memory (MAP_SYNC)");
-		return 0;
-	}
-	ret = sys_map_shared(ret_window, dev->fd, dev->size, !dev->readonly);
+	if (!dev->readonly && can_flush &&
+	    !sys_map_sync(ret_window, dev->fd, dev->size))
+		return take_for_pmem(dev, *ret_window);
+	ret = map_shared(dev, ret_window, dev->fd);
 	if (ret)
 		return ret;
 	if (dev->readonly) {
 		set_persist(dev, &persist_memory, "none needed: the device is read-only");
 		return 0;
 	}
-	ret = choose_fdatasync(dev, flush ? "mmap(2) does not grant MAP_SYNC"
-					  : "no cache-line write-back is known for "
-					    "this CPU");
+	ret = choose_fdatasync(dev, can_flush ? "mmap(2) does not grant MAP_SYNC"
+					      : "no cache-line write-back is known for "
+						"this CPU");
 	if (ret)
 		sys_unreserve(*ret_window, dev->size);
 	return ret;
@@ -159,7 +179,7 @@ static int map_window(struct dax_device *dev, void **ret_window)
 {
 	if (dev->kind != DEVICE_MEMORY)
 		return map_file(dev, ret_window);
-	return sys_map_shared(ret_window, dev->fd, dev->size, true);
+	return map_shared(dev, ret_window, dev->fd);
 }
 
 /* Map the window, number its frames, count its blocks. */
@@ -169,8 +189,7 @@ static int device_map(struct dax_device *dev, bool stained)
 	int ret = map_window(dev, &window);
 
 	if (ret)
-		return dax_error(ret, "%s: cannot map %" PRIu64 " bytes: %s",
-				 dev->path, dev->size, strerror(-ret));
+		return ret;
 	dev->window = window;
 	ret = frames_register(window, dev->size >> DAX_PAGE_SHIFT, &dev->pfn_base);
 	if (ret)
@@ -238,16 +257,14 @@ int device_memory(struct dax_device **ret_dev, uint64_t size)
 
 int device_emulate_pmem(struct dax_device **ret_dev, uint64_t size)
 {
-	const struct flush_ops *flush = flush_select();
-	int ret;
+	int ret = flush_check();
 
-	if (!flush)
-		return dax_error(-EOPNOTSUPP, "no cache-line write-back is known for this "
-				 "CPU");
-	ret = memory_open(ret_dev, size);
+	if (!ret)
+		ret = memory_open(ret_dev, size);
 	if (!ret)
 		set_persist(*ret_dev, &persist_pmem, "%s: memory treated as persistent, "
-			    "gone with the process all the same", flush->name);
+			    "gone with the process all the same",
+			    flush_select()->name);
 	return ret;
 }
 
@@ -261,10 +278,9 @@ static int map_sparse(struct dax_device *dev, int fd)
 
 	if (ret)
 		return ret;
-	ret = sys_map_shared(&window, fd, dev->size, !dev->readonly);
+	ret = map_shared(dev, &window, fd);
 	if (ret)
-		return dax_error(ret, "%s: cannot map %" PRIu64 " bytes: %s", dev->path,
-				 dev->size, strerror(-ret));
+		return ret;
 	/* Or the kernel brings in the 2 MiB around each page touched. */
 	sys_advise_random(window, dev->size);
 	ret = frames_register(window, dev->size >> DAX_PAGE_SHIFT, &dev->pfn_base);

@@ -282,7 +282,7 @@ int dax_downgrade_entry(struct dax_slot *slot)
 	void *chain;
 	int ret;
 
-	if (unlikely(mapping->nr_real) && dax_is_zero_entry(old.entry))
+	if (unlikely(READ_ONCE(mapping->nr_real)) && dax_is_zero_entry(old.entry))
 		return split_zero_entry(slot);
 	if (dax_is_zero_entry(old.entry))
 		unmap_mapping_pages(mapping, old.index,

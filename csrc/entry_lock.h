@@ -125,6 +125,18 @@ static inline bool lock_slot_if(struct dax_slot *slot,
 	return true;
 }
 
+/* First frame of the 2 MiB entry of blocks that has the page; 0: there is no such
+ * entry.  It may be another by now if it is not locked. */
+static inline dax_pfn_t dax_pmd_pfn(struct dax_mapping *mapping, dax_pgoff_t pgoff)
+{
+	struct radix_tree_iter iter;
+
+	if (!radix_tree_walk(&mapping->i_pages, pgoff, 0, &iter) || !iter.order ||
+	    !iter.entry || !dax_is_data_entry(iter.entry))
+		return 0;
+	return dax_radix_pfn(iter.entry);
+}
+
 /* The locked entry gets another word (locked too): same size, same place. */
 static inline void dax_replace_entry(struct dax_slot *slot, void *entry)
 {

@@ -12,9 +12,9 @@
  *
  * Owns: the tree and the blocks named in it.
  * Locks: map->lock for every change; a fault or read that finds its block
- *        takes none.  Words are removed, and owners added to a block, only with
- *        no fault and no read in progress (i_rwsem and invalidate_lock
- *        exclusive, of both files).
+ *        takes none.  Words that say data are removed, and owners added to a
+ *        block, only with no fault and no read in progress (i_rwsem and
+ *        invalidate_lock exclusive, of both files): see layout_seq.
  * Kernel: the shape of fs/ext2/inode.c, ext2_get_blocks(), with unwritten
  *        extents as ext4 has them; xfs_reflink_allocate_cow() and
  *        xfs_reflink_end_cow() (6.0).
@@ -86,20 +86,36 @@ static bool word_has(struct extent_map *map, const void *word, uint64_t mask)
 
 /* ---- asking ------------------------------------------------------------------ */
 
+/* How many words of one node, from that of @page on, go on from @word. */
+static uint64_t node_run(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
+			 uint64_t word)
+{
+	uint64_t nr = RADIX_TREE_MAP_SIZE - (page & RADIX_TREE_MAP_MASK), run = 0;
+	struct radix_tree_iter iter;
+
+	if (!radix_tree_walk(&map->tree, page, 0, &iter) || iter.order)
+		return 0;
+	if (nr > last - page + 1)
+		nr = last - page + 1;
+	while (run < nr && word_bits(smp_load_acquire(&iter.slot[run])) ==
+				   word + (run << WORD_SHIFT))
+		run++;
+	return run;
+}
+
 /* Pages from @page to @last that continue the extent that begins with @word. */
 static __attribute__((noinline)) uint64_t
 extent_run(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
 	   const void *word)
 {
-	uint64_t run = 1;
+	uint64_t run = 1, more = 1;
 
-	while (page + run <= last) {
-		const void *next = radix_tree_lookup(&map->tree, page + run);
-
-		if (!next || word_unwritten(next) != word_unwritten(word) ||
-		    word_block(next) != word_block(word) + run)
+	while (more && page + run <= last) {
+		more = node_run(map, page + run, last,
+				word_bits(word) + (run << WORD_SHIFT));
+		run += more;
+		if ((page + run) & RADIX_TREE_MAP_MASK)
 			break;
-		run++;
 	}
 	return run;
 }
@@ -119,16 +135,40 @@ same_run(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
 	return same;
 }
 
+/* How many pages, from @page on, are holes, as far as one node tells. */
+static uint64_t node_holes(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last)
+{
+	uint64_t nr = last - page + 1, holes = 0, left;
+	struct radix_tree_iter iter;
+
+	if (!radix_tree_walk(&map->tree, page, 0, &iter))
+		return nr;
+	if (iter.entry)
+		return 0;
+	if (iter.order) {
+		left = radix_tree_iter_last(&iter) - page + 1;
+		return left < nr ? left : nr;
+	}
+	left = RADIX_TREE_MAP_SIZE - (page & RADIX_TREE_MAP_MASK);
+	while (holes < left && holes < nr && !READ_ONCE(iter.slot[holes]))
+		holes++;
+	return holes;
+}
+
 /* Pages from @page to @last that are holes; @page was one when it was looked
  * up, which is answer enough if it is none any more. */
 static __attribute__((noinline)) uint64_t
 hole_run(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last)
 {
-	struct radix_tree_iter iter;
+	uint64_t run = 1, more = 1;
 
-	if (page != last && radix_tree_next(&map->tree, page + 1, last, &iter))
-		return iter.index - page;
-	return last - page + 1;
+	while (more && page + run <= last) {
+		more = node_holes(map, page + run, last);
+		run += more;
+		if ((page + run) & RADIX_TREE_MAP_MASK)
+			break;
+	}
+	return run;
 }
 
 static inline void fill_iomap(struct dax_iomap *iomap, dax_pgoff_t page, uint64_t run,
@@ -318,23 +358,6 @@ static void withdraw_blocks(struct extent_map *map, dax_pgoff_t page,
 	blocks_free(&map->dev->blocks, block, nr);
 }
 
-/* The same for 2 MiB at once, whole or not at all. */
-static int fill_pmd(struct extent_map *map, dax_pgoff_t page, uint64_t block)
-{
-	uint64_t nr = 0;
-	int ret = prepare_blocks(map, block, DAX_PMD_NR_PAGES);
-
-	if (!ret)
-		ret = clean_blocks(map, block, DAX_PMD_NR_PAGES);
-	if (ret)
-		return ret;
-	ret = insert_blocks(map, page, block, DAX_PMD_NR_PAGES, 0, &nr);
-	if (ret || nr == DAX_PMD_NR_PAGES)
-		return ret;
-	withdraw_blocks(map, page, block, nr);
-	return dax_error(-ENOMEM, "no memory for the block map");
-}
-
 /* @nr words, from that of @page on, name other blocks. */
 static void switch_words(struct extent_map *map, dax_pgoff_t page,
 			 uint64_t block, uint64_t nr)
@@ -345,6 +368,28 @@ static void switch_words(struct extent_map *map, dax_pgoff_t page,
 		radix_tree_walk(&map->tree, page + i, 0, &iter);
 		smp_store_release(iter.slot, make_word(block + i, 0));
 	}
+}
+
+/* As fill_hole(), 2 MiB at once, whole or not at all. */
+static int fill_pmd(struct extent_map *map, dax_pgoff_t page, uint64_t block)
+{
+	uint64_t nr = 0;
+	int ret = prepare_blocks(map, block, DAX_PMD_NR_PAGES);
+
+	if (!ret)
+		ret = clean_blocks(map, block, DAX_PMD_NR_PAGES);
+	if (ret)
+		return ret;
+	/* Nobody is shown as data what may have to be taken back. */
+	ret = insert_blocks(map, page, block, DAX_PMD_NR_PAGES, WORD_UNWRITTEN, &nr);
+	if (ret)
+		return ret;
+	if (nr == DAX_PMD_NR_PAGES) {
+		switch_words(map, page, block, nr);
+		return 0;
+	}
+	withdraw_blocks(map, page, block, nr);
+	return dax_error(-ENOMEM, "no memory for the block map");
 }
 
 /* Blocks that were set aside become data: zero first, then say so. */
@@ -642,6 +687,16 @@ begin_slow(struct extent_map *map, dax_pgoff_t page, dax_pgoff_t last,
 	return 0;
 }
 
+/* Is @word answer enough, for one page?  A write wants a block, written, that is
+ * the file's alone, and of such a one there is nothing else to report. */
+static inline bool word_will_do(const struct extent_map *map, const void *word,
+				unsigned int flags)
+{
+	if (likely(!(flags & (DAX_IOMAP_WRITE | DAX_IOMAP_REPORT))))
+		return true;
+	return word && !word_unwritten(word) && !map->cloned;
+}
+
 static int extent_map_begin(struct dax_mapping *mapping, void *private_data,
 			    dax_loff_t pos, uint64_t length, unsigned int flags,
 			    struct dax_iomap *iomap)
@@ -649,11 +704,15 @@ static int extent_map_begin(struct dax_mapping *mapping, void *private_data,
 	struct extent_map *map = private_data;
 	dax_pgoff_t page = (dax_pgoff_t)pos >> DAX_PAGE_SHIFT;
 	dax_pgoff_t last = ((dax_pgoff_t)pos + length - 1) >> DAX_PAGE_SHIFT;
+	const void *word;
 
 	(void)mapping;
-	if (unlikely(flags & (DAX_IOMAP_WRITE | DAX_IOMAP_REPORT) || page != last))
+	if (unlikely(page != last))
 		return begin_slow(map, page, last, flags, iomap);
-	fill_iomap(iomap, page, 1, radix_tree_lookup(&map->tree, page));
+	word = radix_tree_lookup(&map->tree, page);
+	if (unlikely(!word_will_do(map, word, flags)))
+		return begin_slow(map, page, last, flags, iomap);
+	fill_iomap(iomap, page, 1, word);
 	return 0;
 }
 

@@ -46,15 +46,19 @@ void insert_mapping_entry(struct dax_vm_fault *vmf, struct dax_slot *slot,
 	void *old = slot->iter.entry;
 	void *entry = dax_radix_locked_entry(pfn, flags);
 	bool page = !radix_tree_exceptional_entry(old);
+	bool data = !page && dax_is_data_entry(old);
 
 	/* Nobody can bring the hole back: they wait for the entry's lock. */
 	if (!(flags & DAX_ZERO_PAGE) && (page || dax_is_zero_entry(old)))
 		unmap_mapping_pages(slot->mapping, slot->iter.index,
 				    radix_tree_iter_last(&slot->iter), false);
 	dax_test_yield(DAX_TEST_UNMAP_REPLACE);
+	if (!(flags & DAX_ZERO_PAGE) && !data)
+		merge_stores(slot->mapping, slot->iter.index,
+			     radix_tree_iter_last(&slot->iter), pfn);
 	if (unlikely(page))
 		slot->mapping->policy->replace_hole(slot, entry);
-	else if (!dax_is_data_entry(old))
+	else if (!data)
 		dax_replace_entry(slot, entry);
 	if (vmf->write && !vmf->pfn)
 		dax_tag_dirty(slot);
@@ -679,13 +683,23 @@ static bool must_wait(const struct dax_vm_fault *vmf)
 	return vmf->write && unlikely(mapping_is_frozen(vmf->vma->mapping));
 }
 
-/* A store of the CPU to a hole gets a page of its own, not 2 MiB. */
+/* Does one leaf show 2 MiB of blocks? */
+static bool shows_pmd_blocks(const struct dax_vm_fault *vmf)
+{
+	struct dax_vma *vma = vmf->vma;
+
+	return vma->vm_ops->pmd_state(vma, vmf->pgoff) == VMA_PMD_HUGE &&
+	       dax_pmd_pfn(vma->mapping, vmf->pgoff);
+}
+
+/* A store of the CPU to a hole gets a page of its own, not 2 MiB; a leaf of blocks
+ * that is there for loads takes stores too, or goes. */
 static bool takes_pmd(const struct dax_vm_fault *vmf)
 {
 	const struct dax_vma *vma = vmf->vma;
 
-	if (vma->real && vmf->write)
-		return vma->pages == DAX_PAGES_PMD;
+	if (vma->real && vmf->write && vma->pages == DAX_PAGES_AUTO)
+		return shows_pmd_blocks(vmf);
 	return vma->pages != DAX_PAGES_PTE;
 }
 
@@ -707,7 +721,10 @@ static dax_vm_fault_t fault_without_table(struct dax_vm_fault *vmf)
 		if (!(fault & DAX_VM_FAULT_FALLBACK) || vma->pages == DAX_PAGES_PMD)
 			return fault;
 	}
-	if (vma->vm_ops->pte_alloc(vmf))
+	/* What lies past the end gets no table: it would be in the way of 2 MiB
+	 * when the file has grown. */
+	if (vmf_pos(vmf) < i_size_read(vma->mapping) &&
+	    vma->vm_ops->pte_alloc(vmf))
 		return counted(vmf, vmf_error(vmf, -ENOMEM));
 	return fault;
 }

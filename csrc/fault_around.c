@@ -51,8 +51,9 @@ static bool may_fault_around(const struct dax_vm_fault *vmf, dax_pgoff_t first)
 	    (!vma_is_shared(vma) && vma->flags & DAX_VM_WRITE) ||
 	    vma->mapping->policy->grab_page || mapping_is_frozen(vma->mapping))
 		return false;
-	/* 2 MiB at once are better still: they are tried first. */
-	if (vma->pages == DAX_PAGES_AUTO &&
+	/* 2 MiB at once are better still: they are tried first, but for stores of
+	 * the CPU, which get pages of their own. */
+	if (vma->pages == DAX_PAGES_AUTO && !(vma->real && vmf->write) &&
 	    vma->vm_ops->pmd_state(vma, first) != VMA_PMD_TABLE)
 		return false;
 	return !vmf->write || may_store_ahead(vmf, first);
@@ -158,6 +159,21 @@ static bool lock_trying(const struct around *around, unsigned int i)
 	return !dax_is_locked(slot.iter.entry) && cmpxchg_lock(&slot.iter);
 }
 
+/* 2 MiB of zeroes that are in the way of stores go, as they do for one store. */
+static void take_apart(const struct around *around)
+{
+	struct dax_slot slot;
+
+	find_slot(around, 0, &slot);
+	if (!slot.iter.entry || !slot.iter.order ||
+	    !dax_is_zero_entry(slot.iter.entry) || grab_mapping_entry(&slot, 0))
+		return;
+	if (dax_is_empty_entry(slot.iter.entry))
+		dax_delete_locked_entry(&slot);
+	else
+		put_locked_mapping_entry(&slot);
+}
+
 /* Who waits holds no other entry. */
 static void lock_run(struct around *around, unsigned int nr)
 {
@@ -243,7 +259,7 @@ static unsigned int load_holes(const struct around *around, unsigned int nr)
 }
 
 /* Entries that show other blocks go; then leaves of zero entries, which nobody
- * can bring back: they wait for the entry's lock. */
+ * can bring back: they wait for the entry's lock; then stores to them have blocks. */
 static void settle_run(const struct around *around, unsigned int nr, dax_pfn_t pfn)
 {
 	struct dax_slot slot;
@@ -257,6 +273,7 @@ static void settle_run(const struct around *around, unsigned int nr, dax_pfn_t p
 	if (zero)
 		unmap_mapping_pages(around->mapping, around->first,
 				    around->first + nr - 1, false);
+	merge_stores(around->mapping, around->first, around->first + nr - 1, pfn);
 	dax_test_yield(DAX_TEST_UNMAP_REPLACE);
 }
 
@@ -362,7 +379,11 @@ unsigned int iomap_fault_around(struct dax_vm_fault *vmf, dax_pgoff_t first,
 	unsigned int done;
 
 	nr = clip_run(vmf->vma, first, nr);
-	if (nr < 2 || !may_fault_around(vmf, first) || !make_room(&around))
+	if (nr < 2 || !may_fault_around(vmf, first))
+		return 0;
+	if (vmf->write)
+		take_apart(&around);
+	if (!make_room(&around))
 		return 0;
 	lock_run(&around, nr);
 	if (!around.nr)

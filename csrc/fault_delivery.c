@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "copy_mc.h"
+#include "daxcore/types.h"
 #include "errormsg.h"
 #include "sys.h"
 #include "uffd.h"
@@ -35,6 +36,7 @@ enum {
 	STACK_BYTES = 1 << 20
 };
 
+__thread bool fault_retry_nowait;
 static _Atomic(struct fault_area *) areas[AREAS_MAX];
 static _Atomic unsigned int nr_areas;	/* places ever used */
 static struct mutex table_lock;
@@ -50,6 +52,8 @@ static struct waiting {
 	size_t offset;
 } waiting[WAITING_MAX];
 static unsigned int nr_waiting;
+
+static __thread uint32_t toucher;	/* whose touch is served in this thread */
 
 /* ---- the table ------------------------------------------------------------------ */
 
@@ -132,6 +136,16 @@ static bool in_system_call(uint32_t tid)
 	return !ask_thread(tid, "syscall", "%lld", &number) || number != ~0ull;
 }
 
+bool fault_toucher_is_in(uint64_t dev, uint64_t ino)
+{
+	struct sys_file_info info;
+	unsigned long long fd;
+
+	return toucher && ask_thread(toucher, "syscall", "%*d %llx", &fd) &&
+	       fd <= INT32_MAX && !sys_file_info((int)fd, &info) && info.dev == dev &&
+	       info.ino == ino;
+}
+
 /* What a SIGBUS that the library sends means, in si_errno. */
 enum sent { SENT_REFUSED, SENT_LOAD, SENT_STORE };
 
@@ -157,16 +171,20 @@ static int send_sigbus(const struct uffd_event *event, void *addr)
 	return queue_sigbus(event->tid, addr, SENT_REFUSED);
 }
 
-/* Its bytes may lie in the way of many who sleep: all of the page's. */
+/* One answer wakes all who sleep in the page. */
 static void serve_event(struct fault_area *area, unsigned int place,
 			const struct uffd_event *event)
 {
 	size_t offset = event->address - (uintptr_t)area->start;
 	int ret;
 
-	if (offset >= area->length)
+	if (offset >= area->length) {
+		area->stray(area, event->address);
 		return;
+	}
+	toucher = event->tid;
 	ret = area->serve(area, offset, event->write, false);
+	toucher = 0;
 	if (ret > 0 && remember(place, false, offset))
 		return;
 	if (ret < 0 && event->write && !send_sigbus(event, page_at(area, offset)))
@@ -175,7 +193,7 @@ static void serve_event(struct fault_area *area, unsigned int place,
 		area->fail(area, offset);
 		remember(place, true, offset);
 	}
-	uffd_wake(area->uffd, page_at(area, offset), 4096);
+	uffd_wake(area->uffd, page_at(area, offset), DAX_PAGE_SIZE);
 }
 
 /* The area in a place, held against detaching; NULL: there is none. */
@@ -218,7 +236,8 @@ static void wake_waiting(void)
 		if (waiting[i].offset < area->length && waiting[i].failed)
 			area->forgive(area, waiting[i].offset);
 		else if (waiting[i].offset < area->length)
-			uffd_wake(area->uffd, page_at(area, waiting[i].offset), 4096);
+			uffd_wake(area->uffd, page_at(area, waiting[i].offset),
+				  DAX_PAGE_SIZE);
 		mutex_unlock(&area->serving);
 	}
 }
@@ -230,6 +249,7 @@ static void *serve_faults(void *arg)
 	uint64_t woken = 0;	/* when those who wait for a thaw were */
 
 	pthread_setname_np(pthread_self(), "daxcore-fault");
+	fault_retry_nowait = true;	/* others are to be served meanwhile */
 	for (;;) {
 		int nr = (int)sys_result(epoll_wait(fd, event, EVENTS,
 						    nr_waiting ? WAITING_MS : -1));
@@ -245,25 +265,6 @@ static void *serve_faults(void *arg)
 	}
 }
 
-static int create_thread(int fd)
-{
-	sigset_t all, before;
-	pthread_attr_t attr;
-	pthread_t thread;
-	int ret = pthread_attr_init(&attr);
-
-	if (ret)
-		return -ret;
-	sigfillset(&all);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, STACK_BYTES);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	ret = pthread_create(&thread, &attr, serve_faults, (void *)(intptr_t)fd);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
-	return -ret;
-}
-
 /* table_lock held. */
 static int start_thread(void)
 {
@@ -274,10 +275,11 @@ static int start_thread(void)
 	fd = (int)sys_result(epoll_create1(EPOLL_CLOEXEC));
 	if (fd < 0)
 		return dax_error(fd, "no descriptor for the thread that serves faults");
-	ret = create_thread(fd);
+	ret = sys_create_thread(serve_faults, (void *)(intptr_t)fd, STACK_BYTES);
 	if (ret) {
-		close(fd);
-		return dax_error(ret, "the thread that serves faults cannot be started");
+		sys_close(fd);
+		return dax_error(ret, "the thread that serves faults cannot be started: no "
+				 "memory, or no more threads (RLIMIT_NPROC)");
 	}
 	epoll_fd = fd;
 	return 0;
@@ -369,9 +371,9 @@ static bool may_touch(const struct fault_area *area, bool write)
 /* A load of a page that is being changed ends well by itself. */
 static bool serve_touch(struct fault_area *area, void *addr, bool write)
 {
-	size_t offset = ((uintptr_t)addr - (uintptr_t)area->start) & ~(size_t)4095;
+	size_t offset = (uintptr_t)addr - (uintptr_t)area->start;
 	int err = sys_save_errno();
-	int ret = area->serve(area, offset, write, true);
+	int ret = area->serve(area, offset - offset % DAX_PAGE_SIZE, write, true);
 
 	sys_restore_errno(err);
 	return ret >= 0;

@@ -22,6 +22,7 @@
 #include "ahead.h"
 #include "collect.h"
 #include "entry_lock.h"
+#include "fault_delivery.h"
 #include "fault.h"
 #include "freeze.h"
 #include "writeback.h"
@@ -96,7 +97,7 @@ static int wait_outside(struct dax_vm_fault *vmf, dax_vm_fault_t fault)
 		return mapping_give_back_ahead(mapping);
 	}
 	if (vmf->write)
-		return freeze_wait(mapping);
+		return fault_retry_nowait ? -EINTR : freeze_wait(mapping);
 	dax_test_yield(DAX_TEST_PROMOTE);
 	vmf->promoted = true;
 	return promote(mapping, vmf->promote - 1);

@@ -15,8 +15,8 @@ enum { FAULT_OUTSIDE = DAX_VM_FAULT_NEEDDSYNC | DAX_VM_FAULT_RETRY };
  *	   be repeated
  *
  * Context: invalidate_lock shared, dropped meanwhile; no entry lock.
- * Return: 0 with the lock held; -errno (-EINTR: a signal came while the file was
- * frozen; -ESTALE: a child was forked meanwhile) and it is not.
+ * Return: 0 with the lock held; -errno (-EINTR: the file is frozen, and a signal came or
+ * fault_retry_nowait is set; -ESTALE: a child was forked meanwhile) and it is not.
  */
 int fault_outside(struct dax_vm_fault *vmf, dax_vm_fault_t *fault);
 

@@ -7,10 +7,15 @@
  */
 #include "flush.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "errormsg.h"
+
 static const struct flush_ops *chosen;
+static char refused[32];	/* what was asked for, and is not there */
 
 static const struct flush_ops *find_variant(const char *name)
 {
@@ -23,12 +28,30 @@ static const struct flush_ops *find_variant(const char *name)
 
 __attribute__((constructor(102))) static void flush_init(void)
 {
-	chosen = find_variant(getenv("DAXCORE_FLUSH"));
-	if (!chosen)
-		chosen = find_variant(NULL);
+	const char *name = getenv("DAXCORE_FLUSH");
+
+	if (name && *name)
+		chosen = find_variant(name);
+	if (chosen)
+		return;
+	chosen = find_variant(NULL);
+	if (name)
+		snprintf(refused, sizeof(refused), "%s", name);
 }
 
 const struct flush_ops *flush_select(void)
 {
 	return chosen;
+}
+
+int flush_check(void)
+{
+	if (!chosen)
+		return dax_error(-EOPNOTSUPP, "no cache-line write-back is known for this "
+				 "CPU");
+	if (*refused)
+		return dax_error(-EINVAL, "DAXCORE_FLUSH=%s names no cache-line write-back "
+				 "that this CPU has: clwb, clflushopt or clflush; unset, "
+				 "it is %s", refused, chosen->name);
+	return 0;
 }

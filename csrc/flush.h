@@ -22,10 +22,17 @@ struct flush_ops {
 
 /*
  * The best this CPU has.  DAXCORE_FLUSH=clwb|clflushopt|clflush in the
- * environment chooses another if the CPU has that.  NULL: no instruction is
- * known for this CPU, and no medium can be taken to be persistent memory.
+ * environment chooses another.  NULL: no instruction is known for this CPU, and
+ * no medium can be taken to be persistent memory.
  */
 const struct flush_ops *flush_select(void);
+
+/*
+ * Before a medium is taken to be persistent memory: is it what was asked for?
+ * 0; -EOPNOTSUPP: there is none; -EINVAL: DAXCORE_FLUSH names one that this CPU
+ * has not.
+ */
+int flush_check(void);
 
 /* What one architecture has, the best first, NULL at the end. */
 extern const struct flush_ops *const flush_variants[];

@@ -41,7 +41,7 @@ int freeze_wait(struct dax_mapping *mapping)
 
 int i_rwsem_lock_write(struct dax_mapping *mapping)
 {
-	int ret = i_rwsem_lock_exclusive(mapping);
+	int ret = i_rwsem_lock(mapping, true);
 
 	while (unlikely(!ret && mapping_is_frozen(mapping))) {
 		i_rwsem_unlock(mapping);

@@ -17,7 +17,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <string.h>
 
 #include "ahead.h"
 #include "collect.h"
@@ -26,6 +25,7 @@
 #include "errormsg.h"
 #include "iomap.h"
 #include "layout.h"
+#include "move.h"
 #include "policy.h"
 
 /* ---- beside faults ------------------------------------------------------------ */
@@ -283,13 +283,12 @@ static bool zeroes_itself(const struct dax_mapping *mapping)
 /* 1: all bytes are zero, 0: some are not, -EIO. */
 static int partial_is_zero(const struct partial *part)
 {
-	static const char zeroes[DAX_PAGE_SIZE];
 	char buf[DAX_PAGE_SIZE];
 	int ret = 0;
 
 	for (unsigned int i = 0; !ret && i < part->nr; i++) {
 		ret = copy_mc(buf, part->piece[i].kaddr, part->piece[i].len);
-		if (!ret && memcmp(buf, zeroes, part->piece[i].len))
+		if (!ret && !mem_is_zero(buf, part->piece[i].len))
 			return 0;
 	}
 	return ret ? ret : 1;
@@ -316,7 +315,7 @@ int zero_tail(struct dax_mapping *mapping)
 static int verify_and_lock(const struct layout_range *range)
 {
 	struct dax_mapping *mapping = range->mapping;
-	int ret = mapping->hooks ? mapping->hooks->verify(mapping) : 0;
+	int ret = mapping->hooks ? mapping->hooks->verify(mapping, 0, 0) : 0;
 
 	return ret ? ret : break_layouts(range, NULL, false);
 }
@@ -564,6 +563,7 @@ static int shrink_to(struct dax_mapping *mapping, dax_loff_t size, bool blocks)
 		return ret;
 	}
 	unmap_private_copies(mapping, first, LAST_PAGE);
+	forget_stores(mapping, (uint64_t)size, UINT64_MAX);
 	remove_entries(mapping, &straddlers, first, LAST_PAGE);
 	return 0;
 }
@@ -680,11 +680,12 @@ static int punch_pages(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len
 		return ret;
 	unmap_pages(mapping, &straddlers, first, last);
 	ret = punch_blocks(mapping, pos, len);
-	if (ret)
+	if (ret) {
 		discard_straddlers(mapping, &straddlers);
-	else
-		remove_entries(mapping, &straddlers, first, last);
-	return ret;
+		return ret;
+	}
+	remove_entries(mapping, &straddlers, first, last);
+	return 0;
 }
 
 static int punch(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
@@ -704,6 +705,7 @@ static int punch(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len)
 		ret = punch_blocks(mapping, pos, len);
 	if (ret)
 		return ret;
+	forget_stores(mapping, (uint64_t)pos, (uint64_t)end);
 	ret = zero_partial(&parts[0]);
 	return ret ? ret : zero_partial(&parts[1]);
 }

@@ -33,11 +33,23 @@ static int check_place(struct dax_mapping *mapping, dax_pgoff_t index,
 			 ((dax_pgoff_t)1 << order) - 1, pages);
 }
 
+/* A touch of real memory cannot be refused: it would wait for the holder, who may
+ * be the toucher, or want the GIL that the toucher has.  invalidate_lock held. */
+static int refuse_real(const struct dax_mapping *mapping)
+{
+	if (!READ_ONCE(mapping->nr_real))
+		return 0;
+	return dax_error(-EBUSY, "the file has a real mapping: a touch of its memory "
+			 "would wait for the entry lock, and could not be refused");
+}
+
 /* invalidate_lock shared. */
 static int grab(struct dax_slot *slot, unsigned int order)
 {
-	int ret = check_place(slot->mapping, slot->index, order);
+	int ret = refuse_real(slot->mapping);
 
+	if (!ret)
+		ret = check_place(slot->mapping, slot->index, order);
 	if (!ret)
 		ret = grab_mapping_entry(slot, order);
 	if (ret == -EEXIST)

@@ -8,7 +8,8 @@
  *        those of percpu and frames.
  * Kernel: struct address_space and struct inode.
  * Differs: invalidate_lock has a name of its own (v4.14: each file system's
- *          i_mmap_sem or dax_sem); readers of it write no shared line.
+ *          i_mmap_sem or dax_sem); readers of it write no shared line, and who
+ *          uses a file alone takes i_rwsem without one (biased_rwsem.h).
  */
 #include "mapping.h"
 
@@ -43,8 +44,10 @@ static void fork_parent(void)
  * stale, and what is stale is never freed. */
 static void fork_child(void)
 {
-	for (struct dax_mapping *m = registered; m; m = m->next_registered)
+	for (struct dax_mapping *m = registered; m; m = m->next_registered) {
 		percpu_rwsem_set_stale(&m->invalidate_lock);
+		biased_rwsem_set_stale(&m->i_rwsem);
+	}
 	registered = NULL;
 	sys_fork_generation++;
 	waitqueue_fork_child();
@@ -126,14 +129,14 @@ static int init_locks(struct dax_mapping *mapping)
 	if (ret)
 		return dax_error(ret, "no memory for the file's locks");
 	percpu_init_rwsem(&mapping->invalidate_lock, &mapping->percpu);
-	pthread_rwlock_init(&mapping->i_rwsem, NULL);
+	biased_init_rwsem(&mapping->i_rwsem, &mapping->percpu);
 	atomic_init(&mapping->refs, 1);
 	return 0;
 }
 
 static void fini_locks(struct dax_mapping *mapping)
 {
-	pthread_rwlock_destroy(&mapping->i_rwsem);
+	biased_fini_rwsem(&mapping->i_rwsem);
 	percpu_fini(&mapping->percpu);
 }
 
@@ -285,7 +288,7 @@ int mapping_lock_exclusive(struct dax_mapping *mapping)
 
 	if (!area)
 		return mapping_lock_error(-ENOMEM);
-	if (area->i_rwsem_held)
+	if (READ_ONCE(area->i_rwsem_held))
 		return mapping_lock_error(-EDEADLK);
 	return mapping_lock_exclusive_nested(mapping);
 }
@@ -302,72 +305,37 @@ void mapping_unlock_exclusive(struct dax_mapping *mapping)
 	percpu_up_write(&mapping->invalidate_lock);
 }
 
-/*
- * i_rwsem is a plain rwlock: writes to a file are frequent, and a membarrier
- * for each would cost more than the contention it saves.  Plain ones let every
- * reader in while there is one, so that reads that overlap would keep a write
- * out for ever: who comes after a writer that waits takes a turn behind it.
- */
-static int i_rwsem_down_read(struct dax_mapping *mapping)
+/* Stale: in a child it is found here, since there is no bias there. */
+__cold int i_rwsem_lock_slow(struct dax_mapping *mapping,
+			     struct percpu_area *area, bool write)
 {
-	int ret;
-
-	if (likely(!READ_ONCE(mapping->i_rwsem_writers)))
-		return pthread_rwlock_rdlock(&mapping->i_rwsem);
-	mutex_lock(&mapping->i_rwsem_turn);
-	ret = pthread_rwlock_rdlock(&mapping->i_rwsem);
-	mutex_unlock(&mapping->i_rwsem_turn);
-	return ret;
-}
-
-static int i_rwsem_down_write(struct dax_mapping *mapping)
-{
-	int ret = pthread_rwlock_trywrlock(&mapping->i_rwsem);
-
-	if (likely(!ret))
-		return 0;
-	atomic_fetch_add(&mapping->i_rwsem_writers, 1);
-	mutex_lock(&mapping->i_rwsem_turn);
-	ret = pthread_rwlock_wrlock(&mapping->i_rwsem);
-	mutex_unlock(&mapping->i_rwsem_turn);
-	atomic_fetch_sub(&mapping->i_rwsem_writers, 1);
-	return ret;
-}
-
-static int i_rwsem_lock(struct dax_mapping *mapping,
-			int (*lock)(struct dax_mapping *))
-{
-	struct percpu_area *area = this_percpu(&mapping->percpu);
 	int ret;
 
 	if (!area)
 		return mapping_lock_error(-ENOMEM);
 	if (mapping_is_stale(mapping))
 		return stale_error();
-	if (area->i_rwsem_held || READ_ONCE(area->reading))
+	if (mapping_holds_outer(area))
 		return mapping_lock_error(-EDEADLK);
-	ret = lock(mapping);
-	if (ret)
-		return mapping_lock_error(-ret);
-	area->i_rwsem_held = 1;
-	return 0;
-}
-
-int i_rwsem_lock_shared(struct dax_mapping *mapping)
-{
-	return i_rwsem_lock(mapping, i_rwsem_down_read);
+	ret = write ? biased_down_write(&mapping->i_rwsem, area)
+		    : biased_down_read(&mapping->i_rwsem, area);
+	return ret ? mapping_lock_error(ret) : 0;
 }
 
 int i_rwsem_lock_exclusive(struct dax_mapping *mapping)
 {
-	return i_rwsem_lock(mapping, i_rwsem_down_write);
+	return i_rwsem_lock(mapping, true);
 }
 
-void i_rwsem_unlock(struct dax_mapping *mapping)
+/* A child's lock is not the one we took. */
+__cold void i_rwsem_unlock_slow(struct dax_mapping *mapping)
 {
-	this_percpu(&mapping->percpu)->i_rwsem_held = 0;
-	if (!mapping_is_stale(mapping))	/* a child's lock is not the one we took */
-		pthread_rwlock_unlock(&mapping->i_rwsem);
+	struct percpu_area *area = this_percpu(&mapping->percpu);
+
+	if (mapping_is_stale(mapping))
+		WRITE_ONCE(area->i_rwsem_held, RWSEM_FREE);
+	else
+		biased_up_plain(&mapping->i_rwsem, area);
 }
 
 int mapping_lock_both(struct dax_mapping *mapping)
@@ -386,6 +354,7 @@ int mapping_lock_both(struct dax_mapping *mapping)
 
 void mapping_unlock_both(struct dax_mapping *mapping)
 {
+	mapping->layout_seq++;
 	mapping_unlock_exclusive(mapping);
 	i_rwsem_unlock(mapping);
 }
@@ -437,7 +406,7 @@ static bool inside(struct dax_mapping *mapping)
 	struct percpu_area *area = percpu_find_area(&mapping->percpu);
 
 	return percpu_is_writer(&mapping->invalidate_lock) ||
-	       (area && (READ_ONCE(area->reading) || area->i_rwsem_held));
+	       (area && mapping_holds_outer(area));
 }
 
 int wb_lock(struct dax_mapping *mapping)
@@ -491,6 +460,27 @@ void unmap_private_copies(struct dax_mapping *mapping, dax_pgoff_t first,
 		if (!vma_is_shared(vma) && clip_to_vma(vma, &from, &to))
 			vma->vm_ops->zap(vma, from, to, true);
 	}
+}
+
+void forget_stores(struct dax_mapping *mapping, uint64_t pos, uint64_t end)
+{
+	for (struct dax_vma *vma = mapping->i_mmap; vma; vma = vma->i_mmap_next)
+		if (vma->vm_ops->forget_stores)
+			vma->vm_ops->forget_stores(vma, pos, end);
+}
+
+int merge_stores(struct dax_mapping *mapping, dax_pgoff_t first, dax_pgoff_t last,
+		 dax_pfn_t pfn)
+{
+	struct dax_vma *vma = READ_ONCE(mapping->nr_real) ? mapping->i_mmap : NULL;
+	int ret = 0;
+
+	for (; !ret && vma; vma = vma->i_mmap_next)
+		if (vma->vm_ops->merge_stores)
+			ret = vma->vm_ops->merge_stores(vma, first, last, pfn);
+	if (ret)
+		mapping_set_error(mapping, ret);
+	return ret;
 }
 
 void split_zero_leaves(struct dax_mapping *mapping, dax_pgoff_t pgoff)

@@ -15,8 +15,7 @@
 #ifndef DAXCORE_MAPPING_H
 #define DAXCORE_MAPPING_H
 
-#include <pthread.h>
-
+#include "biased_rwsem.h"
 #include "daxcore/types.h"
 #include "device.h"
 #include "percpu.h"
@@ -38,8 +37,9 @@ struct met_device {
  */
 struct mapping_hooks {
 	/* At the start of a call, none of the file's locks held: is what is
-	 * known of the file still true?  0, or -errno that the call returns. */
-	int (*verify)(struct dax_mapping *mapping);
+	 * known of the file still true, its size and the holes of [pos, pos +
+	 * len), which the call may show?  0, or -errno that the call returns. */
+	int (*verify)(struct dax_mapping *mapping, dax_loff_t pos, uint64_t len);
 	/* Read data at @pos, @len bytes of one MAPPED extent: > 0 bytes, -errno. */
 	ssize_t (*read)(struct dax_mapping *mapping, void *buf, size_t len,
 			dax_loff_t pos);
@@ -67,6 +67,7 @@ struct dax_mapping {
 	const struct mapping_hooks *hooks;	/* NULL: none of them */
 	const struct dax_policy *policy;
 	void *policy_data;
+	bool tells_new;		/* its block map says NEW whenever it changed */
 
 	/* read by every fault, seldom written */
 	const struct dax_iomap_ops *_Atomic ops;	/* by its own operations, under
@@ -79,8 +80,9 @@ struct dax_mapping {
 	_Atomic uint32_t frozen;	/* freeze.c; set under both locks exclusive */
 	uint64_t empty_seen;		/* EMPTY_LEFT at the last collection; changed
 					 * under invalidate_lock excl. */
-	uint64_t layout_seq;		/* goes up under invalidate_lock excl., when
-					 * blocks may come or go */
+	uint64_t layout_seq;		/* as of a seqcount: odd while both locks are
+					 * held exclusively, when blocks may come or go */
+	struct biased_rwsem i_rwsem;
 	struct percpu_rwsem invalidate_lock;
 	struct percpu percpu;
 
@@ -92,11 +94,9 @@ struct dax_mapping {
 	struct mutex wb_lock;		/* one writeback at a time: writeback.c */
 	_Atomic uint32_t wb_err;	/* sequence << 12 | errno of the last failure */
 	_Atomic(struct met_device *) met_devices;
-	pthread_rwlock_t i_rwsem __aligned(FALSE_SHARING);
-	_Atomic uint32_t i_rwsem_writers;	/* who waits to write ... */
-	struct mutex i_rwsem_turn;		/* ... has this while he does */
-	_Atomic unsigned int refs;
-	unsigned int nr_real;		/* of its vmas; under invalidate_lock excl. */
+	_Atomic unsigned int refs __aligned(FALSE_SHARING);
+	_Atomic unsigned int nr_real;	/* of its vmas; changed under
+					 * invalidate_lock excl. */
 	_Atomic uint64_t page_table_bytes;
 	_Atomic uint64_t cow_bytes;
 	_Atomic(struct dax_vma *) unfreed;	/* vma_reap(), by next_unfreed */
@@ -130,7 +130,7 @@ static inline int mapping_relock_shared(struct dax_mapping *mapping,
 {
 	int ret = -EDEADLK;
 
-	if (likely(!area->i_rwsem_held))
+	if (likely(!READ_ONCE(area->i_rwsem_held)))
 		ret = percpu_down_read(&mapping->invalidate_lock, area);
 	return likely(!ret) ? 0 : mapping_lock_error(ret);
 }
@@ -146,9 +146,43 @@ int mapping_lock_exclusive(struct dax_mapping *mapping);
 int mapping_lock_exclusive_nested(struct dax_mapping *mapping);
 void mapping_unlock_exclusive(struct dax_mapping *mapping);
 
-int i_rwsem_lock_shared(struct dax_mapping *mapping);
+/* Does the thread of @area hold i_rwsem, or invalidate_lock shared? */
+static inline bool mapping_holds_outer(const struct percpu_area *area)
+{
+	return READ_ONCE(area->i_rwsem_held) | READ_ONCE(area->reading);
+}
+
+/* @area: the thread's; NULL: there was no memory for it. */
+int i_rwsem_lock_slow(struct dax_mapping *mapping, struct percpu_area *area,
+		      bool write);
+void i_rwsem_unlock_slow(struct dax_mapping *mapping);
+
+static inline int i_rwsem_lock(struct dax_mapping *mapping, bool write)
+{
+	struct percpu_area *area = this_percpu(&mapping->percpu);
+
+	if (likely(area) && likely(!mapping_holds_outer(area)) &&
+	    likely(biased_trydown(&mapping->i_rwsem, area, write)))
+		return 0;
+	return i_rwsem_lock_slow(mapping, area, write);
+}
+
+static inline int i_rwsem_lock_shared(struct dax_mapping *mapping)
+{
+	return i_rwsem_lock(mapping, false);
+}
+
 int i_rwsem_lock_exclusive(struct dax_mapping *mapping);
-void i_rwsem_unlock(struct dax_mapping *mapping);
+
+static inline void i_rwsem_unlock(struct dax_mapping *mapping)
+{
+	struct percpu_area *area = this_percpu(&mapping->percpu);
+
+	if (unlikely(READ_ONCE(area->i_rwsem_held) == RWSEM_PLAIN))
+		i_rwsem_unlock_slow(mapping);
+	else
+		biased_up(&mapping->i_rwsem, area);
+}
 
 /*
  * Both locks exclusive, i_rwsem first; _two: of two files, which may be
@@ -162,11 +196,14 @@ void mapping_unlock_two(struct dax_mapping *a, struct dax_mapping *b);
 /* -ESTALE in a forked child, else 0. */
 int mapping_check_alive(struct dax_mapping *mapping);
 /* At the start of a call, before the window is touched: -EIO if the backing
- * file shrank, what the hook says. */
-static inline int mapping_verify(struct dax_mapping *mapping)
+ * file shrank, what the hook says.  @len 0: the call shows no holes. */
+static inline int mapping_verify(struct dax_mapping *mapping, dax_loff_t pos,
+				 uint64_t len)
 {
 	if (unlikely(mapping->hooks))
-		return mapping->hooks->verify(mapping);
+		return mapping->hooks->verify(mapping, pos, len);
+	if (likely(mapping->dax_dev->kind != DEVICE_FILE))
+		return 0;
 	return device_verify(mapping->dax_dev);
 }
 
@@ -235,6 +272,23 @@ void unmap_mapping_pages(struct dax_mapping *mapping, dax_pgoff_t first,
  * exclusive. */
 void unmap_private_copies(struct dax_mapping *mapping, dax_pgoff_t first,
 			  dax_pgoff_t last);
+
+/*
+ * Bytes [pos, end) have been taken away or replaced: stores that shared mappings
+ * keep until their pages have blocks are of the past.  Leaves that go take none with
+ * them.  Context: invalidate_lock exclusive.
+ */
+void forget_stores(struct dax_mapping *mapping, uint64_t pos, uint64_t end);
+
+/*
+ * Pages that may have been holes have frames, from @pfn on: such stores go there,
+ * before anybody stores to the frames who came later.
+ * Context: invalidate_lock held; either the entries are locked, or i_rwsem is held
+ * exclusively and those of holes are gone.
+ * Return: 0, or -errno, which the next fsync tells of, too.
+ */
+int merge_stores(struct dax_mapping *mapping, dax_pgoff_t first, dax_pgoff_t last,
+		 dax_pfn_t pfn);
 
 /*
  * The 2 MiB zero entry around @pgoff, locked, becomes 512 of 4 KiB: its leaves

@@ -27,10 +27,20 @@
 
 enum { PERCPU_CACHE = 4 };
 
+/* Bytes of a file that lie together, as a thread met them last: see rw.c. */
+struct rw_run {
+	dax_loff_t start;
+	uint64_t length;		/* 0: it may be asked for, not used */
+	uintptr_t kaddr;		/* of byte 0 of the file, 0: unknown */
+	uint64_t layout_seq;		/* true while the file's is this */
+	uint64_t further;		/* pages asked for behind the last piece */
+};
+
 struct percpu_area {
 	_Atomic uint32_t reading;	/* the object's percpu_rwsem is held */
 	_Atomic uint32_t accessing;	/* odd: inside a frame, see below */
-	uint32_t i_rwsem_held;		/* owner only: see mapping.h */
+	_Atomic uint32_t i_rwsem_held;	/* see biased_rwsem.h */
+	struct rw_run run;		/* owner only */
 	_Atomic uint64_t count[DAX_NR_STATS];
 	_Atomic(const void *) owner;	/* thread, NULL: to be taken over */
 	struct percpu_area *next;	/* set before it is published */
@@ -65,6 +75,14 @@ struct percpu_cache {
 extern __thread struct percpu_cache percpu_cache[PERCPU_CACHE];
 
 struct percpu_area *percpu_area_slow(struct percpu *percpu);
+
+/* The calling thread's area if it used the object lately, or NULL. */
+static inline struct percpu_area *percpu_peek(struct percpu *percpu)
+{
+	struct percpu_cache *c = &percpu_cache[percpu->id % PERCPU_CACHE];
+
+	return likely(c->id == percpu->id) ? c->area : NULL;
+}
 
 /* The calling thread's area, NULL if memory ran out when it was made. */
 static inline struct percpu_area *this_percpu(struct percpu *percpu)

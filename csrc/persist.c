@@ -18,6 +18,7 @@
 #include "device.h"
 #include "errormsg.h"
 #include "flush.h"
+#include "move.h"
 
 /* ---- memory ------------------------------------------------------------------- */
 

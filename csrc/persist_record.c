@@ -19,6 +19,7 @@
 #include "copy_mc.h"
 #include "device.h"
 #include "errormsg.h"
+#include "move.h"
 
 /* A growing array. */
 struct growing {

@@ -259,6 +259,12 @@ static inline void *radix_tree_lookup(struct radix_tree_root *root,
 	return radix_tree_below(entry, index, 0);
 }
 
+/* Has it no node, and so no entry? */
+static inline bool radix_tree_is_bare(struct radix_tree_root *root)
+{
+	return !rnode_node(smp_load_acquire(&root->rnode));
+}
+
 /* An empty tree able to hold indices up to @maxindex. */
 void radix_tree_init(struct radix_tree_root *root, dax_pgoff_t maxindex);
 

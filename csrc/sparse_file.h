@@ -16,13 +16,6 @@
 #include "mapping.h"
 #include "page_set.h"
 
-/* How far what is known of the file can be trusted while its ctime stays. */
-enum sparse_trust {
-	SPARSE_KNOWN,	/* as far as ctime tells */
-	SPARSE_RACY,	/* changed so lately that one more change may not show */
-	SPARSE_OWN	/* a foreign change may hide behind one of our own */
-};
-
 struct sparse_file {
 	struct dax_device *dev;		/* its fd is the file */
 	struct page_set data;		/* pages that have data; others are holes */
@@ -30,14 +23,16 @@ struct sparse_file {
 	bool all_data;			/* the file system tells no holes */
 	bool small_blocks;		/* of less than a page */
 	_Atomic bool no_punch;		/* the file system refused to */
+	_Atomic bool no_fiemap;		/* the file system tells no blocks */
 	_Atomic bool set_aside;		/* the file has blocks that are no data */
 
-	/* up to when data is known to be true */
-	_Atomic int64_t stamp;		/* ctime of the file, ns */
-	_Atomic int trust;		/* enum sparse_trust */
-	_Atomic uint32_t in_flight;	/* changes of our own in progress */
-	_Atomic uint64_t credit;	/* calls since the last scan, SPARSE_OWN */
-	_Atomic uint64_t nr_runs;	/* of data, in the last scan */
+	/* Up to when data is true: all of it, as long as ctime is that of the last
+	 * look over and that was late enough (look_at is INT64_MAX). */
+	_Atomic int64_t stamp;		/* ctime of the file then, ns */
+	_Atomic int64_t look_at;	/* when the same ctime is worth a look, ns */
+	_Atomic uint64_t looked;	/* sys_clock_ns() after it */
+	_Atomic uint64_t look_cost;	/* ns it took */
+	_Atomic uint32_t resizing;	/* changes of its size by us, in progress */
 	_Atomic bool dirty;		/* blocks were taken since the last sync */
 
 	/* which file, and its lock (sparse_open.c) */

@@ -703,6 +703,39 @@ void mutex_reset(struct mutex *lock)
 	WRITE_ONCE(lock->state, 0);
 }
 
+/* ---- threads ------------------------------------------------------------- */
+
+static int create_thread(void *(*fn)(void *arg), void *arg, size_t stack_bytes)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	int ret = pthread_attr_init(&attr);
+
+	if (ret)
+		return ret;
+	ret = pthread_attr_setstacksize(&attr, stack_bytes);
+	if (!ret)
+		ret = pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	if (!ret)
+		ret = pthread_create(&thread, &attr, fn, arg);
+	pthread_attr_destroy(&attr);
+	return ret;
+}
+
+int sys_create_thread(void *(*fn)(void *arg), void *arg, size_t stack_bytes)
+{
+	sigset_t all, before;
+	int ret;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	ret = create_thread(fn, arg, stack_bytes);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return ret == EAGAIN ? -ENOMEM : -ret;
+}
+
+/* ---- fork ---------------------------------------------------------------- */
+
 unsigned int sys_fork_generation;
 
 bool sys_at_fork(void (*prepare)(void), void (*parent)(void),

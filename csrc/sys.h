@@ -189,6 +189,10 @@ void asym_barrier_heavy(void);
  * between them? */
 bool sys_feature_disabled(const char *name);
 
+/* A detached thread, to which no signal comes.  0; -ENOMEM: no memory for its stack,
+ * or the process may have no more of them (RLIMIT_NPROC, the cgroup). */
+int sys_create_thread(void *(*fn)(void *arg), void *arg, size_t stack_bytes);
+
 /* How many fork() lie between this process and the one that loaded the
  * library: an object remembers it and is stale in a child. */
 extern unsigned int sys_fork_generation;

@@ -25,6 +25,8 @@ enum dax_test_point {
 	DAX_TEST_DOWNGRADE,		/* PMD unmapped, node not published */
 	DAX_TEST_INVALIDATE_LOCKED,	/* delete holds the entry */
 	DAX_TEST_RWSEM_READ,		/* reader announced, state not read */
+	DAX_TEST_BIAS_ANNOUNCED,	/* i_rwsem announced by its bias, not had yet */
+	DAX_TEST_BIAS_WAIT,		/* bias revoked, about to sleep for a holder */
 	DAX_TEST_TAG_SETTLING,		/* child seen without tag, upper one still set */
 	DAX_TEST_TAG_SETTLED,		/* upper tag fallen, child not looked at again */
 	DAX_TEST_STORE_INSIDE,		/* soft store: leaf seen, no byte moved */
@@ -43,8 +45,9 @@ enum dax_test_point {
 	DAX_TEST_FREEZING,		/* no writer is inside, nothing written back */
 	DAX_TEST_FROZEN,		/* about to sleep for a thaw */
 	DAX_TEST_PROMOTE,		/* lock dropped, to be taken exclusive */
-	DAX_TEST_PIECE_GONE,		/* real: a piece went, nobody may touch its place */
+	DAX_TEST_PIECE_GONE,		/* real: a piece went, its place is empty or closed */
 	DAX_TEST_ZEROES_INSERTED,	/* real: zeroes inserted, not yet protected */
+	DAX_TEST_FRAMES_MAPPED,		/* real: frames mapped, stores not yet found out */
 	DAX_TEST_ZEROES_PROTECTED,	/* real: zeroes inserted and write-protected */
 	DAX_TEST_SYNC_FAULT,		/* block map synced, leaf not inserted */
 	DAX_TEST_AHEAD_UNMAPPED,	/* leaves gone, bytes not looked at again */
@@ -60,7 +63,9 @@ enum dax_test_mutation {
 	DAX_MUTATE_KEY_NOT_ROUNDED,
 	DAX_MUTATE_NO_RECHECK,
 	DAX_MUTATE_NO_PROTECT,
-	DAX_MUTATE_PROTECT_LATE
+	DAX_MUTATE_PROTECT_LATE,
+	DAX_MUTATE_NO_MKCLEAN,		/* real: what was flushed is not protected */
+	DAX_MUTATE_TRACK_LATE		/* real: stores before protection are not seen */
 };
 
 struct dax_test_hooks {

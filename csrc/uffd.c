@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "daxcore/types.h"
 #include "errormsg.h"
 #include "sys.h"
 
@@ -25,7 +26,9 @@
 #endif
 #define DAX_USERFAULTFD_IOC_NEW		_IO(0xAA, 0x00)
 #define DAX_UFFD_FEATURE_EXACT_ADDRESS	(UINT64_C(1) << 11)
+#define DAX_UFFD_FEATURE_WP_SHMEM	(UINT64_C(1) << 12)
 #define DAX_UFFD_FEATURE_POISON		(UINT64_C(1) << 14)
+#define DAX_UFFD_FEATURE_WP_ASYNC	(UINT64_C(1) << 15)
 #define DAX_UFFD_FEATURE_MOVE		(UINT64_C(1) << 16)
 
 struct dax_uffdio_move {
@@ -43,8 +46,6 @@ struct dax_uffdio_poison {
 #define DAX_UFFDIO_POISON	_IOWR(UFFDIO, 0x08, struct dax_uffdio_poison)
 #define DAX_POISON_DONTWAKE	(UINT64_C(1) << 0)
 
-enum { PAGE = 4096 };
-
 /* ---- a descriptor ------------------------------------------------------------- */
 
 static int open_node(void)
@@ -55,7 +56,7 @@ static int open_node(void)
 	if (node < 0)
 		return -1;
 	fd = ioctl(node, DAX_USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
-	close(node);
+	sys_close(node);
 	return fd;
 }
 
@@ -64,18 +65,19 @@ static int open_call(int flags)
 	return (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | flags);
 }
 
-/* The best kind there is: one that sees the kernel's own touches too. */
+/* The best kind there is: one that sees the kernel's own touches too.  Before Linux
+ * 5.11 there is no other, and who may not have it is told so. */
 static int open_any(bool signal, unsigned int *ret_features)
 {
 	int fd = signal ? -1 : open_node();
 
 	if (fd < 0 && !signal)
 		fd = open_call(0);
-	if (fd < 0) {
-		*ret_features |= UFFD_USER_ONLY;
-		fd = open_call(UFFD_USER_MODE_ONLY);
-	}
-	return (int)sys_result(fd);
+	if (fd >= 0)
+		return fd;
+	*ret_features |= UFFD_USER_ONLY;
+	fd = (int)sys_result(open_call(UFFD_USER_MODE_ONLY));
+	return fd == -EINVAL ? (int)sys_result(open_call(0)) : fd;
 }
 
 static int handshake(int fd, uint64_t *features)
@@ -100,10 +102,11 @@ static int ask_features(bool signal, uint64_t *ret_features)
 		return fd;
 	*ret_features = 0;
 	ret = handshake(fd, ret_features);
-	close(fd);
+	sys_close(fd);
 	return ret;
 }
 
+/* Why there is no descriptor: refused, out of something, or not of this kernel. */
 static int no_uffd(int err)
 {
 	if (err == -EPERM || err == -EACCES)
@@ -111,9 +114,11 @@ static int no_uffd(int err)
 				 "process may not use: set vm.unprivileged_userfaultfd=1, "
 				 "give it /dev/userfaultfd or CAP_SYS_PTRACE, or allow the "
 				 "call in the container's seccomp profile");
-	return dax_error(err == -ENOSYS ? err : -EOPNOTSUPP, "real mappings need "
-			 "userfaultfd(2) with write protection (Linux 5.7): this kernel "
-			 "has not");
+	if (err == -EMFILE || err == -ENFILE || err == -ENOMEM)
+		return dax_error(err, "no descriptor for a real mapping: userfaultfd(2): %s",
+				 strerror(-err));
+	return dax_error(-EOPNOTSUPP, "real mappings need userfaultfd(2) with write "
+			 "protection (Linux 5.7): this kernel has not");
 }
 
 int uffd_open(bool signal, unsigned int *ret_features)
@@ -133,20 +138,42 @@ int uffd_open(bool signal, unsigned int *ret_features)
 	if (ret)
 		return no_uffd(ret);
 	want |= has & (DAX_UFFD_FEATURE_EXACT_ADDRESS | DAX_UFFD_FEATURE_POISON |
-		       DAX_UFFD_FEATURE_MOVE);
+		       DAX_UFFD_FEATURE_MOVE | DAX_UFFD_FEATURE_WP_SHMEM |
+		       (signal ? 0 : UFFD_FEATURE_EVENT_REMAP));
 	fd = open_any(signal, &features);
 	ret = fd < 0 ? fd : handshake(fd, &want);
 	if (ret) {
 		if (fd >= 0)
-			close(fd);
+			sys_close(fd);
 		return no_uffd(ret);
 	}
 	if (want & DAX_UFFD_FEATURE_POISON && !sys_feature_disabled("poison"))
 		features |= UFFD_CAN_POISON;
 	if (want & DAX_UFFD_FEATURE_MOVE && !sys_feature_disabled("move"))
 		features |= UFFD_CAN_MOVE;
+	if (want & DAX_UFFD_FEATURE_WP_SHMEM && !sys_feature_disabled("wp_shmem"))
+		features |= UFFD_CAN_PROTECT_SHMEM;
+	/* The kernel says what it has, not what it was asked for. */
+	if (!signal && want & UFFD_FEATURE_EVENT_REMAP)
+		features |= UFFD_KEEPS_REMAP;
 	*ret_features = features;
 	return fd;
+}
+
+int uffd_open_async(void)
+{
+	uint64_t features = DAX_UFFD_FEATURE_WP_ASYNC;
+	int fd, ret;
+
+	if (sys_feature_disabled("wp_async"))
+		return -EOPNOTSUPP;
+	fd = (int)sys_result(open_call(UFFD_USER_MODE_ONLY));
+	if (fd < 0)
+		return fd;
+	ret = handshake(fd, &features);
+	if (ret)
+		sys_close(fd);
+	return ret ? ret : fd;
 }
 
 static struct uffdio_range range_of(const void *addr, size_t len)
@@ -154,14 +181,22 @@ static struct uffdio_range range_of(const void *addr, size_t len)
 	return (struct uffdio_range){ .start = (uintptr_t)addr, .len = len };
 }
 
-int uffd_register(int fd, void *addr, size_t len)
+static int register_range(int fd, void *addr, size_t len, uint64_t mode)
 {
-	struct uffdio_register reg = {
-		.range = range_of(addr, len),
-		.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP,
-	};
+	struct uffdio_register reg = { .range = range_of(addr, len), .mode = mode };
 
 	return sys_ioctl(fd, UFFDIO_REGISTER, &reg);
+}
+
+int uffd_register(int fd, void *addr, size_t len)
+{
+	return register_range(fd, addr, len, UFFDIO_REGISTER_MODE_MISSING |
+					     UFFDIO_REGISTER_MODE_WP);
+}
+
+int uffd_register_stores(int fd, void *addr, size_t len)
+{
+	return register_range(fd, addr, len, UFFDIO_REGISTER_MODE_WP);
 }
 
 int uffd_read(int fd, struct uffd_event *ret_event)
@@ -174,12 +209,24 @@ int uffd_read(int fd, struct uffd_event *ret_event)
 	if (n != sizeof(msg) || msg.event != UFFD_EVENT_PAGEFAULT)
 		return 0;
 	*ret_event = (struct uffd_event){
-		.address = msg.arg.pagefault.address & ~(uintptr_t)(PAGE - 1),
+		.address = msg.arg.pagefault.address & ~(uintptr_t)(DAX_PAGE_SIZE - 1),
 		.write = msg.arg.pagefault.flags & (UFFD_PAGEFAULT_FLAG_WRITE |
 						    UFFD_PAGEFAULT_FLAG_WP),
 		.tid = msg.arg.pagefault.feat.ptid,
 	};
 	return 1;
+}
+
+bool uffd_read_remap(int fd, uint64_t *touches)
+{
+	struct uffd_msg msg;
+
+	while (sys_read(fd, &msg, sizeof(msg)) == sizeof(msg)) {
+		if (msg.event == UFFD_EVENT_REMAP)
+			return true;
+		*touches += msg.event == UFFD_EVENT_PAGEFAULT;
+	}
+	return false;
 }
 
 void uffd_wake(int fd, void *addr, size_t len)
@@ -203,7 +250,7 @@ int uffd_zeropage(int fd, void *addr, size_t len)
 		if (!ret)
 			return 0;
 		if (ret == -EEXIST)
-			done += PAGE;
+			done += DAX_PAGE_SIZE;
 		else if (ret != -EAGAIN)
 			return ret;
 		else if (zero.zeropage > 0)

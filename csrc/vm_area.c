@@ -15,14 +15,27 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include "daxcore/types.h"
+#include "move.h"
 #include "sys.h"
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23
 #endif
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 
-enum { PAGE = 4096, HUGE = 2 << 20 };
+enum {
+	PAGE = DAX_PAGE_SIZE,
+	HUGE = DAX_PMD_SIZE,
+	COLLAPSE_NS = 50000000,	/* a hundred times what it takes */
+	MAX_SKIP = 1024
+};
 
 /* ---- areas ------------------------------------------------------------------------ */
 
@@ -155,13 +168,45 @@ int vm_area_map_nothing(void *addr, size_t len, bool write)
 	return fd < 0 ? fd : vm_area_map_file(addr, len, fd, 0, write, true);
 }
 
-void vm_area_populate_write(void *addr, size_t len)
+/*
+ * Where memory is in pieces the kernel may look for 2 MiB for very long, and where
+ * it cannot have them at all it says so: then it is left in peace the next times,
+ * twice as many after each try that was no use.  (Memory that the machine has to
+ * fetch from a hypervisor takes ten milliseconds, in small pages too.)
+ */
+static void collapse(char *addr, size_t len)
 {
+	static _Atomic uint32_t skip, patience;
+	uint32_t left = READ_ONCE(skip);
+	uint64_t start = sys_clock_ns();
+	bool good;
+
+	if (left) {
+		WRITE_ONCE(skip, left - 1);
+		return;
+	}
+	good = !madvise(addr, len, MADV_COLLAPSE) &&
+	       sys_clock_ns() - start < len / HUGE * COLLAPSE_NS;
+	WRITE_ONCE(patience, good ? 0 : (2 * READ_ONCE(patience) + 1) % MAX_SKIP);
+	WRITE_ONCE(skip, READ_ONCE(patience));
+}
+
+void vm_area_populate_write(void *addr, size_t len, bool huge)
+{
+	if (huge && ((uintptr_t)addr | len) % HUGE == 0 && !sys_feature_disabled("thp")) {
+		madvise(addr, PAGE, MADV_POPULATE_WRITE);	/* none is not enough */
+		collapse(addr, len);
+	}
 	madvise(addr, len, MADV_POPULATE_WRITE);
 }
 
+/* What is locked is refused to the first, and kernels before 5.18 lack the second. */
 void vm_area_discard(void *addr, size_t len)
 {
+	if (!madvise(addr, len, MADV_DONTNEED) ||
+	    !madvise(addr, len, MADV_DONTNEED_LOCKED))
+		return;
+	munlock(addr, len);
 	madvise(addr, len, MADV_DONTNEED);
 }
 
@@ -213,6 +258,8 @@ struct pm_scan_arg {
 #define DAX_PAGEMAP_SCAN	_IOWR('f', 16, struct pm_scan_arg)
 
 enum {
+	PAGE_IS_WPALLOWED = 1 << 0,
+	PAGE_IS_WRITTEN = 1 << 1,
 	PAGE_IS_FILE = 1 << 2,
 	PAGE_IS_PRESENT = 1 << 3,
 	PAGE_IS_SWAPPED = 1 << 4,
@@ -267,14 +314,14 @@ int vm_area_look(const void *page)
 	       (word & PM_PROTECTED ? VM_AREA_PAGE_PROTECTED : 0);
 }
 
-/* What is asked of the pages of a range: not this, though it is there. */
+/* What is asked of the pages of a range. */
 struct page_query {
-	uint64_t not_category;	/* for the scan */
+	uint64_t all, none, any;	/* for the scan; any: 0 asks nothing */
 	bool (*match)(uint64_t word);	/* for kernels without it */
 };
 
-static int64_t scan(int fd, const char *addr, size_t len, uint64_t not_category,
-		    uint64_t *ret_pages, size_t nr)
+static int64_t scan(int fd, const char *addr, size_t len,
+		    const struct page_query *query, uint64_t *ret_pages, size_t nr)
 {
 	struct page_region region[REGIONS];
 	uint64_t start = (uintptr_t)addr, end = start + len;
@@ -284,9 +331,9 @@ static int64_t scan(int fd, const char *addr, size_t len, uint64_t not_category,
 		struct pm_scan_arg arg = {
 			.size = sizeof(arg), .start = start, .end = end,
 			.vec = (uintptr_t)region, .vec_len = REGIONS,
-			.category_inverted = not_category,
-			.category_mask = not_category,
-			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+			.category_inverted = query->none,
+			.category_mask = query->all | query->none,
+			.category_anyof_mask = query->any,
 			.return_mask = PAGE_IS_PRESENT,
 		};
 		int found = sys_ioctl(fd, DAX_PAGEMAP_SCAN, &arg);
@@ -334,8 +381,8 @@ static int64_t find_pages(const void *addr, size_t len, const struct page_query 
 	if (fd < 0)
 		return fd;
 	if (!sys_feature_disabled("pagemap_scan"))
-		ret = scan(fd, addr, len, query->not_category, ret_pages, nr);
-	if (ret == -ENOTTY || ret == -EINVAL)
+		ret = scan(fd, addr, len, query, ret_pages, nr);
+	if (query->match && (ret == -ENOTTY || ret == -EINVAL))
 		ret = read_words(fd, addr, len, query->match, ret_pages, nr);
 	return ret;
 }
@@ -350,11 +397,6 @@ static bool is_copied(uint64_t word)
 	return word & (PM_SWAPPED | PM_PRESENT) && !(word & PM_FILE);
 }
 
-static bool page_is_zero(const char *page)
-{
-	return !page[0] && !memcmp(page, page + 1, PAGE - 1);
-}
-
 /* The process may not see its page map: a page that holds zeroes is as good as
  * the zero page. */
 static int64_t nonzero_pages(const char *addr, size_t len, uint64_t *ret_pages,
@@ -363,7 +405,7 @@ static int64_t nonzero_pages(const char *addr, size_t len, uint64_t *ret_pages,
 	size_t filled = 0;
 
 	for (size_t i = 0; i < len / PAGE && filled < nr; i++)
-		if (!page_is_zero(addr + i * PAGE))
+		if (!mem_is_zero(addr + i * PAGE, PAGE))
 			ret_pages[filled++] = i;
 	return (int64_t)filled;
 }
@@ -371,7 +413,10 @@ static int64_t nonzero_pages(const char *addr, size_t len, uint64_t *ret_pages,
 int64_t vm_area_private_pages(const void *addr, size_t len, uint64_t *ret_pages,
 			      size_t nr)
 {
-	static const struct page_query query = { PAGE_IS_PFNZERO, is_private };
+	static const struct page_query query = {
+		.none = PAGE_IS_PFNZERO, .any = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+		.match = is_private,
+	};
 	int64_t ret = find_pages(addr, len, &query, ret_pages, nr);
 
 	return ret < 0 ? nonzero_pages(addr, len, ret_pages, nr) : ret;
@@ -380,7 +425,51 @@ int64_t vm_area_private_pages(const void *addr, size_t len, uint64_t *ret_pages,
 int64_t vm_area_copied_pages(const void *addr, size_t len, uint64_t *ret_pages,
 			     size_t nr)
 {
-	static const struct page_query query = { PAGE_IS_FILE, is_copied };
+	static const struct page_query query = {
+		.none = PAGE_IS_FILE, .any = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+		.match = is_copied,
+	};
 
 	return find_pages(addr, len, &query, ret_pages, nr);
+}
+
+static bool is_present(uint64_t word)
+{
+	return word & PM_PRESENT;
+}
+
+int64_t vm_area_present_pages(const void *addr, size_t len, uint64_t *ret_pages,
+			      size_t nr)
+{
+	static const struct page_query query = {
+		.all = PAGE_IS_PRESENT, .match = is_present,
+	};
+
+	return find_pages(addr, len, &query, ret_pages, nr);
+}
+
+int64_t vm_area_written_pages(const void *addr, size_t len, uint64_t *ret_pages,
+			      size_t nr)
+{
+	static const struct page_query query = {
+		.all = PAGE_IS_WPALLOWED | PAGE_IS_WRITTEN,
+	};
+
+	return find_pages(addr, len, &query, ret_pages, nr);
+}
+
+int64_t vm_area_async_pages(const void *addr, size_t len, uint64_t *ret_pages,
+			    size_t nr)
+{
+	static const struct page_query query = { .all = PAGE_IS_WPALLOWED };
+
+	return find_pages(addr, len, &query, ret_pages, nr);
+}
+
+bool vm_area_can_scan(void)
+{
+	static const char page[PAGE] __attribute__((aligned(PAGE)));
+	uint64_t found;
+
+	return vm_area_written_pages(page, PAGE, &found, 1) >= 0;
 }

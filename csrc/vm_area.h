@@ -31,8 +31,9 @@ int vm_area_map_file(void *addr, size_t len, int fd, uint64_t offset, bool write
 		     bool shared);
 
 /* Touch pages of a writable area as stores do, in one call, where the kernel can
- * (5.14).  What fails shows when they are touched. */
-void vm_area_populate_write(void *addr, size_t len);
+ * (5.14).  @huge: whole 2 MiB become pages of that size where it can (MADV_COLLAPSE,
+ * 6.1; the file is of tmpfs).  What fails shows when they are touched. */
+void vm_area_populate_write(void *addr, size_t len, bool huge);
 
 /* Whoever touches it gets SIGBUS. */
 int vm_area_map_nothing(void *addr, size_t len, bool write);
@@ -44,7 +45,8 @@ int vm_area_map_nothing(void *addr, size_t len, bool write);
  */
 bool vm_area_has_room(void);
 
-/* Pages of anonymous memory become absent. */
+/* Pages of anonymous memory become absent, also those that somebody has locked with
+ * mlock(2). */
 void vm_area_discard(void *addr, size_t len);
 
 /* Show the kernel's huge zero page all over anonymous memory.  -EOPNOTSUPP:
@@ -69,6 +71,22 @@ int vm_area_look(const void *page);
  */
 int64_t vm_area_private_pages(const void *addr, size_t len, uint64_t *ret_pages,
 			      size_t nr);
+
+/* The same for pages that the CPU can load from without a fault. */
+int64_t vm_area_present_pages(const void *addr, size_t len, uint64_t *ret_pages,
+			      size_t nr);
+
+/* The same for pages that were stored to since they were protected, of areas that are
+ * registered with uffd_open_async().  -ENOTTY, -EINVAL: before Linux 6.7. */
+int64_t vm_area_written_pages(const void *addr, size_t len, uint64_t *ret_pages,
+			      size_t nr);
+
+/* The same for pages of such areas, stored to or not. */
+int64_t vm_area_async_pages(const void *addr, size_t len, uint64_t *ret_pages,
+			    size_t nr);
+
+/* Can it be asked which pages were stored to? */
+bool vm_area_can_scan(void);
 
 /* The same for pages of a private mapping of a file that were copied.
  * -EACCES, -ENOENT: the process may not see its own page map. */

@@ -89,6 +89,13 @@ struct dax_vm_ops {
 	 * invalidate_lock shared, no entry lock held.  May be NULL. */
 	void (*collect_dirty)(struct dax_vma *vma, struct percpu_area *area,
 			      dax_pgoff_t first, dax_pgoff_t last);
+	/* Bytes [pos, end) go: so does what was stored to it and has no block yet.
+	 * invalidate_lock exclusive.  May be NULL. */
+	void (*forget_stores)(struct dax_vma *vma, uint64_t pos, uint64_t end);
+	/* Pages have frames, from @pfn on: what was stored to them when they had none
+	 * goes there.  Context: merge_stores().  May be NULL. */
+	int (*merge_stores)(struct dax_vma *vma, dax_pgoff_t first, dax_pgoff_t last,
+			    dax_pfn_t pfn);
 	/* No lock held: from now on no fault comes but by calls.  May be NULL. */
 	void (*detach)(struct dax_vma *vma);
 	void (*free)(struct dax_vma *vma);

@@ -24,6 +24,7 @@
 #include "fault_around.h"
 #include "fault_outside.h"
 #include "frames.h"
+#include "move.h"
 
 enum {
 	PTRS_PER_TABLE = 512,
@@ -712,9 +713,15 @@ static void link_vma(struct dax_vma *vma)
 	mapping->i_mmap = vma;
 }
 
+static void count_real(struct dax_mapping *mapping, int n)
+{
+	WRITE_ONCE(mapping->nr_real, READ_ONCE(mapping->nr_real) + (unsigned int)n);
+}
+
 static void unlink_vma(struct dax_vma *vma)
 {
-	vma->mapping->nr_real -= vma->real != NULL;
+	if (vma->real)
+		count_real(vma->mapping, -1);
 	*vma->i_mmap_link = vma->i_mmap_next;
 	if (vma->i_mmap_next)
 		vma->i_mmap_next->i_mmap_link = vma->i_mmap_link;
@@ -757,7 +764,8 @@ int vma_soft_link(struct dax_vma **ret_vma, struct dax_mapping *mapping,
 	account_table(&soft->vma, (int64_t)soft_bytes(soft));
 	mapping_get(mapping);
 	link_vma(&soft->vma);
-	mapping->nr_real += real != NULL;
+	if (real)
+		count_real(mapping, 1);
 	collect_some(mapping);
 	mapping_unlock_exclusive(mapping);
 	*ret_vma = &soft->vma;
@@ -839,6 +847,16 @@ static int check_access(const struct dax_vma *vma, dax_pgoff_t pgoff,
 	return 0;
 }
 
+/* A store to shared pages shows nobody a hole. */
+static int verify_pages(const struct dax_vma *vma, dax_pgoff_t pgoff, uint64_t nr,
+			bool write)
+{
+	if (write && vma_is_shared(vma))
+		nr = 0;
+	return mapping_verify(vma->mapping, (dax_loff_t)(pgoff << DAX_PAGE_SHIFT),
+			      nr << DAX_PAGE_SHIFT);
+}
+
 static void vmf_init(struct dax_vm_fault *vmf, struct dax_vma *vma, bool write)
 {
 	*vmf = (struct dax_vm_fault){
@@ -869,7 +887,7 @@ int vma_fault(struct dax_vma *vma, dax_pgoff_t pgoff, bool write,
 		return ret;
 	vmf_init(&vmf, vma, write);
 	vmf.pgoff = pgoff;
-	ret = mapping_verify(vma->mapping);
+	ret = verify_pages(vma, pgoff, 1, write);
 	if (!ret)
 		ret = mapping_lock_shared(vma->mapping, &vmf.area);
 	if (ret)
@@ -903,8 +921,9 @@ struct access {
 	struct dax_fault_info *info;
 };
 
+/* @nr pages from @pgoff on are what it is about. */
 static int access_init(struct access *access, struct dax_vma *vma, bool write,
-		       struct dax_fault_info *info)
+		       dax_pgoff_t pgoff, uint64_t nr, struct dax_fault_info *info)
 {
 	*access = (struct access){ .write = write, .info = info,
 				   .first_page = address_page(vma, 0),
@@ -915,7 +934,7 @@ static int access_init(struct access *access, struct dax_vma *vma, bool write,
 	access->vmf.area = this_percpu(&vma->mapping->percpu);
 	if (!access->vmf.area)
 		return dax_error(-ENOMEM, "no memory for the thread's counters");
-	return mapping_verify(vma->mapping);
+	return verify_pages(vma, pgoff, nr, write);
 }
 
 /* Another 2 MiB than before.  Return: the leaf as it is, vmf->pte set if it
@@ -1073,6 +1092,8 @@ static __always_inline_fn int touch_one(struct access *access,
 	ret = touch_page(access, &leaf);
 	if (unlikely(ret))
 		return ret;
+	if (access->vmf.write && mapping_has_ahead(vma->mapping))
+		keep_ahead(vma->mapping, access->vmf.area, access->vmf.pgoff);
 	mapping_unlock_shared(vma->mapping, access->vmf.area);
 	*ret_next = access->vmf.pgoff + 1;
 	if (unlikely(leaf & LEAF_HUGE))
@@ -1081,15 +1102,11 @@ static __always_inline_fn int touch_one(struct access *access,
 	return 0;
 }
 
-static int loop_init(struct access *access, struct dax_vma *vma, bool write,
-		     uint64_t *latencies, size_t nr_latencies,
-		     struct dax_fault_info *info)
+static void loop_init(struct access *access, uint64_t *latencies,
+		      size_t nr_latencies)
 {
-	int ret = access_init(access, vma, write, info);
-
 	access->latencies = latencies;
 	access->nr_latencies = latencies ? nr_latencies : 0;
-	return ret;
 }
 
 int64_t vma_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
@@ -1104,9 +1121,10 @@ int64_t vma_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
 		return 0;
 	ret = check_access(vma, pgoff, nr_pages, write);
 	if (!ret)
-		ret = loop_init(&access, vma, write, latencies, nr_latencies, info);
+		ret = access_init(&access, vma, write, pgoff, nr_pages, info);
 	if (ret)
 		return ret;
+	loop_init(&access, latencies, nr_latencies);
 	while (pgoff < end) {
 		access.vmf.pgoff = pgoff;
 		ret = touch_one(&access, NO_PAGE, &pgoff);
@@ -1116,14 +1134,22 @@ int64_t vma_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
 	return (int64_t)access.nr_faults;
 }
 
+/* All in the mapping; the pages from the first to the last of them. */
 static int check_pgoffs(const struct dax_vma *vma, const dax_pgoff_t *pgoffs,
-			size_t nr, bool write)
+			size_t nr, bool write, dax_pgoff_t *ret_first,
+			uint64_t *ret_nr)
 {
+	dax_pgoff_t first = nr ? pgoffs[0] : 0, last = first;
 	int ret = 0;
 
-	for (size_t i = 0; !ret && i < nr; i++)
+	for (size_t i = 0; !ret && i < nr; i++) {
 		if (unlikely(!vma_covers(vma, pgoffs[i])))
 			ret = check_access(vma, pgoffs[i], 1, write);
+		first = pgoffs[i] < first ? pgoffs[i] : first;
+		last = pgoffs[i] > last ? pgoffs[i] : last;
+	}
+	*ret_first = first;
+	*ret_nr = nr ? last - first + 1 : 0;
 	return ret ? ret : check_access(vma, vma->vm_pgoff, 1, write);
 }
 
@@ -1132,13 +1158,15 @@ int64_t vma_fault_many(struct dax_vma *vma, const dax_pgoff_t *pgoffs,
 		       size_t nr_latencies, struct dax_fault_info *info)
 {
 	struct access access;
-	dax_pgoff_t next;
-	int ret = check_pgoffs(vma, pgoffs, nr, write);
+	dax_pgoff_t first, next;
+	uint64_t span;
+	int ret = check_pgoffs(vma, pgoffs, nr, write, &first, &span);
 
 	if (!ret)
-		ret = loop_init(&access, vma, write, latencies, nr_latencies, info);
+		ret = access_init(&access, vma, write, first, span, info);
 	if (ret)
 		return ret;
+	loop_init(&access, latencies, nr_latencies);
 	for (size_t i = 0; i < nr; i++) {
 		size_t ahead = i + PREFETCH_DISTANCE < nr ? i + PREFETCH_DISTANCE : i;
 
@@ -1161,7 +1189,7 @@ int64_t vma_fault_around(struct dax_vma *vma, dax_pgoff_t pgoff, unsigned int nr
 	int64_t ret = check_access(vma, pgoff, 1, write);
 
 	if (!ret)
-		ret = mapping_verify(vma->mapping);
+		ret = verify_pages(vma, pgoff, nr, write);
 	if (ret)
 		return ret;
 	vmf_init(&vmf, vma, write);
@@ -1235,6 +1263,7 @@ static ssize_t copy(struct dax_vma *vma, char *buf, size_t len, uint64_t offset,
 		    bool write, struct dax_fault_info *info)
 {
 	struct access access;
+	dax_pgoff_t first, last;
 	size_t done = 0;
 	int ret;
 
@@ -1243,9 +1272,11 @@ static ssize_t copy(struct dax_vma *vma, char *buf, size_t len, uint64_t offset,
 	if (offset > vma->length || len > vma->length - offset)
 		return dax_error(-EFAULT, "%zu bytes at %" PRIu64 " are not all in the "
 				 "mapping (%" PRIu64 " bytes)", len, offset, vma->length);
+	first = vma->vm_pgoff + (offset >> DAX_PAGE_SHIFT);
+	last = vma->vm_pgoff + ((offset + len - 1) >> DAX_PAGE_SHIFT);
 	ret = check_access(vma, vma->vm_pgoff, 1, write);
 	if (!ret)
-		ret = access_init(&access, vma, write, info);
+		ret = access_init(&access, vma, write, first, last - first + 1, info);
 	while (!ret && done < len) {
 		size_t within = (offset + done) % DAX_PAGE_SIZE;
 		size_t n = DAX_PAGE_SIZE - within;

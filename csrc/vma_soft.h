@@ -81,7 +81,7 @@ int vma_pagemap(struct dax_vma *vma, dax_pgoff_t pgoff, dax_pfn_t *pfns,
 /* Bytes of the leaves, by kind.  Context: the caller holds invalidate_lock. */
 void vma_soft_memory(struct dax_vma *vma, struct dax_memory_info *ret_memory);
 
-/* The leaf word of a page as it is now, 0 if none: for tests. */
+/* The leaf word of a page as it is now, 0 if none. */
 uint64_t vma_soft_leaf(struct dax_vma *vma, dax_pgoff_t pgoff);
 
 #endif

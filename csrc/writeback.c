@@ -369,14 +369,29 @@ static int writeback_batches(struct writeback *wb)
 	return ret;
 }
 
+/* A fault that brings in zeroes may not have found out yet that they were stored to:
+ * it comes to its end. */
+static int wait_for_faults(struct dax_mapping *mapping)
+{
+	int ret = mapping_lock_exclusive(mapping);
+
+	if (!ret)
+		mapping_unlock_exclusive(mapping);
+	return ret;
+}
+
 /* What real mappings have stored to, nobody has told the tree. */
 static int collect_dirty(struct writeback *wb, dax_pgoff_t first, dax_pgoff_t last)
 {
-	int ret = mapping_lock_shared(wb->mapping, &wb->area);
+	int ret = 0;
 
+	if (READ_ONCE(wb->mapping->nr_real))
+		ret = wait_for_faults(wb->mapping);
+	if (!ret)
+		ret = mapping_lock_shared(wb->mapping, &wb->area);
 	if (ret)
 		return ret;
-	if (wb->mapping->nr_real)
+	if (READ_ONCE(wb->mapping->nr_real))
 		collect_dirty_pages(wb->mapping, wb->area, first, last);
 	mapping_unlock_shared(wb->mapping, wb->area);
 	return 0;

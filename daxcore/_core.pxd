@@ -10,8 +10,10 @@ from daxcore.libdaxcore cimport (
     dax_device,
     dax_entry_cookie,
     dax_fault_info,
+    dax_iomap_ops,
     dax_loff_t,
     dax_mapping,
+    dax_mapping_attr,
     dax_trace,
     dax_pin,
     dax_vma,
@@ -59,6 +61,33 @@ cdef class File:
     cdef object _change_blocks(self, range_fn change, object offset, object nbytes)
     cdef object _rows(self, rows_fn next_rows, uint64_t at, uint64_t end, size_t rows,
                       size_t row_bytes, object columns)
+
+
+cdef class ExtentTable:
+    cdef object __weakref__
+    cdef object _rows  # ndarray of struct dax_extent
+    cdef object _file_ref  # the file it was given to, weak
+
+    cdef File _file(self)
+    cdef int _new_file(self, File file, dax_device *dev,
+                       const dax_mapping_attr *attr) except -1
+
+
+cdef class CBlockMap:
+    cdef object __weakref__
+    cdef dax_iomap_ops _ops
+    cdef void *_private
+    cdef tuple _kept
+    cdef readonly bint calls_python
+
+    cdef int _set(self, dax_mapping_attr *attr) except -1
+
+
+cdef class BlockMap:
+    cdef object __weakref__
+    cdef bint _has_end
+
+    cdef int _set(self, dax_mapping_attr *attr) except -1
 
 
 cdef class Pin:

@@ -15,6 +15,7 @@ import enum
 import errno
 import io
 import os
+import weakref
 from _thread import RLock
 
 cimport cython
@@ -30,12 +31,13 @@ from cpython.bytearray cimport PyByteArray_AsString
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.number cimport PyNumber_Index
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.pycapsule cimport (
     PyCapsule_GetContext,
     PyCapsule_GetPointer,
     PyCapsule_IsValid,
 )
-from libc.errno cimport EINTR
+from libc.errno cimport EINTR, EIO
 from libc.stdint cimport (
     INT64_MAX,
     UINT64_MAX,
@@ -266,7 +268,7 @@ cdef object _fsname(object path):
 
 
 cdef int _set_iomap(object iomap, dax_mapping_attr *attr) except -1:
-    """Fill in a block map written in C: a capsule, or pointers of cffi."""
+    """Fill in a block map: ours, a capsule, or pointers of cffi."""
     if iomap is None:
         return 0
     if PyCapsule_IsValid(iomap, "daxcore.iomap_ops"):
@@ -274,12 +276,16 @@ cdef int _set_iomap(object iomap, dax_mapping_attr *attr) except -1:
             iomap, "daxcore.iomap_ops")
         attr.private_data = PyCapsule_GetContext(iomap)
         return 0
+    if isinstance(iomap, BlockMap):
+        (<BlockMap>iomap)._set(attr)
+        return 0
+    if isinstance(iomap, CBlockMap):
+        (<CBlockMap>iomap)._set(attr)
+        return 0
     if hasattr(iomap, "begin"):
-        raise NotSupportedError(
-            errno.EOPNOTSUPP,
-            "block maps written in Python are not available in this version; "
-            "pass a struct dax_iomap_ops",
-        )
+        raise TypeError(
+            "iomap has a begin() but is no block map: derive "
+            f"{type(iomap).__name__} from daxcore.BlockMap")
     from .capi import iomap_pointers
 
     ops, private_data = iomap_pointers(iomap)
@@ -288,14 +294,25 @@ cdef int _set_iomap(object iomap, dax_mapping_attr *attr) except -1:
     return 0
 
 
+# What a Python block map raised in a call that is still under way, or that has just
+# failed: {thread: [exception, errno, pos, length, asked again]}.
+cdef dict _failures = {}
+
+
 cdef int64_t check(int64_t ret, object filename=None, object fault=None,
                    uint64_t done=0) except? -1:
     """Return `ret`, or raise what it stands for if it is negative.
 
     No Python code runs after a success, and with it no signal handler, whose
-    exception would take away what the call has just made.
+    exception would take away what the call has just made.  But what a Python block
+    map raised is raised, also where the library went on: a call that has done a
+    part, an answer that was used before end() failed.
     """
-    return ret if ret >= 0 else _raise_error(ret, filename, fault, done)
+    if ret < 0:
+        return _raise_error(ret, filename, fault, done)
+    if _failures:
+        _raise_failure()
+    return ret
 
 
 cdef object _fault_tuple(const dax_fault_info *info):
@@ -388,7 +405,8 @@ cdef class Device:
             `size` is negative, 0 or not a multiple of 4096.
         OSError
             EBUSY: already open; EINVAL: an empty file, a size beyond the
-            node's; ENODEV: neither a regular file nor a device-dax node;
+            node's, ``DAXCORE_FLUSH`` names an instruction that this CPU has
+            not; ENODEV: neither a regular file nor a device-dax node;
             EROFS, EISDIR, ENOSPC, EFBIG and what open(2) says.
 
         Notes
@@ -441,11 +459,13 @@ cdef class Device:
         NotSupportedError
             `emulate_pmem` on a CPU whose cache-line write-back is not known.
         OSError
-            EMFILE: no file descriptor left; EFBIG.
+            EMFILE: no file descriptor left; EFBIG; EINVAL: `emulate_pmem`, and
+            ``DAXCORE_FLUSH`` names an instruction that this CPU has not.
 
         Notes
         -----
         GIL released.
+        Source: memfd_create(2).
 
         Examples
         --------
@@ -489,6 +509,8 @@ cdef class Device:
     cdef dax_device *_hold(self) except NULL:
         """Return the pointer with a reference that the caller must put."""
         self._ensure_open()
+        if _failures:
+            _forget_failure()
         dax_device_get(self._dev)
         return self._dev
 
@@ -539,10 +561,13 @@ cdef class Device:
         page_pool : {"cold", "warm"}
             Where "page-cache" takes its pages: fresh memory, or memory
             faulted in when the file is made.
-        iomap : cffi pointer, tuple or capsule, optional
-            A block map written in C: ``struct dax_iomap_ops *``, or a tuple
-            of it and the private pointer passed to each call, or a capsule
-            named "daxcore.iomap_ops" with that pointer as its context.
+        iomap : optional
+            Where the file's bytes are, if not where the library puts them: an
+            :class:`ExtentTable`, a :class:`CBlockMap` or a :class:`BlockMap`;
+            or, for a block map in C that allocates, too, a cffi pointer to a
+            ``struct dax_iomap_ops``, a tuple of it and the private pointer
+            passed to each call, or a capsule named "daxcore.iomap_ops" with
+            that pointer as its context.
 
         Returns
         -------
@@ -551,9 +576,10 @@ cdef class Device:
         Raises
         ------
         ValueError
-            `size` negative or above 2**63 - 4096, unknown word.
-        NotSupportedError
-            `iomap` is written in Python.
+            `size` negative or above 2**63 - 4096, unknown word; a table that
+            does not cover the file, leaves the device or has a file already.
+        TypeError
+            `iomap` is none of these, or a BlockMap without a begin() of its own.
         OSError
             ENXIO: the device was killed; EINVAL: ops that lack iomap_begin.
 
@@ -888,6 +914,7 @@ cdef File _create_file(Device device, object size, object policy,
     cdef File self = File.__new__(File)
     cdef dax_mapping_attr attr
     cdef dax_device *dev
+    cdef ExtentTable table
     cdef int ret
 
     memset(&attr, 0, sizeof(attr))
@@ -897,12 +924,19 @@ cdef File _create_file(Device device, object size, object policy,
     attr.page_pool = _choice(page_pool, _PAGE_POOLS, "page_pool")
     if <uint64_t>attr.size > MAX_FILE_SIZE:
         raise ValueError(f"size must be at most {MAX_FILE_SIZE}, is {attr.size}")
-    _set_iomap(iomap, &attr)
+    table = None
+    if isinstance(iomap, ExtentTable):
+        table = iomap
+    else:
+        _set_iomap(iomap, &attr)
     dev = device._hold()
     try:
-        with nogil:
-            ret = dax_mapping_new(&self._mapping, dev, &attr)
-        check(ret, device.path)
+        if table is not None:
+            table._new_file(self, dev, &attr)
+        else:
+            with nogil:
+                ret = dax_mapping_new(&self._mapping, dev, &attr)
+            check(ret, device.path)
     finally:
         with nogil:
             dax_device_put(dev)
@@ -969,10 +1003,12 @@ def open(path, mode="r+", size=None):
     the last of them is closed.
 
     The lock is advisory.  A program that does not ask for it may change the
-    file: each call looks at ctime and size and learns its holes anew where they
-    changed, but a load through memory that is mapped already cannot see it.
+    file: each call looks at ctime and size, and where they may have changed asks
+    the file system about the holes that it is going to show; a load through memory
+    that is mapped already cannot see it.
     Another program's stores through a mapping of its own show when the file
     system updates ctime for them, on tmpfs not always.
+    Source: lseek(2) with ``SEEK_HOLE``, fallocate(2), flock(2).
 
     Examples
     --------
@@ -1066,6 +1102,8 @@ cdef class File:
     cdef dax_mapping *_hold(self) except NULL:
         """Return the pointer with a reference that the caller must put."""
         self._ensure_open()
+        if _failures:
+            _forget_failure()
         dax_mapping_get(self._mapping)
         return self._mapping
 
@@ -1119,8 +1157,9 @@ cdef class File:
             signal handler, which is sooner done, but ``readinto`` and other
             system calls get EFAULT for pages not yet touched.
         fault_around : int, optional
-            Real mappings: bytes that a load may map besides its page, and
-            whether holes are mapped beforehand; 0: neither.  Default 32 MiB.
+            Real mappings: bytes that a load may map at most.  0: its page alone,
+            no holes beforehand, and of stores in a row each its own fault.
+            Default 32 MiB.
 
         Returns
         -------
@@ -1133,21 +1172,26 @@ cdef class File:
             `length` given and nothing of the file after `offset`; `sync` with
             ``access="r"`` or ``shared=False``.
         NotSupportedError
-            ``backend="real"``: the kernel has no userfaultfd(2).  `sync`: the
-            device is not persistent memory (:attr:`Device.durability` says
+            ``backend="real"``: the kernel has no userfaultfd(2), the block map is
+            written in Python, or the device's alignment is 2 MiB and `pages` not
+            "pmd".  `sync`: the device is not persistent memory (:attr:`Device.durability` says
             what it is), the policy is "page-cache", or the mapping is real.
         OSError
-            EROFS: shared and writable on a read-only device; EOVERFLOW;
-            EPERM: userfaultfd(2) is not allowed, the message says how to allow
-            it; ENOMEM: no address space.
+            EROFS: shared and writable on a read-only device; EOVERFLOW: beyond
+            2^63-4096, or longer than 128 TiB.  ``backend="real"``: EPERM:
+            userfaultfd(2) is not allowed, the message says how to allow it;
+            EACCES: private, and /proc/self/pagemap cannot be read; EMFILE;
+            ENFILE: there are 4096 of them.
+        MemoryError
+            No address space, or no more threads.
 
         Notes
         -----
         GIL released.  A load or store through a real mapping that cannot be
         served (past the end of file, no room on the device) is SIGBUS, as on
         any mapping of a file; :meth:`Mmap.populate` raises instead.
-        Source: ``MAP_SYNC`` of mmap(2), ``dax_finish_sync_fault`` in fs/dax.c
-        (v4.15).
+        Source: mmap(2), ``MAP_SYNC`` and ``dax_finish_sync_fault`` in fs/dax.c
+        (v4.15); userfaultfd(2), ``do_fault_around`` in mm/memory.c (v4.14).
         """
         self._ensure_open()
         return _map_file(self, offset, length, access, shared, backend, pages, sync,
@@ -1311,6 +1355,7 @@ cdef class File:
         -----
         GIL released; waits for faults in progress.  Blocks shared with a
         clone stay shared: a store to them may still end in ENOSPC.
+        Source: ``vfs_fallocate`` in fs/open.c (v4.14).
         """
         self._change_blocks(dax_mapping_fallocate, offset, nbytes)
 
@@ -1524,6 +1569,7 @@ cdef class File:
 
         Notes
         -----
+        Never waits.
         Source: ``thaw_super`` in fs/super.c (v4.14).
         """
         cdef int ret
@@ -1789,6 +1835,9 @@ cdef class File:
         ------
         ValueError
             `pgoff` negative.  The rest is raised by ``with``.
+        OSError
+            EBUSY, raised by ``with``: the file has a real mapping.  Who touches
+            its memory would wait for the lock, perhaps for ever.
 
         Notes
         -----
@@ -1846,7 +1895,9 @@ cdef class File:
 
         Notes
         -----
-        GIL released.  Allocates nothing on the device.
+        GIL released.  Allocates nothing on the device; blocks taken ahead of stores
+        are given back first.
+        Source: ``iomap_fiemap`` in fs/iomap.c (v4.14).
         """
         cdef uint64_t start = _position(offset, "offset")
         cdef uint64_t end = INT64_MAX
@@ -1892,7 +1943,7 @@ cdef class File:
 
         Notes
         -----
-        Exact when no call is in progress on the file.
+        Exact when no call is in progress on the file.  GIL released.
         """
         cdef uint64_t[256] values
         cdef dax_mapping *mapping
@@ -2123,7 +2174,8 @@ cdef Pin _pin_file(File file, object offset, object nbytes, bint write):
                 ret = dax_pin_pages(mapping, pos, wanted, write, &self._pin)
             if not _interrupted(ret):
                 break
-        check(ret, file.device.path)
+        if ret < 0:
+            check(ret, file.device.path)
         if ret == 0:
             raise ValueError(
                 f"offset must be below the file's size of "
@@ -2455,6 +2507,534 @@ cdef object _pread(dax_mapping *mapping, uint64_t wanted, int64_t pos, object pa
     return data if done == nbytes else data[:done]
 
 
+# ---- block maps ----------------------------------------------------------
+
+
+_EXTENT_FIELDS = ("offset", "length", "device_offset", "type")
+
+
+cdef object _extent_rows(object rows):
+    """Convert a structured array to rows of struct dax_extent, a copy."""
+    import numpy as np
+
+    array = np.asarray(rows)
+    if array.ndim != 1 or array.dtype.names is None:
+        raise TypeError(
+            "rows must be a structured array of one dimension with the fields "
+            f"{', '.join(_EXTENT_FIELDS)}, not {array.ndim} of {array.dtype}")
+    copy = np.zeros(len(array), dtype=np.dtype(_EXTENT_COLUMNS))
+    for name in array.dtype.names:
+        if name not in copy.dtype.names:
+            raise TypeError(f"rows have a field {name!r} that is none of a table's")
+        if array.dtype[name].kind not in "iu":
+            raise TypeError(
+                f"rows: field {name!r} must be of integers, not {array.dtype[name]}")
+        column = array[name]
+        if copy.dtype[name].itemsize == 4:
+            bad = np.flatnonzero((column < 0) | (column > 0xFFFFFFFF))
+            if len(bad):
+                raise ValueError(
+                    f"row {bad[0]}: {name} {column[bad[0]]} is no word of 32 bits")
+        elif array.dtype[name].kind == "u" and name == "offset":
+            bad = np.flatnonzero(column > INT64_MAX)
+            if len(bad):
+                raise ValueError(
+                    f"row {bad[0]}: offset {column[bad[0]]} is beyond 2^63-4096")
+        copy[name] = column.astype(copy.dtype[name], casting="unsafe")
+    missing = [name for name in _EXTENT_FIELDS if name not in array.dtype.names]
+    if missing:
+        raise TypeError(f"rows lack the field {missing[0]!r}")
+    return copy
+
+
+cdef int _check_rows(int ret, object path) except -1:
+    """Rows that are no table are a wrong value: ValueError with the sentence."""
+    if ret == -errno.EINVAL:
+        raise ValueError(errormsg())
+    check(ret, path)
+    return 0
+
+
+cdef class ExtentTable:
+    """A block map that is an array: where each byte of a file is on its device.
+
+    For ``device.create_file(size, iomap=table)``.  Faults are answered in C, those
+    of real mappings too.  One table serves one file.
+
+    Parameters
+    ----------
+    rows : structured ndarray, shape (n,)
+        The fields of :meth:`File.extents`: `offset`, `length` and `device_offset`
+        in bytes, multiples of 4096, and `type` (:class:`IomapType`, HOLE or
+        MAPPED); `flags` may be missing and must be 0.  Rows follow one another
+        from byte 0 on, holes are rows too (their `device_offset` means nothing),
+        and no byte of the device is in two of them.  Copied.
+
+    Raises
+    ------
+    ValueError
+        A row is negative, not aligned, overlaps another, leaves a gap, or is of
+        another type: the message has its number, from 0, and its values.
+    TypeError
+        A field is missing, unknown or not of integers.
+
+    Attributes
+    ----------
+    columns : dict
+        The fields, as numpy takes them for a dtype.
+
+    Notes
+    -----
+    A store to a hole is OSError(ENOSPC), and the hole stays.  The blocks are not
+    taken from those that the device gives to files without a table: keep such
+    files on another device.
+    Source: ``iomap_begin`` of fs/iomap (v4.14).
+
+    Examples
+    --------
+    >>> import daxcore, numpy as np
+    >>> rows = np.zeros(2, dtype=daxcore.ExtentTable.columns)
+    >>> rows[0] = (0, 8192, 4096, daxcore.IomapType.MAPPED, 0)
+    >>> rows[1] = (8192, 1 << 30, 0, daxcore.IomapType.HOLE, 0)
+    >>> table = daxcore.ExtentTable(rows)
+    >>> with daxcore.Device.memory(1 << 20) as dev:
+    ...     dev.store(4096, b"block 1")
+    ...     with dev.create_file(1 << 30, iomap=table) as file, file.mmap() as m:
+    ...         m.read(0, 7), m.read(1 << 20, 2) == bytes(2)
+    (b'block 1', True)
+    """
+
+    columns = _EXTENT_COLUMNS
+
+    def __init__(self, rows):
+        cdef size_t nr
+        cdef uintptr_t address
+        cdef int ret
+
+        copy = _extent_rows(rows)
+        nr = len(copy)
+        address = copy.ctypes.data
+        with nogil:
+            ret = dax_check_extents(<const dax_extent *>address, nr, 0, UINT64_MAX)
+        _check_rows(ret, None)
+        if self._file_ref is None:
+            self._rows = copy
+
+    @property
+    def rows(self):
+        """The rows in use, a copy: structured ndarray of the fields `columns`."""
+        return self._rows.copy()
+
+    cdef File _file(self):
+        """The file that the table serves, as long as that can be asked."""
+        cdef File file = None if self._file_ref is None else self._file_ref()
+
+        return file if file is not None and file._mapping is not NULL else None
+
+    cdef int _new_file(self, File file, dax_device *dev,
+                       const dax_mapping_attr *attr) except -1:
+        cdef uintptr_t address
+        cdef size_t nr
+        cdef int ret
+
+        if self._rows is None:
+            raise ValueError("ExtentTable was not initialised")
+        if self._file_ref is not None:
+            raise ValueError("the table serves a file already: make another one")
+        rows = self._rows
+        nr = len(rows)
+        address = rows.ctypes.data
+        self._file_ref = weakref.ref(file)
+        try:
+            with nogil:
+                ret = dax_mapping_new_extents(
+                    &file._mapping, dev, attr, <const dax_extent *>address, nr)
+            _check_rows(ret, None)
+        except BaseException:
+            self._file_ref = None
+            raise
+        return 0
+
+    def replace(self, rows):
+        """Put other rows in place of these, for the file and all its mappings.
+
+        Each load, store, read and write is served by the old rows or the new ones,
+        a page as a whole.  When the call returns nothing shows the old blocks any
+        more and what was stored to them has been flushed: they may be used for
+        something else.  Private copies of a mapping stay.
+
+        Parameters
+        ----------
+        rows : structured ndarray
+            As for the constructor; they must cover the file as it is now.
+
+        Raises
+        ------
+        ValueError
+            As the constructor; a row beyond the device; the file is closed.
+        BufferError
+            This thread has pinned a page of the file.
+        OSError
+            ENXIO: the device is dead; EDEADLK: called from inside the file.
+
+        Notes
+        -----
+        GIL released.  Whole or not at all.  Waits until no page of the file is
+        pinned, and for a thaw.  A table without a file changes its rows.
+        Source: ``dax_break_layout`` in fs/dax.c (v6.15),
+        ``invalidate_inode_pages2_range`` in mm/truncate.c (v4.14).
+        """
+        cdef dax_mapping *mapping
+        cdef File file = self._file()
+        cdef uintptr_t address
+        cdef size_t nr
+        cdef int ret
+
+        if file is None and self._file_ref is not None:
+            raise ValueError("the file of the table is closed")
+        if file is None:
+            self.__init__(rows)
+            return
+        copy = _extent_rows(rows)
+        nr = len(copy)
+        address = copy.ctypes.data
+        mapping = file._hold()
+        try:
+            while True:
+                _check_own_range(mapping, 0, <uint64_t>dax_mapping_size(mapping))
+                with nogil:
+                    ret = dax_mapping_replace_extents(
+                        mapping, <const dax_extent *>address, nr)
+                if not _interrupted(ret):
+                    break
+            _check_rows(ret, file.device.path)
+            self._rows = copy
+        finally:
+            with nogil:
+                dax_mapping_put(mapping)
+
+    def __len__(self):
+        return len(self._rows)
+
+    def __repr__(self):
+        return f"<daxcore.ExtentTable of {len(self)} extents>"
+
+
+cdef int _refuse_python_map(object iomap) except -1:
+    """Real memory may be touched with the GIL held: who answers must not need it."""
+    if isinstance(iomap, BlockMap) or (
+            isinstance(iomap, CBlockMap) and iomap.calls_python):
+        raise NotSupportedError(
+            errno.EOPNOTSUPP,
+            "backend='real' needs a block map that is not written in Python: a page "
+            "fault taken with the GIL held and answered by Python never ends.  Two "
+            "ways out: daxcore.ExtentTable, or a C function in daxcore.CBlockMap "
+            "(or stay with backend='soft')")
+    return 0
+
+
+cdef class CBlockMap:
+    """A block map that is a C function, with a pointer that it is called with.
+
+    For ``device.create_file(size, iomap=block_map)``.  The functions are those of
+    ``struct dax_iomap_ops`` in daxcore.h, which says what they must do::
+
+        int begin(struct dax_mapping *mapping, void *private_data, int64_t pos,
+                  uint64_t length, unsigned int flags, struct dax_iomap *iomap);
+        int end(struct dax_mapping *mapping, void *private_data, int64_t pos,
+                uint64_t length, int64_t written, unsigned int flags,
+                struct dax_iomap *iomap);
+
+    Parameters
+    ----------
+    begin : function
+        A function pointer of cffi or ctypes, a ``numba.cfunc``, a capsule (of
+        Cython's ``__pyx_capi__``, say) or an address.
+    end : function, optional
+        The same.
+    private : optional
+        `private_data` of each call: a pointer, array or struct of cffi or ctypes, a
+        capsule or an address.
+
+    Attributes
+    ----------
+    calls_python : bool
+        A function is known to be a Python function behind a C pointer (a callback of
+        ctypes or cffi): no real mapping then.
+
+    Raises
+    ------
+    TypeError
+        What was given is no such thing.
+    ValueError
+        A function is NULL.
+
+    Notes
+    -----
+    What was given is kept as long as the block map, and that as long as its file;
+    what an address points to is the caller's to keep.  Called from any thread,
+    several at once, without the GIL.  A function that goes wrong in memory takes
+    the process with it.
+    Source: ``struct iomap_ops`` of include/linux/iomap.h (v4.14).
+    """
+
+    def __cinit__(self, begin, end=None, private=None):
+        from ._pointers import data_address, function_address
+
+        memset(&self._ops, 0, sizeof(self._ops))
+        self._ops.struct_size = sizeof(self._ops)
+        address, python = function_address(begin, "begin")
+        (<void **>&self._ops.iomap_begin)[0] = <void *><uintptr_t>address
+        self.calls_python = python
+        if end is not None:
+            address, python = function_address(end, "end")
+            (<void **>&self._ops.iomap_end)[0] = <void *><uintptr_t>address
+            self.calls_python |= python
+        self._private = <void *><uintptr_t>data_address(private, "private")
+        self._kept = (begin, end, private)
+
+    cdef int _set(self, dax_mapping_attr *attr) except -1:
+        attr.ops = &self._ops
+        attr.private_data = self._private
+        return 0
+
+
+cdef int _forget_failure() except -1:
+    _failures.pop(_thread.get_ident(), None)
+    return 0
+
+
+def take_failure():
+    """Return what the calling thread's last call met in a Python block map."""
+    failure = _failures.pop(_thread.get_ident(), None)
+    return failure and (failure[0], failure[1])
+
+
+cdef int _raise_failure() except -1:
+    """Raise it, if there is something."""
+    failure = _failures.pop(_thread.get_ident(), None)
+    if failure is not None:
+        raise failure[0]
+    return 0
+
+
+cdef int _errno_of(object error) except -1:
+    """What the library is told.  Not EINTR: it would ask again for ever."""
+    if isinstance(error, MemoryError):
+        return errno.ENOMEM
+    if isinstance(error, OSError) and isinstance(error.errno, int):
+        if 0 < error.errno < 4096 and error.errno != errno.EINTR:
+            return error.errno
+    return errno.EIO
+
+
+cdef int _callback_failed(
+        object error, object block_map, str name, dax_mapping *mapping,
+        dax_loff_t pos, uint64_t length, unsigned int flags) noexcept:
+    """Keep an exception for the call that it ends; -errno for the library."""
+    cdef const char *path = dax_device_path(dax_mapping_device(mapping))
+
+    try:
+        code = _errno_of(error)
+        where = os.fsdecode(path) if path is not NULL else "memory"
+        error.add_note(
+            f"in {type(block_map).__name__}.{name}() for byte {pos} of file "
+            f"{dax_mapping_ino(mapping)} on {where} (length {length}, flags {flags:#x})")
+        _failures[_thread.get_ident()] = [error, code, pos, length, False]
+        return -code
+    except BaseException:
+        return -EIO
+
+
+cdef int _failed_before(dax_loff_t pos, uint64_t length, unsigned int flags) except -1:
+    """A fault of 2 MiB failed, and its 4 KiB one asks: it fails as well, once.
+
+    Else the exception would be lost if the second answer is good.
+    """
+    failure = _failures.get(_thread.get_ident())
+    if failure is None or failure[4] or not flags & DAX_IOMAP_FAULT:
+        return 0
+    if not (length < failure[3] and failure[2] <= pos < failure[2] + failure[3]):
+        return 0
+    failure[4] = True
+    return failure[1]
+
+
+cdef int _fill_iomap(dax_iomap *iomap, object answer) except -1:
+    """Convert (offset, length, device_offset, type[, flags]); the library checks."""
+    cdef int64_t length, addr
+
+    if not isinstance(answer, tuple) or not 4 <= len(<tuple>answer) <= 5:
+        raise TypeError(
+            "begin() must return a tuple (offset, length, device_offset, type"
+            f"[, flags]), not {answer!r:.80}")
+    length = answer[1]
+    addr = answer[2]
+    if length <= 0 or addr < 0:
+        raise ValueError(
+            f"begin() returned {answer!r:.80}: the length must be above 0, the device "
+            "offset not below")
+    iomap.offset = answer[0]
+    iomap.length = length
+    iomap.addr = addr
+    iomap.type = answer[3]
+    if len(<tuple>answer) == 5:
+        iomap.flags = answer[4]
+    return 0
+
+
+cdef int _python_begin(
+        dax_mapping *mapping, void *private_data, dax_loff_t pos, uint64_t length,
+        unsigned int flags, dax_iomap *iomap) noexcept with gil:
+    cdef int code
+
+    block_map = <object>private_data
+    try:
+        if _failures:
+            code = _failed_before(pos, length, flags)
+            if code:
+                return -code
+        answer = block_map.begin(pos, length, flags)
+        _fill_iomap(iomap, answer)
+        if (<BlockMap>block_map)._has_end:
+            Py_INCREF(answer)
+            iomap.private_data = <void *>answer
+        return 0
+    except BaseException as error:
+        return _callback_failed(error, block_map, "begin", mapping, pos, length, flags)
+
+
+cdef int _python_end(
+        dax_mapping *mapping, void *private_data, dax_loff_t pos, uint64_t length,
+        int64_t written, unsigned int flags, dax_iomap *iomap) noexcept with gil:
+    block_map = <object>private_data
+    answer = <object>iomap.private_data
+    Py_DECREF(answer)  # of begin's
+    iomap.private_data = NULL
+    try:
+        block_map.end(pos, length, written, flags, answer)
+        return 0
+    except BaseException as error:
+        return _callback_failed(error, block_map, "end", mapping, pos, length, flags)
+
+
+cdef dax_iomap_ops _python_ops
+cdef dax_iomap_ops _python_ops_with_end
+
+memset(&_python_ops, 0, sizeof(_python_ops))
+_python_ops.struct_size = sizeof(_python_ops)
+_python_ops.iomap_begin = _python_begin
+_python_ops_with_end = _python_ops
+_python_ops_with_end.iomap_end = _python_end
+
+
+cdef class BlockMap:
+    """A block map written in Python: derive a class that has a :meth:`begin`.
+
+    For ``device.create_file(size, iomap=block_map)``.  It serves what starts in
+    Python: faults of soft mappings, reads and writes.  Real mappings are refused
+    (NotSupportedError): an :class:`ExtentTable` or a :class:`CBlockMap` serves them.
+
+    What a method raises reaches the caller of the read, store or fault as it is, the
+    same object, with a note that names the file and the byte; the fault leaves no
+    entry locked and the tree shows nothing new (an EMPTY entry may stay).
+
+    Attributes
+    ----------
+    HOLE, MAPPED, UNWRITTEN : int
+        Types of an answer; those of :class:`IomapType`.
+    WRITE, REPORT, FAULT : int
+        Bits of `flags`: a block is needed; tell, and allocate nothing; whole pages
+        are needed.
+
+    Notes
+    -----
+    Methods are called from the threads that read or store, several at once, with the
+    GIL and with locks of the file held: a call on the same file, or on a mapping of
+    it, is OSError(EDEADLK); one that waits for another thread's may wait for ever.
+    Other files may be used.
+    Source: ``struct iomap_ops`` of include/linux/iomap.h (v4.14).
+
+    Examples
+    --------
+    >>> import daxcore
+    >>> class Reversed(daxcore.BlockMap):
+    ...     def begin(self, pos, length, flags):
+    ...         page = pos // 4096
+    ...         return page * 4096, 4096, (3 - page) * 4096, self.MAPPED
+    >>> with daxcore.Device.memory(16384) as dev:
+    ...     dev.store(3 * 4096, b"first")
+    ...     with dev.create_file(16384, iomap=Reversed()) as file:
+    ...         file.pread(5, 0)
+    b'first'
+    """
+
+    HOLE = DAX_IOMAP_HOLE
+    MAPPED = DAX_IOMAP_MAPPED
+    UNWRITTEN = DAX_IOMAP_UNWRITTEN
+    WRITE = DAX_IOMAP_WRITE
+    REPORT = DAX_IOMAP_REPORT
+    FAULT = DAX_IOMAP_FAULT
+
+    def begin(self, pos, length, flags):
+        """Say where byte `pos` is: overridden.
+
+        Parameters
+        ----------
+        pos, length : int
+            Bytes of the file that are asked for.
+        flags : int
+            Of WRITE, REPORT and FAULT; other bits may be ignored.
+
+        Returns
+        -------
+        tuple of int
+            (offset, length, device_offset, type) or the same and flags
+            (:class:`IomapFlag`): one extent in bytes that covers `pos`, longer or
+            shorter than what was asked for, and for FAULT the whole page.  With
+            WRITE the type must be MAPPED; NEW in flags says that the block holds
+            zeroes.
+
+        Raises
+        ------
+        OSError
+            Whatever there is to say, such as ENOSPC.
+
+        Notes
+        -----
+        Asked with WRITE and FAULT for 2 MiB it may answer with a hole, or with less,
+        and is asked again for a page.  An answer that does not cover `pos`, or an
+        unknown type, is OSError(EIO) for the caller; a negative length or device
+        offset is ValueError, no tuple is TypeError.
+        """
+        raise NotImplementedError("begin() is for the derived class")
+
+    def end(self, pos, length, written, flags, answer):
+        """Hear that an answer has been used; called only if overridden.
+
+        Parameters
+        ----------
+        pos, length, flags : int
+            As :meth:`begin` had them.
+        written : int
+            Bytes that were used, 0 after a failure.
+        answer : tuple
+            What :meth:`begin` returned.
+
+        Notes
+        -----
+        Called once for each answer, by the same thread.
+        """
+
+    cdef int _set(self, dax_mapping_attr *attr) except -1:
+        if type(self).begin is BlockMap.begin:
+            raise TypeError(f"{type(self).__name__} has no begin() of its own")
+        self._has_end = type(self).end is not BlockMap.end
+        attr.ops = &_python_ops_with_end if self._has_end else &_python_ops
+        attr.private_data = <void *>self
+        return 0
+
+
 # ---- mappings of memory --------------------------------------------------
 
 
@@ -2478,6 +3058,8 @@ cdef Mmap _map_file(File file, object offset, object length, object access,
         attr.flags |= DAX_VM_SYNC
     attr.pages = _choice(pages, _PAGES, "pages")
     attr.backend = _choice(backend, _BACKENDS, "backend")
+    if attr.backend == DAX_BACKEND_REAL:
+        _refuse_python_map(file._iomap)
     attr.delivery = _choice(delivery, _DELIVERIES, "delivery")
     attr.fault_around = DAX_FAULT_AROUND_DEFAULT
     if fault_around is not None:
@@ -2530,10 +3112,10 @@ cdef uint64_t _map_length(File file, int64_t offset, object length) except? 0:
 cdef class Mmap:
     """One mapping of a range of a file.
 
-    Made by :meth:`File.mmap`.  Its page table is the library's own, so it is no
-    buffer: bytes come and go by :meth:`read` and :meth:`write`, as copies.  Page
-    offsets are pages of the FILE; byte offsets of :meth:`read` and
-    :meth:`write` start at the mapping.
+    Made by :meth:`File.mmap`.  Bytes come and go by :meth:`read` and :meth:`write`,
+    as copies; a real one has an address besides, and is a buffer.  Page offsets are
+    pages of the FILE; byte offsets of :meth:`read` and :meth:`write` start at the
+    mapping.
 
     Attributes
     ----------
@@ -2547,8 +3129,9 @@ cdef class Mmap:
 
     Notes
     -----
-    With ``backend="real"`` it is a buffer: ``memoryview(m)``, ``np.frombuffer(m)``,
-    ``file.readinto(m)``.  It cannot be closed as long as somebody holds one.
+    With ``backend="real"``: ``memoryview(m)``, ``np.frombuffer(m)``,
+    ``file.readinto(m)``.  It cannot be closed as long as somebody holds a buffer.
+    With ``backend="soft"`` the page table is the library's own.
     """
 
     def __init__(self):
@@ -2562,6 +3145,8 @@ cdef class Mmap:
     cdef dax_vma *_hold(self) except NULL:
         """Return the pointer with a reference that the caller must put."""
         self._ensure_open()
+        if _failures:
+            _forget_failure()
         dax_vma_get(self._vma)
         return self._vma
 
@@ -2618,6 +3203,7 @@ cdef class Mmap:
         Notes
         -----
         GIL released.
+        Source: ``dax_iomap_fault`` in fs/dax.c (v4.14).
         """
         cdef uint64_t start, length, done = 0
         cdef dax_fault_info info
@@ -2674,7 +3260,8 @@ cdef class Mmap:
 
         Notes
         -----
-        GIL released.
+        GIL released; waits for the thaw of a frozen file.
+        Source: ``dax_iomap_fault`` in fs/dax.c (v4.14).
         """
         cdef uint64_t start, done = 0
         cdef dax_fault_info info
@@ -2711,6 +3298,8 @@ cdef class Mmap:
         """Raise what a loop of faults returned; look at signals if it may go on."""
         if ret < 0:
             check(ret, self.file.device.path, _fault_tuple(info), done)
+        if _failures:
+            _raise_failure()
         PyErr_CheckSignals()
         return 0
 
@@ -2727,7 +3316,8 @@ cdef class Mmap:
         Returns
         -------
         FaultResult
-            Also for faults that fail: SIGBUS, OOM and FALLBACK are flags.
+            Also for faults that fail: SIGBUS, OOM and FALLBACK are flags.  What
+            a :class:`BlockMap` raised is raised.
 
         Raises
         ------
@@ -2806,6 +3396,7 @@ cdef class Mmap:
         -----
         GIL released; Ctrl-C is seen every 2**20 pages, and while a store waits
         for a thaw.  Faults before a signal in such a wait are not counted.
+        Source: ``dax_iomap_fault`` in fs/dax.c (v4.14), once for each fault.
         """
         cdef uint64_t first, count
 
@@ -2843,6 +3434,7 @@ cdef class Mmap:
         -----
         GIL released; Ctrl-C is seen every 2**20 pages, and while a store waits
         for a thaw.  Faults before a signal in such a wait are not counted.
+        Source: ``dax_iomap_fault`` in fs/dax.c (v4.14), once for each fault.
         """
         cdef Py_buffer view
 
@@ -2976,6 +3568,7 @@ cdef class Mmap:
         Notes
         -----
         GIL released.
+        Source: ``pagemap_read`` in fs/proc/task_mmu.c (v4.14).
         """
         cdef uint64_t first, count
         cdef dax_vma *vma
@@ -3046,11 +3639,17 @@ cdef class Mmap:
                     (start + nbytes - 1) // DAX_PAGE_SIZE - first + 1, write, False)
 
     def flush(self):
-        """Make durable what was stored: :meth:`File.fsync`.
+        """Make durable what was stored, in all of the file: :meth:`File.fsync`.
+
+        Raises
+        ------
+        OSError
+            As :meth:`File.fsync`.
 
         Notes
         -----
-        Does nothing for a private mapping.
+        Does nothing for a private mapping.  GIL released.
+        Source: msync(2) with ``MS_SYNC``.
         """
         self._ensure_open()
         if self.shared:
@@ -3123,13 +3722,20 @@ cdef class Mmap:
         Raises
         ------
         ValueError
-            `shape` and `dtype` need more bytes than there are.
+            `shape` and `dtype` need more bytes than there are; objects in `dtype`.
         BufferError
             The mapping is soft.
+
+        Notes
+        -----
+        No page is touched.  A fault that an access takes later is served without
+        the GIL, which the thread that touches may hold.
         """
         import numpy as np
 
         dtype = np.dtype(dtype)
+        if dtype.hasobject:
+            raise ValueError(f"dtype must be without objects, is {dtype}")
         if shape is None:
             if dtype.itemsize == 0:
                 raise ValueError("shape is needed for a dtype of 0 bytes")
@@ -3165,6 +3771,22 @@ cdef class Mmap:
             return None
         return <uintptr_t>dax_vma_address(self._vma)
 
+    @property
+    def dirty_tracking(self):
+        """How it is found out what the CPU stored to, for `flush` and `File.fsync`.
+
+        ``"wp-async"`` (Linux 6.7) and ``"write-protect"`` (5.19, a device in memory
+        or on tmpfs) know it by page; with the latter a system call that stores to
+        a block after it was flushed may get EFAULT if `delivery` is "signal".
+        ``"conservative"`` takes all blocks that are mapped for stored to.  None if
+        the mapping is soft, read-only or private.
+        """
+        cdef const char *name
+
+        self._ensure_open()
+        name = dax_vma_dirty_tracking(self._vma)
+        return None if name is NULL else name.decode()
+
     def close(self):
         """Unmap; closing twice is closing once.
 
@@ -3172,6 +3794,11 @@ cdef class Mmap:
         ------
         BufferError
             Somebody holds a buffer of it: an array, a memoryview.
+
+        Notes
+        -----
+        GIL released; waits for faults on their way.
+        Source: munmap(2).
         """
         if self._of_array:
             raise BufferError(

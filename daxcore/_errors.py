@@ -110,6 +110,7 @@ def check(ret, filename=None, fault=None, done=0):
     if ret >= 0:
         return ret
     code = -ret
+    _raise_block_maps(code)
     text = _message(code)
     if filename is not None:
         text = text.removeprefix(f"{filename}: ")
@@ -119,6 +120,15 @@ def check(ret, filename=None, fault=None, done=0):
     if kind is MemoryError:
         raise MemoryError(text)
     raise _with_filename(kind, code, text, filename)
+
+
+def _raise_block_maps(code):
+    """Raise what a Python block map raised, if that is what ended the call."""
+    from ._core import take_failure
+
+    failure = take_failure()
+    if failure and failure[1] == code:
+        raise failure[0]
 
 
 def _message(code):

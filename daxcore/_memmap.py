@@ -121,14 +121,16 @@ class memmap(np.ndarray):
         if offset < 0:
             raise ValueError(f"offset must not be negative, is {offset}")
         shape = None if shape is None else _tuple(shape)
-        np.empty(0, order=order)  # what it does not take is refused here
+        _refuse_early(shape, dtype, order)
         _try_real()
+        end = None if shape is None else offset + _nbytes(shape, dtype)
         with ExitStack() as stack:
-            file, name = _open(filename, mode)
+            file, name, before = _open(filename, mode, end)
             stack.callback(file.close)
             if shape is None:
                 shape = _items_in(file.size, offset, dtype)
-            _make_room(file, mode, offset + _nbytes(shape, dtype))
+                end = offset + _nbytes(shape, dtype)
+            _make_room(file, mode, before, end)
             if hasattr(filename, "read"):
                 filename.seek(0, os.SEEK_END)
             mapping = _map(file, mode, offset, _nbytes(shape, dtype))
@@ -375,6 +377,13 @@ def _nbytes(shape, dtype):
     return nbytes
 
 
+def _refuse_early(shape, dtype, order):
+    """What an ndarray does not take, before a file is opened."""
+    np.empty(0, order=order)
+    if shape is not None:
+        np.broadcast_to(np.empty((), dtype), shape + dtype.shape)
+
+
 def _items_in(size, offset, dtype):
     """The shape of what a file has from `offset` on."""
     nbytes = size - offset
@@ -405,21 +414,28 @@ def _item_range(start, stop, size):
 # ---- files ---------------------------------------------------------------
 
 
-def _open(filename, mode):
-    """Return the File, and the array's filename."""
+def _open(filename, mode, end):
+    """Return the File, the array's filename, and the bytes that the file had.
+
+    The file is opened with the size it is to have, since its window on the address
+    space has that and not much more.
+    """
+    size = end if mode in ("r+", "w+") else None
     if hasattr(filename, "read"):
-        return _open_object(filename, mode)
-    return _open_path(filename, mode)
+        return _open_object(filename, mode, size)
+    return _open_path(filename, mode, size)
 
 
-def _open_path(filename, mode):
-    file = open_file(filename, mode)
+def _open_path(filename, mode, size):
+    before = _size_of(filename) if mode != "w+" else 0
+    file = open_file(filename, mode, size)
     if isinstance(filename, os.PathLike):
-        return file, Path(os.fsdecode(filename)).resolve()
-    return file, os.path.abspath(filename) if isinstance(filename, str) else None
+        return file, Path(os.fsdecode(filename)).resolve(), before
+    name = os.path.abspath(filename) if isinstance(filename, str) else None
+    return file, name, before
 
 
-def _open_object(fid, mode):
+def _open_object(fid, mode, size):
     """By its descriptor, since it may have no name any more."""
     fid.seek(0, os.SEEK_END)  # what it has in its buffer is stored
     fd = fid.fileno()
@@ -429,40 +445,49 @@ def _open_object(fid, mode):
         raise PermissionError(
             errno.EACCES, f"mode {mode!r} needs a file object open for {need}"
         )
-    file = open_file(f"/proc/self/fd/{fd}", "r+" if mode == "w+" else mode)
+    path = f"/proc/self/fd/{fd}"
+    before = _size_of(path)
+    file = open_file(path, "r+" if mode == "w+" else mode, size)
     name = getattr(fid, "name", None)
-    return file, os.path.abspath(name) if isinstance(name, str) else None
+    return file, os.path.abspath(name) if isinstance(name, str) else None, before
 
 
-def _make_room(file, mode, end):
-    """Let the file have `end` bytes, if it may grow; one at least, as numpy."""
-    size = file.size
+def _size_of(path):
+    """Bytes of a file, 0 if it cannot be asked: opening it says why."""
+    try:
+        return os.stat(path).st_size
+    except (OSError, TypeError, ValueError):
+        return 0
+
+
+def _make_room(file, mode, before, end):
+    """See that the file has `end` bytes; one at least, as numpy."""
     if mode in ("r+", "w+"):
-        _grow(file, max(end, 1))
-    elif size == 0:
+        if file.size == 0:
+            file.truncate(1)
+        _check_hole(file, before)
+    elif file.size == 0:
         raise ValueError("cannot map an empty file")
-    elif end > size:
+    elif end > file.size:
         raise ValueError(
-            f"the array ends at byte {end}, the file has {size}; only with modes 'r+' "
-            "and 'w+' it would grow"
+            f"the array ends at byte {end}, the file has {file.size}; only with modes "
+            "'r+' and 'w+' it would grow"
         )
 
 
-def _grow(file, size):
-    """Make a file longer by a hole."""
-    before = file.size
-    if size <= before:
-        return
-    file.truncate(size)
+def _check_hole(file, before):
+    """Refuse if the file did not grow by a hole."""
     first = -(-before // PAGE_SIZE) * PAGE_SIZE
-    if (file.extents(first)["type"] == IomapType.MAPPED).any():
-        file.truncate(before)
-        raise NotSupportedError(
-            errno.EOPNOTSUPP,
-            "the file system has no holes (lseek with SEEK_HOLE shows none): use "
-            "numpy.memmap, or a file on ext4, xfs, btrfs or tmpfs",
-            file.path,
-        )
+    types = file.extents(first)["type"]
+    if types.size == 0 or (types != IomapType.MAPPED).any():
+        return
+    file.truncate(before)
+    raise NotSupportedError(
+        errno.EOPNOTSUPP,
+        "the file system has no holes (lseek with SEEK_HOLE shows none): use "
+        "numpy.memmap, or a file on ext4, xfs, btrfs or tmpfs",
+        file.path,
+    )
 
 
 def _map(file, mode, offset, nbytes):

@@ -316,6 +316,14 @@ cdef extern from "daxcore.h" nogil:
     int dax_mapping_new(
             dax_mapping **ret_mapping, dax_device *dev,
             const dax_mapping_attr *attr)
+    int dax_mapping_new_extents(
+            dax_mapping **ret_mapping, dax_device *dev,
+            const dax_mapping_attr *attr, const dax_extent *rows, size_t nr)
+    int dax_mapping_replace_extents(
+            dax_mapping *mapping, const dax_extent *rows, size_t nr)
+    int dax_check_extents(
+            const dax_extent *rows, size_t nr, dax_loff_t size,
+            uint64_t device_size)
     int dax_mapping_open(
             dax_mapping **ret_mapping, const char *path, dax_loff_t size,
             unsigned int flags)
@@ -381,6 +389,7 @@ cdef extern from "daxcore.h" nogil:
     uint64_t dax_vma_length(const dax_vma *vma)
     dax_loff_t dax_vma_offset(const dax_vma *vma)
     void *dax_vma_address(const dax_vma *vma)
+    const char *dax_vma_dirty_tracking(const dax_vma *vma)
     int dax_vma_fault(
             dax_vma *vma, dax_pgoff_t pgoff, int write, dax_fault_info *info)
     int64_t dax_vma_fault_range(

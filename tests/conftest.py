@@ -44,7 +44,7 @@ def need(name, present, how):
 
 
 @functools.cache
-def why_no_real_mapping():
+def _why_no_real_mapping():
     """Return None if backend="real" works here, else what the error says."""
     try:
         with daxcore.Device.memory(PAGE) as device, device.create_file(PAGE) as file:
@@ -52,6 +52,12 @@ def why_no_real_mapping():
     except OSError as error:
         return str(error)
     return None
+
+
+def need_real_mapping():
+    """Skip unless there is userfaultfd(2) for this process."""
+    why = _why_no_real_mapping()
+    need("uffd", why is None, why)
 
 
 def need_program(name, package):
@@ -120,7 +126,7 @@ def pytest_runtest_makereport(item, call):
     if not (report.skipped and isinstance(report.longrepr, tuple)):
         return
     reason = report.longrepr[2]
-    match = re.search(r"needs (\w+)", reason)
+    match = re.search(r"needs ([\w+-]+)", reason)
     if match and match[1] in REQUIRED:
         report.outcome = "failed"
         report.longrepr = f"{reason}, and DAXCORE_REQUIRE names it"

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import need, need_compiler, need_program, why_no_real_mapping
+from conftest import need, need_compiler, need_program, need_real_mapping
 
 import daxcore
 from daxcore.bench import machine
@@ -107,6 +107,15 @@ def test_trace_gate(gates, monkeypatch):
     assert abs(gate.measured) < 1000
 
 
+def test_block_map_gates(gates, monkeypatch):
+    """All of them run; the figures are judged where the machine is idle."""
+    for name in ("PAGES", "MAP_PAGES", "LIGHT_ROUNDS"):
+        monkeypatch.setattr(gates, name, {"LIGHT_ROUNDS": 2}.get(name, 2048))
+    with daxcore.Device.memory(1 << 20) as device:
+        measured = [gate.measured for gate in gates.block_map_gates(device)]
+    assert len(measured) == 3 and min(measured) > 0
+
+
 def test_only_one_engine_has_trace_sites(build):
     """Sites look at trace_switch in the fault path: the other has none there."""
     objdump = need_program("objdump", "binutils")
@@ -151,7 +160,7 @@ def test_real_gates(small_real):
     """All loops run; the times are judged where the machine is idle."""
     gates = list(small_real.real_gates())
     assert {gate.point for gate in gates} == {"13"}
-    assert len({gate.what for gate in gates}) == len(gates) == 20
+    assert len({gate.what for gate in gates}) == len(gates) == 23
     for gate in gates:
         assert gate.passed or gate.unit in ("x", "ns"), gate
         assert gate.measured > 0 or gate.unit not in ("x", "ns"), gate
@@ -185,10 +194,13 @@ def test_bare_loops_leave_nothing_behind(small_real, delivery):
     single = {"delivery": "signal", "kind": "pte", "fault_around": 0}
     with daxcore.Device.memory(2 << 20) as device:
         for _ in range(2):  # the page map's descriptor stays
-            for work in (native.LOAD, native.LOAD_WRITABLE, native.STORE):
+            for work in range(native.STORE_SPARSE + 1):
                 order = native.permutation(512)
-                assert native.real_floor_ns(work, delivery, 512, order) > 0
-                assert native.real_floor_ns(work, delivery, 1024) > 0
+                with tempfile.TemporaryFile() as file:
+                    to = file.fileno()
+                    assert native.real_floor_ns(work, delivery, 512, order, to) > 0
+                    assert native.real_floor_ns(work, delivery, 1024, fd=to) > 0
+                    assert os.fstat(to).st_size == 0
             native.real_round(native.ENGINE, 512, device, **single)
             found.append(len(os.listdir("/proc/self/fd")))
     assert found[0] == found[1]
@@ -198,16 +210,26 @@ def test_bare_loops_leave_nothing_behind(small_real, delivery):
 def test_real_round_stores_to_every_page(small_real, order):
     native = small_real.native
     order = native.permutation(1024) if order == "random" else None
-    with tempfile.TemporaryFile() as file, daxcore.Device.memory(16 << 20) as device:
+    with (
+        tempfile.NamedTemporaryFile() as file,
+        daxcore.Device.memory(16 << 20) as device,
+    ):
         for owner in (
             native.ENGINE,
+            native.SPARSE,
             native.FILE,
             native.ANONYMOUS,
             native.ANONYMOUS_HUGE,
         ):
             for how in ({}, {"write": True}, {"write": True, "load_before": True}):
                 result = native.real_round(
-                    owner, 1024, device, order, fd=file.fileno(), **how
+                    owner,
+                    1024,
+                    device,
+                    order,
+                    fd=file.fileno(),
+                    path=file.name,
+                    **how,
                 )
                 assert min(result.map_ns, result.touch_ns, result.again_ns) > 0
         assert os.fstat(file.fileno()).st_size == 0
@@ -229,8 +251,7 @@ def test_pytest_benchmark_suites(build):
 
 
 def test_memmap_sparse(tmp_path):
-    why = why_no_real_mapping()
-    need("uffd", why is None, why)
+    need_real_mapping()
     script = BENCHMARKS / "memmap_sparse.py"
     command = [sys.executable, script, "--gib", "0.25", "--numpy-gib", "0.0625"]
     command += ["--rounds", "1", "--directory", tmp_path, "--json", "-"]

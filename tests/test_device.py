@@ -5,6 +5,8 @@ import errno
 import gc
 import os
 import pickle
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -204,3 +206,27 @@ def test_a_device_dax_node():
         with dev.create_file(MIB) as file:
             assert file.pwrite(b"x", 0) == 1
             assert file.pread(2, 0) == b"x\0"
+
+
+def test_an_instruction_that_is_not_there_is_refused():
+    """Not taken for another: who names one measures it."""
+    code = """
+import daxcore, errno
+daxcore.Device.memory(4096).close()  # nothing is written back
+try:
+    daxcore.Device.memory(4096, emulate_pmem=True).close()
+except daxcore.NotSupportedError:
+    print("none")
+except OSError as error:
+    print(error.errno == errno.EINVAL, error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "DAXCORE_FLUSH": "sfence"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    need("flush", done.stdout != "none\n", "cache-line write-back of this CPU")
+    assert done.stdout.startswith("True"), done.stdout
+    assert "DAXCORE_FLUSH=sfence" in done.stdout and "clflushopt" in done.stdout

@@ -578,14 +578,8 @@ def test_block_maps_that_are_none(memory):
 
         end = begin
 
-    error = refused(
-        daxcore.NotSupportedError,
-        ["written in Python"],
-        memory.create_file,
-        PAGE,
-        iomap=PythonMap(),
-    )
-    assert error.errno == errno.EOPNOTSUPP
+    words = ["PythonMap", "daxcore.BlockMap"]
+    refused(TypeError, words, memory.create_file, PAGE, iomap=PythonMap())
     ops = capi.ffi.new("struct dax_iomap_ops *")
     wrong = [
         7,

@@ -12,6 +12,7 @@ import errno
 import gc
 import hashlib
 import io
+import math
 import mmap
 import multiprocessing
 import os
@@ -23,24 +24,27 @@ import sys
 import tempfile
 import threading
 import zlib
+from contextlib import ExitStack
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
-from conftest import MIB, PAGE, need, why_no_real_mapping
+from conftest import MIB, PAGE, need, need_real_mapping
 
-from daxcore import FaultError, ForkError, memmap
+import daxcore
+from daxcore import Device, FaultError, ForkError, memmap
 
 GIB = 1 << 30
 SHAPE = (3, 4)
 DATA = np.arange(12, dtype="f4").reshape(SHAPE)
+ISLANDS = (4096, 1024)
 RECORD = np.dtype([("key", "<u2"), ("value", "<f8"), ("name", "S5")])
 
 
 @pytest.fixture(autouse=True)
 def uffd():
-    why = why_no_real_mapping()
-    need("uffd", why is None, why)
+    need_real_mapping()
 
 
 @pytest.fixture
@@ -366,14 +370,49 @@ def test_what_is_refused_changes_nothing(path):
         dict(mode="w+", shape=-3),
         dict(mode="w+", shape=3, offset=-1),
         dict(mode="w+", shape=3, order="?"),
+        dict(mode="w+", shape=3, order="A"),
+        dict(mode="w+", shape=(1,) * 65),
+        dict(mode="w+", shape=(1 << 62, 0, 1 << 62)),
         dict(mode="r+", offset=len(BYTES) + 1),
         dict(mode="r+", dtype="V0"),
         dict(mode="r", shape=len(BYTES) + 1),
     ):
         with pytest.raises(ValueError):
             memmap(path, **kwargs)
+    for nbytes in (1 << 47, 1 << 62):
+        with pytest.raises(OSError, match="more than"):
+            memmap(path, mode="w+", shape=nbytes)
     assert path.read_bytes() == BYTES
     assert is_unlocked(path)
+
+
+TIB = 1 << 40
+
+
+def test_arrays_of_any_size(path):
+    """As many bytes as are asked for, also of a file that has few."""
+    for mode in ("w+", "r+"):
+        array = memmap(path, mode=mode, shape=3 * TIB // 2)
+        array[-1] = 1
+        assert not array[::GIB].any() and array[-1] == 1
+        assert os.stat(path).st_size == array.size
+        del array
+        os.truncate(path, 5)
+
+
+def test_arrays_beside_many_others(directory):
+    """A window of a TiB is for the first ones only."""
+    others = [memmap(directory / f"{n}", mode="w+", shape=1) for n in range(40)]
+    array = memmap(directory / "long", mode="w+", shape=100 * GIB)
+    assert array[-1] == 0 and not any(others)
+
+
+def test_a_file_that_is_open_grows_as_far_as_its_window(path):
+    array = memmap(path, mode="w+", shape=5)
+    with pytest.raises(OSError, match="open it with that size") as caught:
+        memmap(path, mode="r+", shape=3 * TIB)
+    assert caught.value.errno == errno.EFBIG
+    assert os.stat(path).st_size == array.size
 
 
 def test_pickles_and_copies_are_in_memory(path):
@@ -981,17 +1020,35 @@ def test_a_store_under_the_gil_is_served_without_it(path):
 # ---- real clients --------------------------------------------------------
 
 
-def two_islands(path):
-    """An array of 16 MiB with two islands of data, and its bytes."""
-    array = memmap(path, "<f4", "w+", offset=12, shape=(4096, 1024))
+def two_islands(array):
+    """Give an array of 16 MiB two islands of data; it, and its bytes."""
     array[100:120] = np.arange(20 * 1024).reshape(20, 1024)
     array[4000, 7] = 1.5
     return array, np.array(array)
 
 
-@pytest.fixture
-def sparse(path):
-    return two_islands(path)
+def new_array(door, path, stack):
+    """An array over a sparse file, by either door, or over a file of a device."""
+    size = 12 + 4 * math.prod(ISLANDS)
+    if door == "memmap":
+        return memmap(path, "<f4", "w+", offset=12, shape=ISLANDS)
+    if door == "mmap":
+        path.touch()
+        os.truncate(path, size)
+        file = stack.enter_context(daxcore.open(path, "r+"))
+    else:
+        device = stack.enter_context(Device.memory(64 * MIB))
+        file = stack.enter_context(device.create_file(size))
+    m = stack.enter_context(file.mmap(backend="real"))
+    return m.ndarray("<f4", ISLANDS, 12)
+
+
+@pytest.fixture(params=["memmap", "mmap", "device"])
+def sparse(request, path):
+    with ExitStack() as stack:
+        pair = list(two_islands(new_array(request.param, path, stack)))
+        yield pair
+        pair.clear()  # a mapping with an array cannot be closed
 
 
 def test_numpy_files(sparse, directory):
@@ -1025,6 +1082,38 @@ def test_system_calls_into_holes_and_out_of_them(sparse, directory):
     assert (directory / "in").read_bytes() == bytes(5) + plain.tobytes()
 
 
+OWN_FILE = """
+import os, sys
+from daxcore import memmap
+MIB = 1 << 20
+array = memmap(sys.argv[1], "u1", "w+", shape=64 * MIB)
+array[:MIB] = 7
+for flags in (0, os.O_DIRECT):
+    try:
+        fd = os.open(sys.argv[1], os.O_RDWR | flags)
+    except OSError:
+        continue  # tmpfs has direct I/O since Linux 6.6
+    array.punch(10 * MIB)
+    assert os.pwritev(fd, [array[10 * MIB : 11 * MIB]], 20 * MIB) == MIB
+    assert not array[20 * MIB : 21 * MIB].any()
+    assert os.preadv(fd, [array[10 * MIB : 11 * MIB]], 0) == MIB
+    assert os.preadv(fd, [array[30 * MIB : 31 * MIB]], 0) == MIB
+    assert os.pwritev(fd, [array[8 * MIB : 12 * MIB]], 40 * MIB) == 4 * MIB
+    for at in (10, 30):
+        assert (array[at * MIB : (at + 1) * MIB] == 7).all()
+    with open(sys.argv[1], "rb") as file:
+        file.seek(40 * MIB)
+        assert file.read(4 * MIB) == bytes(array[8 * MIB : 12 * MIB])
+    os.close(fd)
+"""
+
+
+def test_system_calls_on_the_arrays_own_file(path):
+    """write(2) holds the file system's lock of the file while it touches a hole."""
+    done = run_python(OWN_FILE, path)
+    assert done.returncode == 0, done.stderr
+
+
 def test_checksums_and_compression(sparse):
     array, plain = sparse
     assert hashlib.sha256(array).digest() == hashlib.sha256(plain).digest()
@@ -1032,29 +1121,55 @@ def test_checksums_and_compression(sparse):
     assert zlib.decompress(zlib.compress(array, 1)) == plain.tobytes()
 
 
+class Memory(io.RawIOBase):
+    """A file whose bytes are an array's."""
+
+    def __init__(self, array):
+        self.view, self.at = memoryview(array).cast("B"), 0
+
+    def readable(self):
+        return True
+
+    def writable(self):
+        return True
+
+    def readinto(self, buffer):
+        data = self.view[self.at : self.at + len(buffer)]
+        buffer[: len(data)] = data
+        self.at += len(data)
+        return len(data)
+
+    def write(self, data):
+        self.view[self.at : self.at + len(data)] = data
+        self.at += len(data)
+        return len(data)
+
+
 def test_copyfileobj(sparse, directory):
     array, plain = sparse
-    with open(array.filename, "rb") as source, open(directory / "to", "wb") as to:
-        shutil.copyfileobj(source, to)
-    assert (directory / "to").read_bytes()[12:] == plain.tobytes()
-
-    class Into(io.RawIOBase):
-        def __init__(self, array):
-            self.view, self.at = memoryview(array).cast("B"), 0
-
-        def writable(self):
-            return True
-
-        def write(self, data):
-            self.view[self.at : self.at + len(data)] = data
-            self.at += len(data)
-            return len(data)
-
+    with open(directory / "to", "wb") as to:
+        shutil.copyfileobj(Memory(array), to)
+    assert (directory / "to").read_bytes() == plain.tobytes()
     target = memmap(directory / "target", "<f4", "w+", shape=plain.shape)
     with open(directory / "to", "rb") as source:
-        source.seek(12)
-        shutil.copyfileobj(source, Into(target))
+        shutil.copyfileobj(source, Memory(target))
     assert np.array_equal(target, plain)
+
+
+def test_hdf5_files(sparse, directory):
+    """The C library of HDF5 reads and writes by system calls on the memory."""
+    array, plain = sparse
+    target = memmap(directory / "target", "<f4", "w+", shape=plain.shape)
+    with h5py.File(directory / "a.h5", "w") as file:
+        file.create_dataset("whole", data=array)
+        file.create_dataset("packed", data=array, chunks=(64, 64), compression="gzip")
+    with h5py.File(directory / "a.h5") as file:
+        file["whole"].read_direct(target)
+        assert np.array_equal(target, plain)
+        target[:] = 0
+        file["packed"].read_direct(target, np.s_[90:130], np.s_[90:130])
+        assert np.array_equal(target[90:130], plain[90:130])
+        assert not target[130:].any()
 
 
 def test_sqlite_blobs(sparse, directory):
@@ -1083,7 +1198,8 @@ def sum_rows(name, first, last):
 
 
 def test_spawned_workers_open_their_own(path):
-    array, plain = two_islands(path)
+    array = memmap(path, "<f4", "w+", offset=12, shape=ISLANDS)
+    array, plain = two_islands(array)
     name = str(path)
     context = multiprocessing.get_context("spawn")
     with context.Pool(2) as pool:

@@ -12,13 +12,14 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, make_csrc
+from conftest import ROOT, make_csrc, need_real_mapping
 
 import daxcore
 
 EXPENSIVE = os.environ.get("DAXCORE_HYPOTHESIS") == "expensive"
 TIME_LIMIT = 6000 if EXPENSIVE else 300  # seconds
 STEPS = 10_000
+REAL_STEPS = 4_000
 
 MACHINES = [
     ("tree",),
@@ -32,7 +33,17 @@ if hasattr(daxcore, "open"):
         ("files", "zero-page", "pmd", "sparse_file"),
         ("files", "zero-page", "pte", "sparse_file"),
     ]
+# Real mappings, with a delivery: of a sparse file, and of files that clone.
+REAL_MACHINES = [
+    (("files", "zero-page", "pmd", "sparse_file", "thread"), 9),
+    (("files", "zero-page", "pmd", "sparse_file", "signal"), 3),
+    (("files", "zero-page", "pte", "sparse_file", "thread"), 3),
+    (("files", "zero-page", "pte", "sparse_file", "signal"), 9),
+    (("files", "zero-page", "pmd", "extent_map", "signal"), 9),
+    (("files", "zero-page", "pmd", "extent_map", "thread"), 3),
+]
 RUNS = [(machine, shift) for machine in MACHINES for shift in (9, 3)]
+RUNS += REAL_MACHINES
 
 
 @pytest.fixture(scope="session")
@@ -64,11 +75,14 @@ def run(library, *command):
 @pytest.mark.timeout(TIME_LIMIT + 300)
 @pytest.mark.parametrize(("machine", "shift"), RUNS, ids=str)
 def test_state_machine(checker, machine, shift):
+    real = (machine, shift) in REAL_MACHINES
+    if real:
+        need_real_mapping()
     done = run(checker(shift), "run.py", *machine)
     assert done.returncode == 0, f"{done.stderr[-12000:]}\n{done.stdout[-4000:]}"
     happened = json.loads(done.stdout.splitlines()[-1])
     print(happened)
-    assert happened["steps"] >= STEPS
+    assert happened["steps"] >= (REAL_STEPS if real else STEPS)
     assert not happened["missing"]
     assert happened["tree_shift"] == shift
 

@@ -2,21 +2,49 @@
 """sdist, wheel from it, installed where the source tree is out of sight."""
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 import tarfile
+import tempfile
 import venv
 import zipfile
+from pathlib import Path
 
 import pytest
-from conftest import ROOT, need_program
+from conftest import ROOT, need, need_program
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PROGRAM = r"""
 #include <daxcore.h>
 #include <stdio.h>
-#include <string.h>
+
+static int fail(const char *what)
+{
+    fprintf(stderr, "%s: %s\n", what, dax_errormsg());
+    return 1;
+}
+
+/* A fault, a store, writeback, a truncate to one page. */
+static int use(struct dax_mapping *file, struct dax_vma *vma)
+{
+    char buf[6] = "";
+    long long faults = dax_vma_fault_range(vma, 512, 512, 0, NULL, 0, NULL);
+    long long entries;
+
+    if (faults < 0 || dax_vma_write(vma, "hello", 5, 4096, NULL) != 5)
+        return fail("fault and store");
+    entries = dax_mapping_writeback(file, 0, 8192);
+    if (entries < 0 || dax_mapping_pread(file, buf, 5, 4096) != 5)
+        return fail("writeback and read");
+    if (dax_mapping_truncate(file, 4096))
+        return fail("truncate");
+    printf("%s %lld %s %lld %lld\n", dax_version(), faults, buf, entries,
+           (long long)dax_vma_read(vma, buf, 1, 4096, NULL));
+    return 0;
+}
 
 int main(void)
 {
@@ -26,19 +54,16 @@ int main(void)
     struct dax_mapping *file;
     struct dax_device *dev;
     struct dax_vma *vma;
-    char buf[6] = "";
+    int failed;
 
     if (dax_device_memory(&dev, 1 << 20) || dax_mapping_new(&file, dev, &attr) ||
         dax_vma_new(&vma, file, &range))
-        return fprintf(stderr, "%s\n", dax_errormsg()), 1;
-    dax_vma_write(vma, "hello", 6, 4096, NULL);
-    dax_mapping_pread(file, buf, 6, 4096);
-    printf("%s %s %lld\n", dax_version(), buf,
-           (long long)dax_vma_fault_range(vma, 512, 512, 0, NULL, 0, NULL));
+        return fail("device, file and mapping");
+    failed = use(file, vma);
     dax_vma_put(vma);
     dax_mapping_put(file);
     dax_device_put(dev);
-    return strcmp(buf, "hello");
+    return failed;
 }
 """
 
@@ -81,17 +106,37 @@ def dist(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def elsewhere(dist, tmp_path_factory):
-    """Directory of an environment with the wheel, and nothing of the tree."""
-    place = tmp_path_factory.mktemp("elsewhere")
-    venv.create(place / "venv", with_pip=True)
-    [wheel] = dist.glob("*.whl")
-    run(place / "venv/bin/pip", "install", "-q", wheel, cwd=place)
-    return place
+def elsewhere(dist):
+    """Directory of an environment with the wheel, and nothing of the tree.
+
+    Every user may read it.
+    """
+    with tempfile.TemporaryDirectory(prefix="daxcore-") as directory:
+        place = Path(directory)
+        place.chmod(0o755)
+        venv.create(place / "venv", with_pip=True)
+        [wheel] = dist.glob("*.whl")
+        run(place / "venv/bin/pip", "install", "-q", wheel, cwd=place)
+        yield place
 
 
-def python(place, *args):
-    return run(place / "venv/bin/python", "-X", "dev", *args, cwd=place)
+@pytest.fixture(params=["self", "nobody"])
+def user(request):
+    """Words before a command: it runs as who runs the tests, or as nobody."""
+    if request.param == "self":
+        return []
+    need("root", os.geteuid() == 0, "run as root: it becomes nobody")
+    setpriv = need_program("setpriv", "util-linux")
+    return [setpriv, "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+
+def python(place, *args, user=()):
+    return run(*user, place / "venv/bin/python", "-X", "dev", *args, cwd=place)
+
+
+def config(place, *options, user=()):
+    """What daxcore-config of the wheel says."""
+    return run(*user, place / "venv/bin/daxcore-config", *options, cwd=place).strip()
 
 
 def test_the_sdist_has_what_a_build_needs(dist):
@@ -111,11 +156,17 @@ def test_the_sdist_has_what_a_build_needs(dist):
 
 def test_the_wheel_has_one_library_and_no_source(dist):
     [wheel] = dist.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    assert [n for n in names if "libdaxcore.so" in n] == ["daxcore/lib/libdaxcore.so.0"]
+    archive = zipfile.ZipFile(wheel)
+    names = archive.namelist()
+    elf = sorted(n for n in names if archive.read(n).startswith(b"\x7fELF"))
+    stems = [n.split(".")[0] for n in elf]
+    assert stems == ["daxcore/_capi", "daxcore/_core", "daxcore/lib/libdaxcore"]
+    assert elf[-1] == "daxcore/lib/libdaxcore.so.0"
+    assert archive.read("daxcore/lib/libdaxcore.so") == b"INPUT(libdaxcore.so.0)\n"
     for name in (
         "daxcore/include/daxcore.h",
         "daxcore/include/daxcore/types.h",
+        "daxcore/lib/pkgconfig/daxcore.pc",
         "daxcore/libdaxcore.pxd",
         "daxcore/_core.pxd",
         "daxcore/_core.pyi",
@@ -135,7 +186,8 @@ def test_the_wheel_is_for_the_stable_abi(dist):
         pytest.skip("a free-threaded Python has no stable ABI")
     [wheel] = dist.glob("*.whl")
     assert "-cp311-abi3-linux_" in wheel.name
-    modules = [n for n in zipfile.ZipFile(wheel).namelist() if n.endswith(".so")]
+    names = zipfile.ZipFile(wheel).namelist()
+    modules = [n for n in names if n.endswith(".so") and "/lib/" not in n]
     assert len(modules) == 2
     assert all(".abi3" in name for name in modules)
 
@@ -150,61 +202,182 @@ def test_the_command_is_installed(elsewhere):
         assert "bench" in help_text and "info" in help_text
 
 
-def test_a_c_program_builds_against_the_wheel_and_runs(elsewhere):
-    where = "import daxcore as d; print(d.get_include(), d.get_library_dir())"
-    include, libdir = python(elsewhere, "-c", where).split()
-    source = elsewhere / "program.c"
-    source.write_text(PROGRAM)
-    for compiler, standard in (("cc", "-std=c99"), ("g++", "-std=c++17")):
-        need_program(compiler, "gcc" if compiler == "cc" else "g++")
-        binary = elsewhere / compiler
-        command = [compiler, standard, "-Wall", "-Wextra", "-Werror", "-I", include]
-        command += ["-Wno-missing-field-initializers", "-x"]
-        command += ["c" if compiler == "cc" else "c++", source, "-x", "none"]
-        command += [f"{libdir}/libdaxcore.so.0", f"-Wl,-rpath,{libdir}", "-o", binary]
-        run(*command, cwd=elsewhere)
-        version, text, faults = run(binary, cwd=elsewhere).split()
-        assert (text, faults) == ("hello", "1")
-        assert (
-            version
-            == python(
-                elsewhere, "-c", "import daxcore; print(daxcore.__version__)"
-            ).strip()
-        )
+DIRECTORIES = "import daxcore as d; print(d.get_include(), d.get_library_dir())"
+
+
+def test_config_says_where_the_wheel_is(elsewhere, user):
+    include, libdir = python(elsewhere, "-c", DIRECTORIES).split()
+    assert Path(include).is_relative_to(elsewhere / "venv")
+    version = "import daxcore; print(daxcore.__version__)"
+    says = {
+        "--includedir": include,
+        "--libdir": libdir,
+        "--pkgconfigdir": f"{libdir}/pkgconfig",
+        "--version": python(elsewhere, "-c", version).strip(),
+        "--cflags": f"-I{include}",
+        "--libs": f"-L{libdir} -Wl,-rpath,{libdir} -ldaxcore",
+    }
+    assert config(elsewhere, *says, user=user).splitlines() == [*says.values()]
+    text = config(elsewhere, "--help", user=user)
+    assert all(option in text for option in says)
+
+
+@pytest.mark.parametrize("options", [[], ["--ldflags"], ["--lib"], ["daxcore"]])
+def test_config_refuses_what_it_does_not_know(elsewhere, options):
+    done = subprocess.run(
+        [elsewhere / "venv/bin/daxcore-config", *options],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "daxcore-config: error: " in done.stderr
+    assert all(option in done.stderr for option in options)
+
+
+def flags_by_path(place):
+    include, libdir = python(place, "-c", DIRECTORIES).split()
+    return f"-I{include} {libdir}/libdaxcore.so.0 -Wl,-rpath,{libdir}"
+
+
+def flags_by_config(place):
+    return config(place, "--cflags", "--libs")
+
+
+def flags_by_pkg_config(place):
+    program = need_program("pkg-config", "pkgconf")
+    path = config(place, "--pkgconfigdir")
+    version = config(place, "--version")
+    command = [program, "--cflags", "--libs", f"daxcore = {version}"]
+    return run(*command, cwd=place, PKG_CONFIG_PATH=path)
+
+
+@pytest.mark.parametrize(
+    ("compiler", "package", "options"),
+    [("cc", "gcc", ["-std=c99", "-xc"]), ("c++", "g++", ["-std=c++17", "-xc++"])],
+    ids=["c", "c++"],
+)
+@pytest.mark.parametrize("flags", [flags_by_path, flags_by_config, flags_by_pkg_config])
+def test_a_program_builds_against_the_wheel_and_runs(
+    elsewhere, flags, compiler, package, options, user
+):
+    (elsewhere / "program").write_text(PROGRAM)
+    command = [need_program(compiler, package), "-Wall", "-Wextra", "-Werror"]
+    command += ["-Wno-missing-field-initializers", *options, "program", "-xnone"]
+    command += [*shlex.split(flags(elsewhere)), "-o", "binary"]
+    run(*command, cwd=elsewhere)
+    said = run(*user, "./binary", cwd=elsewhere).split()
+    assert said[:4] == [config(elsewhere, "--version"), "1", "hello", "1"]
+    assert int(said[4]) < 0  # beyond the end
 
 
 CYTHON = """
-from daxcore._core cimport Mmap
-from daxcore.libdaxcore cimport dax_vma_length
+from daxcore._core cimport File, Mmap
+from daxcore.libdaxcore cimport (
+    dax_mapping_truncate,
+    dax_mapping_writeback,
+    dax_vma_fault_range,
+    dax_vma_write,
+)
 
-def length(Mmap m):
-    return dax_vma_length(m._vma)
+
+def use(File file, Mmap m):
+    cdef char *text = b"hello"
+    with nogil:
+        faults = dax_vma_fault_range(m._vma, 0, 1, 0, NULL, 0, NULL)
+        stored = dax_vma_write(m._vma, text, 5, 4096, NULL)
+        entries = dax_mapping_writeback(file._mapping, 0, 8192)
+        failed = dax_mapping_truncate(file._mapping, 4096)
+    return faults, stored, entries, failed
 """
 
+BUILD_WITH_CYTHON = """
+import sys
+import daxcore
+from Cython.Build import cythonize
+from setuptools import Extension, setup
 
-def test_a_cython_module_cimports_the_wheel(elsewhere):
-    run(
-        elsewhere / "venv/bin/pip",
-        "install",
-        "-q",
-        "cython",
-        "setuptools",
-        cwd=elsewhere,
+setup(
+    name="mine",
+    ext_modules=cythonize(eval(sys.argv[1]), language_level=3),
+    script_args=["-q", "build_ext", "--inplace"],
+)
+"""
+
+CFFI = """
+from _mine_cffi import ffi, lib
+
+
+def use(file, m):
+    mapping = ffi.cast("struct dax_mapping *", file.c_address)
+    vma = ffi.cast("struct dax_vma *", m.c_address)
+    return (
+        lib.dax_vma_fault_range(vma, 0, 1, 0, ffi.NULL, 0, ffi.NULL),
+        lib.dax_vma_write(vma, b"hello", 5, 4096, ffi.NULL),
+        lib.dax_mapping_writeback(mapping, 0, 8192),
+        lib.dax_mapping_truncate(mapping, 4096),
     )
-    (elsewhere / "ext.pyx").write_text(CYTHON)
-    where = "import daxcore as d; print(d.get_include(), d.get_library_dir())"
-    include, libdir = python(elsewhere, "-c", where).split()
-    bin_dir = elsewhere / "venv/bin"
-    run(bin_dir / "cython", "-3", "ext.pyx", cwd=elsewhere)
-    paths = "import sysconfig as s; print(s.get_path('include'))"
-    python_include = python(elsewhere, "-c", paths).strip()
-    command = ["cc", "-shared", "-fPIC", "-I", include, "-I", python_include, "ext.c"]
-    command += [f"{libdir}/libdaxcore.so.0", f"-Wl,-rpath,{libdir}", "-o", "ext.so"]
-    run(*command, cwd=elsewhere)
-    use = """
-import daxcore, ext
-with daxcore.Device.memory(4096) as dev, dev.create_file(4096) as file:
-    with file.mmap() as m:
-        print(ext.length(m))
 """
-    assert python(elsewhere, "-c", use).strip() == "4096"
+
+BUILD_WITH_CFFI = """
+import shlex
+import subprocess
+from cffi import FFI
+
+
+def flags(option):
+    return shlex.split(subprocess.check_output(["daxcore-config", option], text=True))
+
+
+ffi = FFI()
+ffi.cdef(
+    "int64_t dax_vma_fault_range(struct dax_vma *, uint64_t, uint64_t, int,"
+    "                            uint64_t *, size_t, struct dax_fault_info *);"
+    "ssize_t dax_vma_write(struct dax_vma *, const void *, size_t, uint64_t,"
+    "                      struct dax_fault_info *);"
+    "int64_t dax_mapping_writeback(struct dax_mapping *, int64_t, uint64_t);"
+    "int dax_mapping_truncate(struct dax_mapping *, int64_t);"
+)
+ffi.set_source(
+    "_mine_cffi",
+    "#include <daxcore.h>",
+    extra_compile_args=flags("--cflags"),
+    extra_link_args=flags("--libs"),
+)
+ffi.compile()
+"""
+
+USE = """
+import importlib, sys
+import daxcore
+
+use = importlib.import_module(sys.argv[1]).use
+
+with daxcore.Device.memory(1 << 20) as dev, dev.create_file(1 << 20) as file:
+    with file.mmap(pages="pte") as m:
+        print(*use(file, m), file.size)
+with open("/proc/self/maps") as maps:
+    assert len({line.split()[-1] for line in maps if "libdaxcore" in line}) == 1
+"""
+
+
+@pytest.fixture(scope="module")
+def modules(elsewhere):
+    """The directory of before, where modules in Cython and cffi have been built."""
+    pip = [elsewhere / "venv/bin/pip", "install", "-q"]
+    run(*pip, "cython", "setuptools", cwd=elsewhere)
+    (elsewhere / "mine.pyx").write_text(CYTHON)
+    (elsewhere / "mine_cffi.py").write_text(CFFI)
+    (elsewhere / "use.py").write_text(USE)
+    text = (ROOT / "docs/c.md").read_text()
+    [example] = re.findall(r"```python\n(Extension.*?)```", text, re.DOTALL)
+    interpreter = elsewhere / "venv/bin/python"
+    path = f"{interpreter.parent}:{os.environ['PATH']}"
+    run(interpreter, "-c", BUILD_WITH_CYTHON, example, cwd=elsewhere)
+    run(interpreter, "-c", BUILD_WITH_CFFI, cwd=elsewhere, PATH=path)
+    return elsewhere
+
+
+@pytest.mark.parametrize("module", ["mine", "mine_cffi"], ids=["cython", "cffi"])
+def test_a_module_builds_against_the_wheel_and_runs(modules, module, user):
+    said = python(modules, "use.py", module, user=user)
+    assert said.split() == ["1", "5", "1", "0", "4096"]

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import need, need_program, why_no_real_mapping
+from conftest import need_program, need_real_mapping
 
 import daxcore
 from daxcore.testing import PowerLossError
@@ -35,8 +35,7 @@ def test_example_runs(capsys):
 @pytest.fixture
 def real(tmp_path, monkeypatch):
     """Real mappings work here, and files are made in a directory of their own."""
-    why = why_no_real_mapping()
-    need("uffd", why is None, why)
+    need_real_mapping()
     monkeypatch.chdir(tmp_path)
 
 
@@ -54,6 +53,13 @@ def test_memmap_example_runs(capsys, real):
 def test_memmap_document_runs(capsys, real):
     [example] = python_blocks(TOP / "docs/memmap.md")
     exec(compile(example, "memmap.md", "exec"), {})
+    said = re.findall(r"(?m)print.*?# (.*)$", example)
+    assert capsys.readouterr().out.splitlines() == said
+
+
+def test_block_map_document_runs(capsys):
+    [example] = python_blocks(TOP / "docs/block-maps.md")
+    exec(compile(example, "block-maps.md", "exec"), {})
     said = re.findall(r"(?m)print.*?# (.*)$", example)
     assert capsys.readouterr().out.splitlines() == said
 

@@ -6,6 +6,7 @@ process.  Each script runs in several ways: as root and as a user without
 rights, with both deliveries, and with what newer kernels have switched off.
 """
 
+import errno
 import os
 import re
 import signal
@@ -13,10 +14,11 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MIB, PAGE, need, need_program
+from conftest import MIB, PAGE, need, need_program, need_real_mapping
 
 import daxcore
 from daxcore import Device
@@ -134,12 +136,7 @@ def dies(body, way, signum, *args, **kwargs):
 
 @pytest.fixture(scope="session", autouse=True)
 def uffd():
-    """Real mappings are possible here."""
-    try:
-        with Device.memory(MIB) as dev, dev.create_file(MIB) as file:
-            file.mmap(backend="real").close()
-    except OSError as error:
-        need("uffd", False, str(error))
+    need_real_mapping()
 
 
 def every_way(function):
@@ -247,6 +244,63 @@ def test_stores_of_many_threads_are_in_the_file(way):
         """,
         way,
     )
+
+
+HUGE = """
+def huge_bytes(address, length):
+    # Of pages of 2 MiB that the process has of a file on tmpfs.
+    total, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        words = line.split()
+        if words[0][-1] != ":":
+            start, end = (int(x, 16) for x in words[0].split("-"))
+            inside = address <= start and end <= address + length
+        elif inside and words[0] == "ShmemPmdMapped:":
+            total += int(words[1]) << 10
+    return total
+
+def kernel_collapses():
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p] + [ctypes.c_size_t] * 5
+    fd = os.memfd_create("huge")
+    os.truncate(fd, 2 * MIB)
+    room = libc.mmap(None, 4 * MIB, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, 0, 0)
+    place = (room + 2 * MIB - 1) // (2 * MIB) * 2 * MIB
+    fixed = 0x10
+    at = libc.mmap(place, 2 * MIB, 3, mmap.MAP_SHARED | fixed, fd, 0)
+    ctypes.memset(at, 1, PAGE)
+    return libc.madvise(ctypes.c_void_p(at), 2 * MIB, 25) == 0
+
+with device.create_file(32 * MIB) as file, real(file) as m:
+    a = array(m)
+    for at in range(0, 16 * MIB, PAGE):
+        a[at] = at // PAGE % 255 + 1
+    say(huge_bytes(m.address, len(m)) // MIB, kernel_collapses())
+    a[20 * MIB :: PAGE * 600] = 1  # one here, one there
+    assert huge_bytes(m.address + 20 * MIB, 12 * MIB) == 0
+    wanted = (np.arange(4096) % 255 + 1).astype(np.uint8)
+    assert (a[: 16 * MIB : PAGE] == wanted).all()
+    file.fsync()
+    a[5] = 9  # after its 2 MiB were write-protected
+    file.punch_hole(3 * MIB, PAGE)
+    assert a[3 * MIB] == 0 and a[3 * MIB + PAGE] == wanted[769]
+    data = np.frombuffer(file.pread(16 * MIB, 0), np.uint8)
+    assert data[5] == 9 and (data[:: PAGE][:768] == wanted[:768]).all()
+    del a
+"""
+
+
+@four_ways
+def test_stores_in_a_row_get_pages_of_2_mib(way):
+    megabytes, collapses = works(HUGE, way).split()
+    need("collapse", collapses == "True", "MADV_COLLAPSE on tmpfs, Linux 6.1")
+    assert int(megabytes) >= 12  # all but those before it was a row
+
+
+@pytest.mark.parametrize("delivery", ["thread", "signal"])
+def test_stores_in_a_row_without_huge_pages(delivery):
+    assert works(HUGE, Way("root", delivery, "thp")).split()[0] == "0"
 
 
 # ---- changes of the file are seen at once --------------------------------
@@ -705,6 +759,95 @@ def test_faulthandler_enabled_before(way):
 
 
 @every_way
+def test_faulthandler_enabled_after(way):
+    """Its handlers come first: the first touch that is told by a signal ends the
+    process, with a report.  Nothing hangs, and what a thread serves is served."""
+    done = run(
+        """
+        faulthandler.disable()  # -X dev has it enabled
+        with device.create_file(8 * MIB) as file:
+            m = real(file, pages="pte", fault_around=0)
+            a = array(m)
+            faulthandler.enable()
+            faulthandler.disable()  # ours are back
+            a[0] = 1
+            assert a[PAGE] == 0
+            faulthandler.enable()
+            say("before")
+            a[MIB] = 1
+            assert a[2 * MIB] == 0 and file.pread(1, MIB) == b"\1"
+            say("served")
+            file.truncate(4 * MIB)
+            print(a[5 * MIB])
+        """,
+        way,
+    )
+    assert done.returncode == -signal.SIGBUS, done
+    served = ["served"] if way.delivery == "thread" else []
+    assert done.stdout.split() == ["before", *served], done
+    assert done.stderr.count("Fatal Python error: Bus error") == 1, done
+
+
+@every_way
+def test_private_copies_of_a_frozen_file(way):
+    """They are made by stores and calls; stores that wait would wait for ever."""
+    works(
+        """
+        with device.create_file(8 * MIB) as file:
+            file.pwrite(b"f" * 2 * PAGE, 0)
+            for options in ({}, {"pages": "pte", "fault_around": 0}):
+                with real(file, shared=False, **options) as m, file.frozen():
+                    a = array(m)
+                    a[0] = a[3 * MIB] = 7
+                    m.write(PAGE, b"x")
+                    a[4 * MIB] = 8
+                    del a
+                    assert m.read(0, 2) == b"\7f"
+                    assert m.read(PAGE, 2) == b"xf"
+                    assert m.read(3 * MIB, 1) == b"\7"
+                    assert m.memory()["copy_bytes"] == 4 * PAGE
+            assert file.pread(2 * PAGE, 0) == b"f" * 2 * PAGE
+        """,
+        way,
+    )
+
+
+@every_way
+def test_calls_on_private_mappings_end_where_the_file_does(way):
+    works(
+        """
+        with device.create_file(PAGE + 1) as file:
+            with real(file, length=8 * PAGE, shared=False) as m:
+                error = raises(FaultError, m.write, 1, b"x" * 3 * PAGE)
+                assert error.nbytes == 2 * PAGE - 1
+                assert m.read(1, 2 * PAGE - 1) == b"x" * (2 * PAGE - 1)
+                assert not any(file.pread(PAGE + 1, 0))
+        """,
+        way,
+    )
+
+
+@every_way
+def test_an_entry_cannot_be_locked_under_a_real_mapping(way):
+    """A touch would wait for the holder: for itself, or with the GIL that the
+    holder wants."""
+    works(
+        """
+        with device.create_file(8 * MIB) as file:
+            with real(file) as m:
+                error = raises(OSError, file.lock_entry(0).__enter__)
+                assert error.errno == errno.EBUSY
+                assert "real mapping" in str(error)
+                assert array(m)[0] == 0
+            with file.lock_entry(0):
+                error = raises(OSError, real, file)
+                assert error.errno == errno.EDEADLK
+        """,
+        way,
+    )
+
+
+@every_way
 def test_a_stack_overflow_is_still_reported(way):
     """There is no stack left but the alternate one, where faulthandler reports."""
     done = run(
@@ -935,6 +1078,27 @@ def test_more_pieces_than_the_process_may_have(way):
 
 
 @pytest.mark.timeout(180)
+def test_faults_by_calls_with_more_pieces_than_the_process_may_have():
+    works(
+        """
+        limit = int(Path("/proc/sys/vm/max_map_count").read_text())
+        if limit > 100000:
+            sys.exit(0)
+        pages = limit + 2000
+        with Device.memory(pages // 2 * PAGE + 64 * MIB) as big:
+            with big.create_file(pages * PAGE) as file:
+                with real(file, pages="pte") as m:
+                    for first in range(0, pages, 1000):
+                        here = range(first, min(first + 1000, pages), 2)
+                        m.fault_many(here, write=True)
+                assert file.stats()["allocated_bytes"] == pages // 2 * PAGE
+        """,
+        THREAD,
+        timeout=110,
+    )
+
+
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("way", [THREAD, SIGNAL], ids=str)
 def test_pieces_that_become_holes_again(way):
     """A piece of a file is cut into as many as there may be, and more."""
@@ -988,6 +1152,35 @@ def test_a_limit_on_address_space(way):
     )
 
 
+@four_ways
+def test_no_descriptor_left(way):
+    works(
+        """
+        with device.create_file(MIB) as file:
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+            error = raises(OSError, real, file)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert error.errno == errno.EMFILE, error
+            real(file).close()
+        """,
+        way,
+    )
+
+
+def test_no_thread_to_be_had():
+    works(
+        """
+        with device.create_file(MIB) as file:
+            resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+            error = raises(MemoryError, real, file)
+            assert "RLIMIT_NPROC" in str(error), error
+            file.mmap(backend="real", delivery="signal").close()
+        """,
+        Way("nobody"),
+    )
+
+
 def test_without_userfaultfd():
     body = """
     with device.create_file(MIB) as file:
@@ -1024,30 +1217,85 @@ def test_a_process_that_may_not_see_its_page_map(delivery):
     )
 
 
-# A seccomp filter: userfaultfd(2) is EPERM, and /dev/userfaultfd cannot be opened.
+# A seccomp filter: userfaultfd(2) fails, and /dev/userfaultfd cannot be opened.
 FILTERED = """
 NUMBER = {"x86_64": 323, "aarch64": 282}[os.uname().machine]
 prog = struct.pack("HBBI" * 4,
     0x20, 0, 0, 0,            # the call's number
     0x15, 0, 1, NUMBER,       # is it userfaultfd?
-    0x06, 0, 0, 0x00050001,   # EPERM
+    0x06, 0, 0, 0x00050000 | int(sys.argv[3]),
     0x06, 0, 0, 0x7fff0000)   # allowed
 libc = ctypes.CDLL(None, use_errno=True)
 buf = ctypes.create_string_buffer(prog)
 fprog = struct.pack("HxxxxxxQ", 4, ctypes.addressof(buf))
 assert libc.prctl(38, 1, 0, 0, 0) == 0
 assert libc.prctl(22, 2, fprog, 0, 0) == 0, ctypes.get_errno()
-with device.create_file(MIB) as file:
-    error = raises(PermissionError, real, file)
-    for way_out in ("vm.unprivileged_userfaultfd", "/dev/userfaultfd",
-                    "CAP_SYS_PTRACE", "seccomp"):
-        assert way_out in str(error), error
+file = device.create_file(MIB)
 """
 
 
 @pytest.mark.parametrize("delivery", ["thread", "signal"])
 def test_where_userfaultfd_is_forbidden(delivery):
-    works(FILTERED, Way("nobody", delivery))
+    body = """
+error = raises(PermissionError, real, file)
+for way_out in ("vm.unprivileged_userfaultfd", "/dev/userfaultfd",
+                "CAP_SYS_PTRACE", "seccomp"):
+    assert way_out in str(error), error
+file.close()
+"""
+    works(FILTERED + body, Way("nobody", delivery), errno.EPERM)
+
+
+@pytest.mark.parametrize("delivery", ["thread", "signal"])
+def test_a_kernel_without_userfaultfd(delivery):
+    body = """
+error = raises(daxcore.NotSupportedError, real, file)
+assert "userfaultfd(2)" in str(error), error
+file.close()
+"""
+    works(FILTERED + body, Way("nobody", delivery), errno.ENOSYS)
+
+
+# The same, for user mode alone: as before Linux 5.11.
+NO_USER_MODE = """
+NUMBER = {"x86_64": 323, "aarch64": 282}[os.uname().machine]
+prog = struct.pack("HBBI" * 6,
+    0x20, 0, 0, 0,            # the call's number
+    0x15, 0, 3, NUMBER,       # is it userfaultfd?
+    0x20, 0, 0, 16,           # its flags
+    0x45, 0, 1, 1,            # UFFD_USER_MODE_ONLY?
+    0x06, 0, 0, 0x00050016,   # EINVAL
+    0x06, 0, 0, 0x7fff0000)   # allowed
+libc = ctypes.CDLL(None, use_errno=True)
+buf = ctypes.create_string_buffer(prog)
+fprog = struct.pack("HxxxxxxQ", 6, ctypes.addressof(buf))
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, fprog, 0, 0) == 0, ctypes.get_errno()
+"""
+
+
+@pytest.mark.parametrize("delivery", ["thread", "signal"])
+def test_a_kernel_without_user_mode_alone(delivery):
+    body = """
+with device.create_file(MIB) as file, real(file) as m:
+    a = array(m)
+    a[0] = 1
+    assert file.pread(2, 0) == b"\\1\\0"
+    del a
+"""
+    works(NO_USER_MODE + body, Way("root", delivery))
+
+
+@pytest.mark.parametrize("delivery", ["thread", "signal"])
+def test_who_may_not_have_it_there(delivery):
+    allowed = Path("/proc/sys/vm/unprivileged_userfaultfd").read_text()
+    need("restriction", allowed == "0\n", "sysctl vm.unprivileged_userfaultfd=0")
+    body = """
+with device.create_file(MIB) as file:
+    error = raises(PermissionError, real, file)
+    assert "vm.unprivileged_userfaultfd" in str(error), error
+"""
+    works(NO_USER_MODE + body, Way("nobody", delivery))
 
 
 # ---- many threads, one page ----------------------------------------------
@@ -1443,6 +1691,84 @@ def test_somebody_takes_the_pages_away(way):
     )
 
 
+@four_ways
+def test_memory_that_is_locked(way):
+    """mlock(2): what a mapping has to let go of goes all the same."""
+    works(
+        """
+        libc = ctypes.CDLL(None, use_errno=True)
+        def lock(m):
+            assert libc.mlock2(ctypes.c_void_p(m.address), m.length, 1) == 0  # ONFAULT
+
+        with device.create_file(3 * MIB) as file:
+            with real(file) as m, real(file, shared=False) as private:
+                a, c = array(m), array(private)
+                lock(m)
+                lock(private)
+                assert not a.any() and not c.any()
+                file.pwrite(b"x", MIB)
+                assert a[MIB] == c[MIB] == ord("x")
+                c[MIB] = c[2 * MIB] = 1
+                private.dontneed()
+                assert c[MIB] == ord("x") and c[2 * MIB] == 0
+                c[2 * MIB] = 1
+                file.truncate(MIB)
+                file.truncate(3 * MIB)
+                assert c[2 * MIB] == 0
+                del a, c
+        """,
+        way,
+    )
+
+
+@pytest.mark.parametrize("way", [THREAD, SIGNAL], ids=str)
+def test_all_memory_is_locked(way):
+    """mlockall(2) touches what is kept ready for pieces that go."""
+    works(
+        """
+        libc = ctypes.CDLL(None, use_errno=True)
+        with device.create_file(8 * MIB) as file, real(file) as m:
+            a = array(m)
+            for i in range(3):
+                a[5 * MIB :] = 7
+                file.punch_hole(6 * MIB, MIB)
+                assert libc.mlockall(1) == 0  # MCL_CURRENT
+                assert a[6 * MIB - 1] == 7 and not a[6 * MIB : 7 * MIB].any()
+            file.punch_hole(0, 8 * MIB)
+            assert not a.any()
+            file.pwrite(b"x", 6 * MIB)
+            assert a[6 * MIB] == ord("x")
+            del a
+        """,
+        way,
+    )
+
+
+def test_an_array_has_no_objects():
+    """What lies in a file is no address of this process."""
+    with Device.memory(MIB) as dev, dev.create_file(MIB) as file:
+        with file.mmap(backend="real") as m:
+            for dtype in ("O", [("key", "i8"), ("value", "O")]):
+                with pytest.raises(ValueError, match="without objects"):
+                    m.ndarray(dtype)
+
+
+@pytest.mark.parametrize("way", [THREAD, SIGNAL], ids=str)
+def test_a_limit_on_private_memory(way):
+    works(
+        """
+        with device.create_file(64 * MIB) as file:
+            file.pwrite(b"x" * MIB, 0)
+            status = Path("/proc/self/status").read_text()
+            limit = int(status.split("VmData:")[1].split()[0]) * 1024 + 16 * MIB
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+            error = raises(MemoryError, lambda: real(file, shared=False).close())
+            assert "RLIMIT_DATA" in str(error), error
+        """,
+        way,
+    )
+
+
 # ---- C programs ----------------------------------------------------------
 
 C_CLIENT = r"""
@@ -1562,3 +1888,140 @@ def test_a_c_program_with_handlers_of_its_own(c_client, way):
         timeout=TIME_LIMIT,
     )
     assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
+
+
+# ---- system calls beside a piece that goes -------------------------------
+
+# What the other thread does, with which pages, whether bytes stay.
+NEIGHBOURS = {
+    "2 MiB": (
+        "file.punch_hole(0, 2 * MIB); m.populate(0, 2 * MIB, write=True);"
+        "file.truncate(MIB); file.truncate(8 * MIB)",
+        "auto",
+        False,
+    ),
+    "dontneed": ("m.dontneed(0, 2 * MIB)", "auto", True),
+    "settle": (
+        "file.punch_hole(0, MIB); write_ahead(view); file.fsync()",
+        "pte",
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NEIGHBOURS)
+def test_system_calls_while_pieces_beside_go(what):
+    """The place of a piece of the file is never closed, not even for a moment."""
+    call, pages, stay = NEIGHBOURS[what]
+    works(
+        f"""
+        def write_ahead(view):
+            for at in range(0, 80):
+                view[at * PAGE] = 1
+
+        def neighbours():
+            while not stop.is_set():
+                {call}
+
+        with (
+            device.create_file(8 * MIB) as file,
+            real(file, pages="{pages}") as m,
+            memoryview(m) as view,
+            view[100 * PAGE : 104 * PAGE] as mine,
+            tempfile.TemporaryFile() as f,
+        ):
+            stop, data = threading.Event(), bytes(range(256)) * 64
+            f.write(data)
+            f.flush()
+            if {stay}:
+                view[:2 * MIB] = b"1" * (2 * MIB)
+            other = thread(neighbours)
+            end, calls = time.monotonic() + 1.5, 0
+            while time.monotonic() < end:
+                assert os.preadv(f.fileno(), [mine], 0) == len(mine)
+                assert os.pwrite(f.fileno(), mine, len(data)) == len(mine)
+                if {stay}:
+                    assert os.pread(f.fileno(), len(data), len(data)) == data
+                calls += 1
+            stop.set()
+            other.join()
+            say(calls)
+        """,
+        THREAD,
+    )
+
+
+# ---- what the CPU stored to -----------------------------------------------------
+
+TRACKED = [
+    (Way(user, delivery, disable), name)
+    for user in ("root", "nobody")
+    for delivery in ("thread", "signal")
+    for disable, name in (
+        ("", "wp-async"),
+        ("pagemap_scan", "write-protect"),
+        ("wp_async", "write-protect"),
+        ("wp_async,wp_shmem", "conservative"),
+    )
+]
+
+
+@pytest.mark.parametrize(("way", "tracking"), TRACKED, ids=str)
+def test_fsync_flushes_what_was_stored(way, tracking):
+    """By page where it is known, all that is mapped where it is not."""
+    body = """
+    def flushed(exact, every):
+        written = file.writeback()
+        assert written == (every if m.dirty_tracking == "conservative" else exact)
+
+    file = device.create_file(4 * MIB)
+    file.pwrite(bytes([1]) * MIB, 0)
+    file.fsync()
+    m, other = (real(file, pages="pte", fault_around=0) for _ in "ab")
+    a, b = array(m), array(other)
+    say(m.dirty_tracking)
+    assert (a[:MIB:PAGE] == 1).all() and (b[:MIB:PAGE] == 1).all()
+    flushed(0, 256)
+    a[: 10 * PAGE : PAGE] = 2
+    b[5 * PAGE : 15 * PAGE : PAGE] = 3
+    flushed(15, 256)
+    a[: 10 * PAGE : PAGE] = 4
+    flushed(10, 256)
+    b[2 * MIB : 2 * MIB + 8 * PAGE : 2 * PAGE] = 5  # holes
+    m.write(20 * PAGE, b"x")
+    flushed(5, 260)
+    assert file.pread(1, 0) == b"\x04" and file.pread(1, 14 * PAGE) == b"\x03"
+    b[PAGE] = 6
+    del b
+    gc.collect()
+    other.close()
+    flushed(1, 260)
+    m.populate(0, MIB, write=True)
+    flushed(256, 256)
+    soft = file.mmap()
+    readonly = real(file, access="r")
+    assert soft.dirty_tracking is None and readonly.dirty_tracking is None
+    """
+    said = works(body, way).split()
+    if way.disable == "" and said[0] != tracking:
+        pytest.skip(f"needs Linux 6.7: tracking is {said[0]}")
+    assert said == [tracking]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_system_calls_store_after_fsync(way):
+    """A file is read into memory that was flushed."""
+    body = """
+    file = device.create_file(MIB)
+    m = real(file)
+    a = array(m)
+    a[: 4 * PAGE] = 1
+    file.fsync()
+    with tempfile.TemporaryFile() as f:
+        f.write(bytes([7]) * 2 * PAGE)
+        f.seek(0)
+        assert f.raw.readinto(memoryview(m)[PAGE : 3 * PAGE]) == 2 * PAGE
+    assert file.writeback() in (2, 4)
+    assert file.pread(2, 2 * PAGE) == b"\x07\x07"
+    """
+    works(body, way)

@@ -195,3 +195,18 @@ int bench_round(struct dax_device *dev, const struct round *round,
 		*ret_result = result;
 	return ret;
 }
+
+int bench_hole_begin(struct dax_mapping *mapping, void *private_data,
+		     dax_loff_t pos, uint64_t length, unsigned int flags,
+		     struct dax_iomap *iomap)
+{
+	(void)mapping;
+	(void)private_data;
+	(void)pos;
+	(void)length;
+	(void)flags;
+	iomap->type = DAX_IOMAP_HOLE;
+	iomap->offset = 0;
+	iomap->length = INT64_MAX;
+	return 0;
+}

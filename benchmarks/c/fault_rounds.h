@@ -56,4 +56,9 @@ DAX_API const char *bench_contender_name(int contender);
 /* Fill @order with a permutation of 0..nr-1; the same for the same @seed. */
 DAX_API void bench_shuffle(uint64_t *order, uint64_t nr, uint64_t seed);
 
+/* iomap_begin of a block map that is one hole. */
+DAX_API int bench_hole_begin(struct dax_mapping *mapping, void *private_data,
+			     dax_loff_t pos, uint64_t length, unsigned int flags,
+			     struct dax_iomap *iomap);
+
 #endif

@@ -31,6 +31,8 @@ struct real_floor {
 	int uffd;
 	int memfd;		/* a page for every store, allocated */
 	uint64_t next_offset;	/* of it */
+	int fd;			/* a sparse file ... */
+	char *window;		/* ... all of it */
 	_Atomic int error;
 	/* of the thread */
 	int epoll, stop;
@@ -55,12 +57,23 @@ static int insert_zero(struct real_floor *fl, char *page)
 	return ret;
 }
 
+static int take_block(struct real_floor *fl, char *page)
+{
+	uint64_t offset = (uint64_t)(page - fl->start);
+	char old = 0;
+
+	atomic_compare_exchange_strong((_Atomic char *)fl->window + offset, &old, 0);
+	return vm_area_map_file(page, DAX_PAGE_SIZE, fl->fd, offset, true, true);
+}
+
 static void serve(struct real_floor *fl, uintptr_t address)
 {
 	char *page = (char *)(address & ~(uintptr_t)(DAX_PAGE_SIZE - 1));
 	int ret;
 
-	if (fl->work == REAL_FLOOR_STORE) {
+	if (fl->work == REAL_FLOOR_STORE_SPARSE) {
+		ret = take_block(fl, page);
+	} else if (fl->work == REAL_FLOOR_STORE) {
 		ret = vm_area_map_file(page, DAX_PAGE_SIZE, fl->memfd,
 				       fl->next_offset, true, true);
 		fl->next_offset += DAX_PAGE_SIZE;
@@ -101,16 +114,36 @@ static void *serve_faults(void *arg)
 
 /* ---- a round ----------------------------------------------------------------- */
 
+/* Where the bytes are going to be. */
+static int prepare_memfd(struct real_floor *fl)
+{
+	fl->memfd = memfd_create("real-floor", MFD_CLOEXEC);
+	if (fl->memfd < 0 || posix_fallocate(fl->memfd, 0, (off_t)fl->length))
+		return -ENOMEM;
+	return 0;
+}
+
+static int prepare_window(struct real_floor *fl)
+{
+	void *window = MAP_FAILED;
+
+	if (!ftruncate(fl->fd, (off_t)fl->length))
+		window = mmap(NULL, fl->length, PROT_READ | PROT_WRITE, MAP_SHARED,
+			      fl->fd, 0);
+	if (window == MAP_FAILED)
+		return -errno;
+	fl->window = window;
+	return madvise(window, fl->length, MADV_RANDOM) ? -errno : 0;
+}
+
 /* Zeroes all over; the first store to a page of them is told of. */
 static int arm_stores(struct real_floor *fl)
 {
 	bool huge = !vm_area_populate_huge_zero(fl->start, fl->length);
-	int ret;
+	int ret = fl->work == REAL_FLOOR_STORE ? prepare_memfd(fl) : prepare_window(fl);
 
-	fl->memfd = memfd_create("real-floor", MFD_CLOEXEC);
-	if (fl->memfd < 0 || posix_fallocate(fl->memfd, 0, (off_t)fl->length))
-		return -ENOMEM;
-	ret = uffd_register(fl->uffd, fl->start, fl->length);
+	if (!ret)
+		ret = uffd_register(fl->uffd, fl->start, fl->length);
 	if (!ret && !huge)
 		ret = uffd_zeropage(fl->uffd, fl->start, fl->length);
 	if (!ret)
@@ -136,7 +169,7 @@ static int prepare(struct real_floor *fl, int signal)
 				      fl->work != REAL_FLOOR_LOAD);
 	if (ret)
 		return ret;
-	return fl->work == REAL_FLOOR_STORE ? arm_stores(fl) :
+	return fl->work >= REAL_FLOOR_STORE ? arm_stores(fl) :
 			uffd_register(fl->uffd, start, fl->length);
 }
 
@@ -148,13 +181,15 @@ static void release(struct real_floor *fl)
 		close(fl->uffd);
 	if (fl->memfd >= 0)
 		close(fl->memfd);
+	if (fl->window)
+		munmap(fl->window, fl->length);
 }
 
 static int64_t touch(struct real_floor *fl, uint64_t nr, const uint64_t *order)
 {
 	uint64_t start = sys_clock_ns();
 
-	if (fl->work == REAL_FLOOR_STORE)
+	if (fl->work >= REAL_FLOOR_STORE)
 		real_store(fl->start, nr, order);
 	else
 		real_load(fl->start, nr, order);
@@ -207,11 +242,11 @@ static int64_t by_thread(struct real_floor *fl, uint64_t nr, const uint64_t *ord
 }
 
 int64_t real_floor_round(int work, int signal, uint64_t nr_pages,
-			 const uint64_t *order)
+			 const uint64_t *order, int fd)
 {
 	struct real_floor fl = {
 		.work = work, .length = nr_pages * DAX_PAGE_SIZE,
-		.uffd = -1, .memfd = -1,
+		.uffd = -1, .memfd = -1, .fd = fd,
 	};
 	int64_t ret;
 
@@ -222,5 +257,7 @@ int64_t real_floor_round(int work, int signal, uint64_t nr_pages,
 		ret = signal ? by_signal(&fl, nr_pages, order) :
 			       by_thread(&fl, nr_pages, order);
 	release(&fl);
+	if (work == REAL_FLOOR_STORE_SPARSE && ftruncate(fd, 0) && ret >= 0)
+		ret = -errno;
 	return ret;
 }

@@ -23,13 +23,17 @@ enum real_floor_work {
 	/* A store to zeroes that are there, write-protected:
 	 * mmap(MAP_FIXED) of the next page of a memfd. */
 	REAL_FLOOR_STORE,
+	/* A store to the same of a sparse file, as sparse_file.c has it done: the page
+	 * is touched in a window of the whole file, then mapped from there. */
+	REAL_FLOOR_STORE_SPARSE,
 	REAL_FLOOR_NR_WORKS
 };
 
 /* Touch @nr_pages in order, or in that of @order; @signal: served in the SIGBUS
- * handler, else by a thread.  Context: one round at a time.
+ * handler, else by a thread.  @fd: of REAL_FLOOR_STORE_SPARSE, a file that grows
+ * and is emptied again.  Context: one round at a time.
  * ns of the loop, or -errno. */
 DAX_API int64_t real_floor_round(int work, int signal, uint64_t nr_pages,
-				 const uint64_t *order);
+				 const uint64_t *order, int fd);
 
 #endif

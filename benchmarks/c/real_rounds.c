@@ -119,6 +119,22 @@ static int engine_round(struct dax_device *dev, const struct real_round *round,
 	return ret;
 }
 
+/* Fresh before, empty after. */
+static int sparse_round(const struct real_round *round, struct real_result *result)
+{
+	dax_loff_t size = (dax_loff_t)(round->nr_pages * DAX_PAGE_SIZE);
+	struct dax_mapping *mapping;
+	int ret = dax_mapping_open(&mapping, round->path, size, DAX_OPEN_TRUNCATE);
+
+	if (ret)
+		return ret;
+	ret = mapped_round(mapping, round, result);
+	if (!ret)
+		ret = dax_mapping_truncate(mapping, 0);
+	dax_mapping_put(mapping);
+	return ret;
+}
+
 int real_round(struct dax_device *dev, const struct real_round *round,
 	       struct real_result *ret_result)
 {
@@ -129,6 +145,8 @@ int real_round(struct dax_device *dev, const struct real_round *round,
 		return ret;
 	if (round->owner == REAL_ENGINE)
 		ret = engine_round(dev, round, &result);
+	else if (round->owner == REAL_SPARSE)
+		ret = sparse_round(round, &result);
 	else if (round->owner == REAL_FILE)
 		ret = file_round(round, &result);
 	else if (round->owner < REAL_NR_OWNERS)

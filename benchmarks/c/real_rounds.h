@@ -14,6 +14,7 @@
 /* Whose memory it is. */
 enum real_owner {
 	REAL_ENGINE,		/* daxcore, backend real */
+	REAL_SPARSE,		/* the same of a sparse file, opened by name */
 	REAL_FILE,		/* mmap(2) of a sparse file */
 	REAL_ANONYMOUS,		/* MADV_NOHUGEPAGE: the kernel's 4 KiB zero page */
 	REAL_ANONYMOUS_HUGE,	/* MADV_HUGEPAGE: the kernel's 2 MiB zero page */
@@ -25,9 +26,10 @@ struct real_round {
 	int write;		/* the timed touch is a store */
 	int load_before;	/* a load from every page that is not timed */
 	int fd;			/* REAL_FILE: grows and is emptied again */
+	const char *path;	/* REAL_SPARSE: the same */
 	uint64_t nr_pages;	/* 4 KiB, > 0 */
 	const uint64_t *order;	/* all pages in random order; NULL: in sequence */
-	/* REAL_ENGINE: as in struct dax_vma_attr */
+	/* REAL_ENGINE, REAL_SPARSE: as in struct dax_vma_attr */
 	unsigned int flags;
 	unsigned int pages;
 	unsigned int delivery;

@@ -69,10 +69,12 @@ DAX_API const char *dax_errormsg(void);
  *
  * Context: may sleep; GIL: no.
  * Return: 0; -EINVAL (size not a multiple of 4096 or of the node's alignment,
- * size 0 of an empty file, size beyond the node), -ENOENT, -EEXIST, -EACCES,
+ * size 0 of an empty file, size beyond the node; persistent memory, and
+ * DAXCORE_FLUSH names no cache-line write-back of this CPU), -ENOENT, -EEXIST, -EACCES,
  * -EISDIR, -ENODEV (neither a regular file nor a device-dax node, or a node
  * in system-ram mode), -EBUSY (already open; the message names the holder),
  * -EROFS (write asked of a read-only file system), -ENOSPC, -ENOMEM, -EFBIG.
+ * Kernel: dax_open() of drivers/dax/device.c (v4.14), for the node.
  * Since: 0.1
  */
 DAX_API int dax_device_open(struct dax_device **ret_dev, const char *path,
@@ -100,8 +102,9 @@ DAX_API int dax_device_memory(struct dax_device **ret_dev, uint64_t size);
  * to test and to measure; the bytes are gone with the process all the same.
  *
  * Context: may sleep; GIL: no.
- * Return: 0; as dax_device_memory(), and -EOPNOTSUPP (no cache-line write-back
- * is known for this CPU).
+ * Return: 0; as dax_device_memory(), -EOPNOTSUPP (no cache-line write-back is
+ * known for this CPU), -EINVAL (DAXCORE_FLUSH in the environment names one that
+ * this CPU has not).
  * Since: 0.2
  */
 DAX_API int dax_device_emulate_pmem(struct dax_device **ret_dev, uint64_t size);
@@ -152,8 +155,10 @@ DAX_API uint64_t dax_device_alignment(const struct dax_device *dev);
 DAX_API const char *dax_device_path(const struct dax_device *dev);
 DAX_API int dax_device_alive(const struct dax_device *dev);	/* 1 or 0 */
 DAX_API int dax_device_readonly(const struct dax_device *dev);	/* 1 or 0 */
-/* How stores become durable, and why so, in one sentence.  Since: 0.2 */
+/* How stores become durable, and why so, in one sentence.  Context: any.
+ * Since: 0.2 */
 DAX_API const char *dax_device_durability(const struct dax_device *dev);
+/* Files that are not gone yet.  Context: any.  Since: 0.1 */
 DAX_API unsigned int dax_device_nr_files(const struct dax_device *dev);
 
 /**
@@ -167,6 +172,7 @@ DAX_API unsigned int dax_device_nr_files(const struct dax_device *dev);
  * Context: any.
  * Return: pages available at that address, 1 to @nr_pages; -ENXIO (device is
  * dead), -ERANGE (@pgoff beyond the device), -EINVAL (@nr_pages is 0).
+ * Kernel: dax_direct_access() of drivers/dax/super.c (v4.14).
  * Since: 0.1
  */
 DAX_API int64_t dax_direct_access(struct dax_device *dev, dax_pgoff_t pgoff,
@@ -212,6 +218,7 @@ DAX_API int dax_device_store(struct dax_device *dev, uint64_t offset,
  * Context: any; sync may sleep for the medium; GIL: no.
  * Return: 0; -ERANGE (the bytes are not all on the device), -ENXIO (dead),
  * -EIO, and for sync what fdatasync(2) says.  -ESTALE.
+ * Kernel: dax_flush(), nvdimm_flush() (v4.14).
  * Since: 0.2
  */
 DAX_API int dax_device_flush(struct dax_device *dev, uint64_t offset,
@@ -298,6 +305,66 @@ DAX_API int dax_mapping_new(struct dax_mapping **ret_mapping,
 			    const struct dax_mapping_attr *attr);
 
 /**
+ * dax_mapping_new_extents() - make a file whose extents are known
+ * @ret_mapping: receives the mapping
+ * @dev: device
+ * @attr: size, policy; ops must be NULL
+ * @rows: extents in order of offset; copied
+ * @nr: rows
+ *
+ * The rows are all there is: from byte 0 to the end of the file or beyond it, one
+ * after the other, holes included.  Types are HOLE and MAPPED, flags 0, offsets
+ * and lengths multiples of 4096; no byte of the device is in two rows.  Nothing
+ * is allocated: a store to a hole is -ENOSPC and the hole stays; the file grows
+ * as far as the rows reach.  The blocks are not taken from those that files
+ * without a block map of their own are given: keep such files off the device.
+ *
+ * Context: may sleep; GIL: no.
+ * Return: 0; -EINVAL (rows: the message names the row, from 0, and its values;
+ * or as dax_mapping_new()), -ENOMEM, -ENXIO, -ESTALE.
+ * Since: 0.3
+ */
+DAX_API int dax_mapping_new_extents(struct dax_mapping **ret_mapping,
+				    struct dax_device *dev,
+				    const struct dax_mapping_attr *attr,
+				    const struct dax_extent *rows, size_t nr);
+
+/**
+ * dax_mapping_replace_extents() - other extents for such a file, at once
+ * @mapping: file of dax_mapping_new_extents()
+ * @rows: as there
+ * @nr: rows
+ *
+ * Every load, store, read and write is served by the old rows or by the new ones,
+ * each page as a whole.  When the call returns nothing shows the old blocks any
+ * more, in no mapping, and what was stored to them has been flushed: they may be
+ * used for something else.  Private copies stay.  Waits until no page of the file
+ * is pinned (a thread that has pinned one waits for itself), and for a thaw.
+ *
+ * Context: i_rwsem and invalidate_lock exclusive; may sleep; GIL: no.
+ * Return: 0; else the old rows stay: -EINVAL (rows; another block map), -ENOMEM,
+ * -ENXIO (device dead, with pages that are not yet flushed), -EINTR (a signal
+ * handler ran while it waited), -EDEADLK, -ESTALE.
+ * Since: 0.3
+ */
+DAX_API int dax_mapping_replace_extents(struct dax_mapping *mapping,
+					const struct dax_extent *rows, size_t nr);
+
+/**
+ * dax_check_extents() - are rows good for a file of a size, on a device of one?
+ * @rows: as dax_mapping_new_extents() wants them
+ * @nr: rows
+ * @size: bytes of the file; 0: not known
+ * @device_size: bytes of the device; UINT64_MAX: not known
+ *
+ * Context: any; GIL: no.
+ * Return: 0; -EINVAL (the message names the row, from 0, and its values), -ENOMEM.
+ * Since: 0.3
+ */
+DAX_API int dax_check_extents(const struct dax_extent *rows, size_t nr,
+			      dax_loff_t size, uint64_t device_size);
+
+/**
  * dax_mapping_open() - open a sparse file as device and block map in one
  * @ret_mapping: receives the file, with a reference
  * @path: regular file
@@ -314,8 +381,9 @@ DAX_API int dax_mapping_new(struct dax_mapping **ret_mapping,
  * second open gives it again, and makes it writable if it is asked for.  Other
  * processes are kept out by flock(2), shared to read and exclusive to write.
  * What ignores the lock is met so: each call looks at the file's ctime and
- * size, and learns the holes anew where they changed; what a mapping of memory
- * shows meanwhile cannot be known.
+ * size, and where they may have changed asks the file system about the holes
+ * that it is going to show; what a mapping of memory shows meanwhile cannot be
+ * known.
  *
  * The policy is the zero page.  Where the file system tells no holes all is
  * data; where it has no fallocate() or punching those calls are -EOPNOTSUPP.
@@ -362,6 +430,7 @@ DAX_API uint64_t dax_mapping_ino(const struct dax_mapping *mapping);
  * -ENXIO (device dead), -EIO (block map answered nonsense), -EDEADLK (called
  * from the file's own block map), -ESTALE (after fork), or what the block map
  * returned, if nothing was read before the failure.
+ * Kernel: dax_iomap_rw() (v4.14).
  * Since: 0.1
  */
 DAX_API ssize_t dax_mapping_pread(struct dax_mapping *mapping, void *buf,
@@ -377,6 +446,7 @@ DAX_API ssize_t dax_mapping_pread(struct dax_mapping *mapping, void *buf,
  * Return: bytes written; -EINVAL (@pos negative), -EFBIG (end beyond
  * 2^63-4096), -ENOSPC (device full), -EROFS, -ENXIO, -EIO, -EDEADLK, -ESTALE,
  * -ENOMEM, or what the block map returned, if nothing was written before.
+ * Kernel: dax_iomap_rw() (v4.14).
  * Since: 0.1
  */
 DAX_API ssize_t dax_mapping_pwrite(struct dax_mapping *mapping,
@@ -396,6 +466,7 @@ DAX_API ssize_t dax_mapping_pwrite(struct dax_mapping *mapping,
  * -ENXIO, -ENOMEM, -EINTR (a signal handler ran while it waited for a pin),
  * -ENOSPC (the last page is shared and there is no block for a copy),
  * -EDEADLK, -ESTALE, or what the block map returned.
+ * Kernel: truncate_setsize() (v4.14), dax_break_layout() (v6.15).
  * Since: 0.1
  */
 DAX_API int dax_mapping_truncate(struct dax_mapping *mapping,
@@ -413,8 +484,9 @@ DAX_API int dax_mapping_truncate(struct dax_mapping *mapping,
  * Context: i_rwsem and invalidate_lock exclusive; may sleep; GIL: no.
  * Return: 0; -EINVAL (negative, or length 0), -EFBIG, -ENOSPC (for punch: an
  * edge is shared and there is no block for a copy), -EROFS, -ENXIO, -ENOMEM,
- * -EINTR (punch: a signal handler ran while it waited for a pin), -EOPNOTSUPP (block map has no such call), -EDEADLK,
- * -ESTALE, or what the block map returned.
+ * -EINTR (punch: a signal handler ran while it waited for a pin), -EOPNOTSUPP
+ * (block map has no such call), -EDEADLK, -ESTALE, or what the block map returned.
+ * Kernel: vfs_fallocate(), ext4_punch_hole() (v4.14).
  * Since: 0.1
  */
 DAX_API int dax_mapping_fallocate(struct dax_mapping *mapping,
@@ -435,6 +507,7 @@ DAX_API int dax_mapping_punch_hole(struct dax_mapping *mapping,
  * -EROFS, -ENXIO, -EIO, -ENOSPC (a shared block must be copied), -EDEADLK,
  * -ESTALE, -ENOMEM, or what the block map returned; bytes before the failure
  * are zeroed.
+ * Kernel: iomap_zero_range(), __dax_zero_page_range() (v4.14).
  * Since: 0.2
  */
 DAX_API int dax_mapping_zero_range(struct dax_mapping *mapping,
@@ -456,6 +529,7 @@ DAX_API int dax_mapping_zero_range(struct dax_mapping *mapping,
  * Return: entries written; -EINVAL (alignment), -ENXIO (device dead), -EIO,
  * -ENOSPC and what else fdatasync(2) says, -EDEADLK, -ESTALE, -ENOMEM.  What
  * could not be made durable stays dirty: a retry stores it again.
+ * Kernel: dax_writeback_mapping_range() (v4.14).
  * Since: 0.2
  */
 DAX_API int64_t dax_mapping_writeback(struct dax_mapping *mapping,
@@ -472,6 +546,7 @@ DAX_API int64_t dax_mapping_writeback(struct dax_mapping *mapping,
  *
  * Context, Return: as dax_mapping_writeback(), 0 for success; or what the block
  * map returned.
+ * Kernel: ext4_sync_file(), file_check_and_advance_wb_err() (v4.14).
  * Since: 0.2
  */
 DAX_API int dax_mapping_fsync(struct dax_mapping *mapping, uint32_t *since);
@@ -494,6 +569,7 @@ DAX_API uint32_t dax_mapping_wb_err(const struct dax_mapping *mapping);
  * Return: 0; -EOPNOTSUPP (a block map of the embedder's), -EROFS, -ENXIO,
  * -ENOMEM, -EINTR (a signal handler ran while it waited for a pin), -EDEADLK,
  * -ESTALE.
+ * Kernel: xfs_file_remap_range() (v6.0).
  * Since: 0.2
  */
 DAX_API int dax_mapping_clone(struct dax_mapping **ret_mapping,
@@ -517,6 +593,7 @@ DAX_API int dax_mapping_clone(struct dax_mapping **ret_mapping,
  * last page of @dst had to be zeroed behind its end, and was shared), -EROFS,
  * -ENXIO, -EIO, -ENOMEM, -EINTR, -EDEADLK, -ESTALE, or what the block map
  * returned.
+ * Kernel: generic_remap_file_range_prep() (v6.0).
  * Since: 0.2
  */
 DAX_API int dax_mapping_clone_range(struct dax_mapping *dst, dax_loff_t dst_pos,
@@ -537,6 +614,7 @@ DAX_API int dax_mapping_clone_range(struct dax_mapping *dst, dax_loff_t dst_pos,
  * Context: i_rwsem and invalidate_lock of both exclusive; may sleep; GIL: no.
  * Return: @len; -EBADE (the bytes differ; nothing was changed), and as
  * dax_mapping_clone_range().
+ * Kernel: dax_dedupe_file_range_compare() (v6.0).
  * Since: 0.2
  */
 DAX_API int64_t dax_mapping_dedupe_range(struct dax_mapping *dst,
@@ -569,6 +647,7 @@ DAX_API int64_t dax_mapping_dedupe_range(struct dax_mapping *dst,
  * -EROFS, -ENXIO, -EIO, -ENOMEM, -EINTR (@write: a signal handler ran while it
  * waited for a thaw), -EDEADLK, -ESTALE, or what the block map returned, if that
  * was of the first page.
+ * Kernel: pin_user_pages_fast() (v6.0).
  * Since: 0.2
  */
 DAX_API ssize_t dax_pin_pages(struct dax_mapping *mapping, dax_loff_t pos,
@@ -583,6 +662,7 @@ DAX_API ssize_t dax_pin_pages(struct dax_mapping *mapping, dax_loff_t pos,
  * Context: invalidate_lock shared, then entry locks; may sleep; GIL: no.
  * Return: 0; or the pin stays: -ESTALE (after fork), and only with @dirty
  * -ENOMEM, -EDEADLK, or what the block map returned.
+ * Kernel: unpin_user_pages_dirty_lock() (v6.0).
  * Since: 0.2
  */
 DAX_API int dax_unpin_pages(struct dax_pin *pin, int dirty);
@@ -597,6 +677,7 @@ DAX_API int dax_unpin_pages(struct dax_pin *pin, int dirty);
  *
  * Context: i_rwsem and invalidate_lock exclusive for a moment; GIL: no.
  * Return: 1 or 0; -EDEADLK, -ESTALE, -ENOMEM, or what the block map returned.
+ * Kernel: dax_layout_busy_page_range() (v5.10).
  * Since: 0.2
  */
 DAX_API int dax_layout_busy_page_range(struct dax_mapping *mapping,
@@ -618,6 +699,7 @@ DAX_API int dax_layout_busy_page_range(struct dax_mapping *mapping,
  * no lock held; GIL: no.
  * Return: 0; -EBUSY (@nowait), -EINTR (a signal handler ran), -EDEADLK,
  * -ESTALE, -ENOMEM, or what the block map returned.
+ * Kernel: dax_break_layout() (v6.15).
  * Since: 0.2
  */
 DAX_API int dax_break_layout(struct dax_mapping *mapping, dax_pgoff_t first,
@@ -670,6 +752,7 @@ DAX_API int64_t dax_mapping_collect(struct dax_mapping *mapping);
  * Context: may sleep; any thread may thaw; GIL: no.
  * Return: 0; freeze: -EBUSY (frozen already), and as dax_mapping_fsync(), then
  * it is not frozen; thaw: -EINVAL (not frozen), -ESTALE.
+ * Kernel: freeze_super(), thaw_super() (v4.14).
  * Since: 0.2
  */
 DAX_API int dax_mapping_freeze(struct dax_mapping *mapping);
@@ -693,8 +776,11 @@ DAX_API int dax_mapping_thaw(struct dax_mapping *mapping);
  * Context: sleeps for the entry, signals do not end that; entries of two files
  * must be locked in one order by all; GIL: no.
  * Return: 0; -EINVAL (order, or past the end of file), -EEXIST (4 KiB entries
- * stand in the 2 MiB), -EIO (a foreign word in the tree), -ENOMEM, -EDEADLK
- * (the thread holds one of this file, or is in its block map), -ESTALE.
+ * stand in the 2 MiB), -EBUSY (the file has a real mapping: who touches its
+ * memory would wait and could not be refused), -EIO (a foreign word in the tree),
+ * -ENOMEM, -EDEADLK (the thread holds one of this file, or is in its block map),
+ * -ESTALE.
+ * Kernel: dax_lock_mapping_entry() (v6.0).
  * Since: 0.2
  */
 DAX_API int dax_lock_mapping_entry(struct dax_mapping *mapping,
@@ -749,19 +835,24 @@ DAX_API size_t dax_mapping_stats(struct dax_mapping *mapping,
 /* Name of statistic @i, NULL past the last.  Context: any.  Since: 0.1 */
 DAX_API const char *dax_stat_name(size_t i);
 
-/* Name of a fallback reason, "none" for 0, NULL if unknown.  Since: 0.1 */
+/* Name of a fallback reason, "none" for 0, NULL if unknown.  Context: any.
+ * Since: 0.1 */
 DAX_API const char *dax_fallback_reason_name(int reason);
 
-/* ---- vmas (soft memory mappings) -------------------------------------- */
+/* ---- vmas (mappings of memory) ---------------------------------------- */
 
 /**
- * dax_vma_new() - map a range of a file behind a software page table
+ * dax_vma_new() - map a range of a file
  * @ret_vma: receives the vma
  * @mapping: file
- * @attr: range, access, sharing, page sizes
+ * @attr: range, access, sharing, page sizes; who serves faults
  *
- * Loads and stores are the calls dax_vma_read() and dax_vma_write().  The
- * range may reach beyond the end of file, as with mmap(2).
+ * Soft: the page table is the library's own, loads and stores are the calls
+ * dax_vma_read() and dax_vma_write().  Real (since 0.3): it has an address
+ * (dax_vma_address()), loads and stores are the CPU's, and one that cannot be
+ * served is SIGBUS.  The block map then answers in a thread of the library or in
+ * a signal handler, and must not wait for who touches memory: it takes no GIL.
+ * The range may reach beyond the end of file, as with mmap(2).
  *
  * With DAX_VM_SYNC (since 0.2; kernel: MAP_SYNC) no store is let through before
  * the block map has saved where its block is: a store to an extent that is
@@ -771,27 +862,40 @@ DAX_API const char *dax_fallback_reason_name(int reason);
  *
  * Context: invalidate_lock exclusive for a moment; may sleep; GIL: no.
  * Return: 0; -EINVAL (offset not a multiple of 4096, length 0, unknown flags,
- * SYNC without SHARED and WRITE), -EOPNOTSUPP (SYNC: the device is not
- * persistent memory, or the policy is page-cache),
+ * SYNC without SHARED and WRITE, unknown delivery, an address for a real one),
+ * -EOPNOTSUPP (SYNC: the device is not persistent memory, or the policy is
+ * page-cache, or the mapping real; real: the kernel has no userfaultfd(2) with
+ * write protection, or the device's alignment asks for DAX_PAGES_PMD),
  * -EOVERFLOW (offset + length beyond 2^63-4096, or longer than 128 TiB),
  * -ENOMEM, -EROFS (shared and writable on a read-only device), -EDEADLK,
- * -ESTALE.
+ * -ESTALE; real: -EPERM (userfaultfd(2) is not allowed), -EACCES (private and
+ * writable: /proc/self/pagemap cannot be read), -EMFILE, -ENFILE (4096 of them).
+ * Kernel: mmap(2); dax_finish_sync_fault() (v4.15).
  * Since: 0.1
  */
 DAX_API int dax_vma_new(struct dax_vma **ret_vma, struct dax_mapping *mapping,
 			const struct dax_vma_attr *attr);
 
-/* References.  The last put unmaps.  Context: may sleep; GIL: no. */
+/* References.  The last put unmaps.  Context: may sleep; GIL: no.  Since: 0.1 */
 DAX_API void dax_vma_get(struct dax_vma *vma);
 DAX_API void dax_vma_put(struct dax_vma *vma);
 
+/* Context: any.  Since: 0.1 */
 DAX_API struct dax_mapping *dax_vma_mapping(const struct dax_vma *vma);
 DAX_API uint64_t dax_vma_length(const struct dax_vma *vma);	/* bytes */
 DAX_API dax_loff_t dax_vma_offset(const struct dax_vma *vma);	/* bytes */
 
 /* Where its first byte is, for loads and stores of the CPU; NULL: it is soft.
- * Good until the last reference is put.  Since: 0.3 */
+ * Good until the last reference is put.  Context: any.  Since: 0.3 */
 DAX_API void *dax_vma_address(const struct dax_vma *vma);
+
+/*
+ * How it is found out what the CPU stored to, for fsync: "wp-async" and
+ * "write-protect" know it by page, "conservative" takes all blocks that are mapped for
+ * stored to.  NULL: the mapping is soft, read-only or private.  Context: any.
+ * Since: 0.3
+ */
+DAX_API const char *dax_vma_dirty_tracking(const struct dax_vma *vma);
 
 /**
  * dax_vma_fault() - one page fault: one pass through dax_iomap_fault()
@@ -807,6 +911,7 @@ DAX_API void *dax_vma_address(const struct dax_vma *vma);
  * Return: DAX_VM_FAULT_* bits (>= 0); -EFAULT (page outside the vma), -EACCES
  * (the vma does not allow it), -EDEADLK (called from the file's block map),
  * -ESTALE (after fork), -ENOMEM.
+ * Kernel: dax_iomap_fault() (v4.14).
  * Since: 0.1
  */
 DAX_API int dax_vma_fault(struct dax_vma *vma, dax_pgoff_t pgoff, int write,
@@ -826,9 +931,13 @@ DAX_API int dax_vma_fault(struct dax_vma *vma, dax_pgoff_t pgoff, int write,
  * A page that is mapped already (writable, if @write) takes no fault; a store
  * takes as many as the policy needs (page-cache: two).
  *
+ * Context: as dax_vma_fault(), for each page.
  * Return: number of faults taken; errors as dax_vma_fault(), and -EIO,
  * -ENOSPC, -ENXIO, ... when a fault ended in SIGBUS, -ENOMEM when in OOM.
  * -EAGAIN: a 2 MiB fault fell back (DAX_PAGES_PMD; @info has the reason).
+ * -EINTR: a signal handler ran while a store waited for a thaw; faults before
+ * it are not counted.
+ * Kernel: dax_iomap_fault() (v4.14), once for each fault.
  * Since: 0.1
  */
 DAX_API int64_t dax_vma_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
@@ -837,9 +946,12 @@ DAX_API int64_t dax_vma_fault_range(struct dax_vma *vma, dax_pgoff_t pgoff,
 				    struct dax_fault_info *info);
 
 /**
- * dax_vma_fault_many() - touch the pages listed in @pgoffs, in that order
+ * dax_vma_fault_many() - touch the pages listed, in that order
+ * @pgoffs: pages of the file
+ * @nr: how many
  *
- * As dax_vma_fault_range().  Since: 0.1
+ * Context, Return: as dax_vma_fault_range().
+ * Since: 0.1
  */
 DAX_API int64_t dax_vma_fault_many(struct dax_vma *vma,
 				   const dax_pgoff_t *pgoffs, size_t nr,
@@ -856,8 +968,10 @@ DAX_API int64_t dax_vma_fault_many(struct dax_vma *vma,
  * @offset: bytes from the start of the vma
  * @info: details of the fault that failed, or NULL
  *
+ * Context: as dax_vma_fault(); invalidate_lock shared up to the last byte of a
+ * page; GIL: no.
  * Return: @len, or fewer if a fault failed after some bytes were done;
- * -EFAULT (range leaves the vma), -EACCES, and as dax_vma_fault_range().
+ * -EFAULT (range leaves the vma, or @buf cannot be accessed), -EACCES, and as dax_vma_fault_range().
  * Since: 0.1
  */
 DAX_API ssize_t dax_vma_read(struct dax_vma *vma, void *buf, size_t len,
@@ -875,8 +989,10 @@ DAX_API ssize_t dax_vma_write(struct dax_vma *vma, const void *buf,
  * As madvise(MADV_DONTNEED): the file and its entries stay, the next access
  * faults again.
  *
+ * Context: invalidate_lock exclusive; may sleep; GIL: no.
  * Return: 0; -EINVAL (alignment), -EFAULT (range leaves the vma), -EDEADLK,
  * -ESTALE, -ENOMEM.
+ * Kernel: madvise_dontneed_single_vma() (v4.14).
  * Since: 0.1
  */
 DAX_API int dax_vma_dontneed(struct dax_vma *vma, uint64_t offset,
@@ -892,7 +1008,9 @@ DAX_API int dax_vma_dontneed(struct dax_vma *vma, uint64_t offset,
  * A page inside a 2 MiB leaf has the leaf's PFN plus its distance.  Frames of
  * private copies and page-cache pages have bit 51 set.
  *
+ * Context: invalidate_lock shared; GIL: no.
  * Return: 0; -EFAULT (range leaves the vma), -EDEADLK, -ESTALE, -ENOMEM.
+ * Kernel: pagemap_read() of fs/proc/task_mmu.c (v4.14).
  * Since: 0.1
  */
 DAX_API int dax_vma_pagemap(struct dax_vma *vma, dax_pgoff_t pgoff,
@@ -931,6 +1049,7 @@ DAX_API int dax_vma_memory(struct dax_vma *vma,
  * Context: any; GIL: no.
  * Return: 0; -EINVAL (@nr_events too large), -EBUSY (64 traces exist already),
  * -ENOMEM, -ESTALE (@mapping was made before fork()).
+ * Kernel: include/trace/events/fs_dax.h (v4.14).
  * Since: 0.2
  */
 DAX_API int dax_trace_start(struct dax_trace **ret_trace,

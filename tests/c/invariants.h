@@ -4,6 +4,8 @@
  *
  *	check_invariants(mapping)	after every operation, no thread inside
  *	check_leaf_bytes(mapping)	the same, reads what the leaves show
+ *	check_addresses(mapping)	the same, for real mappings: what stands
+ *					behind the leaves, and what the CPU reads
  *	check_owners(dev, files, n)	the same, for all files of a device
  *	check_after_fsync(mapping, first, last)
  *					after an fsync of these pages
@@ -24,12 +26,15 @@
  *	I7  a zero leaf has a zero entry, and is never writable or dirty
  *	I8  a writable or dirty leaf has a data entry that is dirty or ahead
  *	I9  after fsync: nothing dirty, no leaf that can be stored through
- *	I10 data entries show the blocks the block map says
+ *	I10 data entries show the blocks the block map says, zero entries holes
  *	I11 no entry and no leaf behind the end of the file
  *	I12 a leaf that shows the file shows what pread returns
  *	I15 private copies are in private mappings only, and all are counted
  *	I17 TOWRITE only together with DIRTY
  *	I18 nobody waits, for entries that are there or not
+ *	R1  a zero leaf of a real mapping: the page is there, and a store is told of
+ *	R2  no leaf: nothing is there
+ *	R3  what an address shows is what pread returns
  *	S1  a DIRTY entry shares no block
  *	S2  a block has as many owners as words of block maps name it; it is in
  *	    use if it has one, and at rest nobody pins it
@@ -37,7 +42,9 @@
 #ifndef INVARIANTS_H
 #define INVARIANTS_H
 
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "blocks.h"
 #include "daxcore.h"
@@ -46,7 +53,9 @@
 #include "iomap.h"
 #include "policy.h"
 #include "rw.h"
+#include "sparse_file.h"
 #include "tap.h"
+#include "vma_real.h"
 #include "vma_soft.h"
 
 /* Leaves of a vma beyond this are not looked at. */
@@ -280,8 +289,10 @@ static inline void inv_leaf_bytes(struct dax_mapping *mapping,
 {
 	dax_pgoff_t nr = leaf & LEAF_HUGE ? DAX_PMD_NR_PAGES : 1;
 	dax_pfn_t pfn = leaf >> DAX_PAGE_SHIFT;
+	/* Real mappings have many, from the beginning: some pages of each. */
+	dax_pgoff_t step = vma->real && pfn == DAX_HUGE_ZERO_PFN ? 61 : 1;
 
-	for (dax_pgoff_t i = 0; i < nr; i++)
+	for (dax_pgoff_t i = 0; i < nr; i += step)
 		if (vma_covers(vma, pgoff + i) &&
 		    pgoff + i < mapping_max_pgoff(mapping))
 			inv_page_bytes(mapping, pgoff + i, pfn + i);
@@ -302,12 +313,16 @@ static inline void inv_file_leaf(struct invariants *inv,
 	if (!entry)
 		return;
 	CHECK(vma_is_shared(vma) || !written);
-	CHECK(!written || !inv_synced(inv, pgoff, huge ? DAX_PMD_ORDER : 0)); /* I9 */
+	CHECK(!written || vma->real ||
+	      !inv_synced(inv, pgoff, huge ? DAX_PMD_ORDER : 0));	/* I9 */
 	if (pfn == DAX_ZERO_PFN || pfn == DAX_HUGE_ZERO_PFN) {
 		CHECK(radix_tree_exceptional_entry(entry) &&
 		      dax_is_zero_entry(entry));			/* I7 */
 		EQ(huge, pfn == DAX_HUGE_ZERO_PFN);
-		EQ(node->shift, huge ? DAX_PMD_ORDER : 0);
+		/* Leaves of real mappings are split first: there may be no memory
+		 * to split the entry. */
+		if (huge || !vma->real)
+			EQ(node->shift, huge ? DAX_PMD_ORDER : 0);
 		CHECK(!written);
 		return;
 	}
@@ -376,6 +391,89 @@ static inline void inv_vmas(struct invariants *inv)
 		inv_vma(inv, vma);
 }
 
+/* ---- addresses: R1, R2, R3 --------------------------------------------------------- */
+
+/* Words of the page map, of 2 MiB of addresses. */
+struct inv_page_map {
+	int fd;
+	uintptr_t start;	/* 0: none yet */
+	uint64_t words[DAX_PMD_NR_PAGES];
+};
+
+enum { INV_PROTECTED = 57, INV_SWAPPED = 62, INV_THERE = 63 };
+
+static inline uint64_t inv_page_word(struct inv_page_map *map, const char *page)
+{
+	uintptr_t start = (uintptr_t)page & ~(uintptr_t)(DAX_PMD_SIZE - 1);
+
+	if (map->start != start)
+		EQ(pread(map->fd, map->words, sizeof(map->words),
+			 (off_t)(start / DAX_PAGE_SIZE * sizeof(map->words[0]))),
+		   sizeof(map->words));
+	map->start = start;
+	return map->words[((uintptr_t)page - start) / DAX_PAGE_SIZE];
+}
+
+static inline void inv_address_bytes(struct dax_mapping *mapping, dax_pgoff_t pgoff,
+				     const char *addr)
+{
+	dax_loff_t pos = (dax_loff_t)(pgoff << DAX_PAGE_SHIFT);
+	dax_loff_t left = i_size_read(mapping) - pos;
+	size_t n = left < DAX_PAGE_SIZE ? (size_t)left : DAX_PAGE_SIZE;
+	char page[DAX_PAGE_SIZE];
+
+	EQ(mapping_pread(mapping, page, n, pos), n);
+	CHECK(!memcmp(page, addr, n));					/* R3 */
+}
+
+static inline void inv_address(struct dax_mapping *mapping, struct dax_vma *vma,
+			       struct inv_page_map *map, dax_pgoff_t pgoff)
+{
+	char *addr = (char *)vma_real_address(vma) +
+		     ((pgoff - vma->vm_pgoff) << DAX_PAGE_SHIFT);
+	uint64_t leaf = vma_soft_leaf(vma, pgoff), word = inv_page_word(map, addr);
+	dax_pfn_t pfn = leaf >> DAX_PAGE_SHIFT;
+	bool there = word >> INV_THERE & 1;
+
+	if (!leaf) {
+		CHECK(!there && !(word >> INV_SWAPPED & 1));		/* R2 */
+		return;
+	}
+	if (pfn == DAX_ZERO_PFN || pfn == DAX_HUGE_ZERO_PFN)
+		CHECK(there && (word >> INV_PROTECTED & 1 ||
+				!(vma->flags & DAX_VM_WRITE)));		/* R1 */
+	if (vma_is_shared(vma))
+		inv_address_bytes(mapping, pgoff, addr);
+}
+
+static inline void inv_addresses(struct dax_mapping *mapping, struct dax_vma *vma,
+				 struct inv_page_map *map)
+{
+	uint64_t nr = vma->nr_pages < INVARIANTS_MAX_PAGES ? vma->nr_pages
+							   : INVARIANTS_MAX_PAGES;
+
+	map->start = 0;
+	for (dax_pgoff_t p = vma->vm_pgoff; p < vma->vm_pgoff + nr;) {
+		enum vma_pmd_state state = vma->vm_ops->pmd_state(vma, p);
+
+		inv_address(mapping, vma, map, p);
+		p = state == VMA_PMD_TABLE ? p + 1 : inv_next_pmd(vma, p);
+	}
+}
+
+/* Of 2 MiB with one leaf or none the first page. */
+static inline void check_addresses(struct dax_mapping *mapping)
+{
+	struct inv_page_map map = { .fd = open("/proc/self/pagemap", O_RDONLY) };
+	struct dax_vma *vma = mapping->i_mmap;
+
+	MUST(map.fd >= 0);
+	for (; vma; vma = vma->i_mmap_next)
+		if (vma->real)
+			inv_addresses(mapping, vma, &map);
+	close(map.fd);
+}
+
 /* ---- the block map: I10 ----------------------------------------------------------- */
 
 /* Page of the block map's answer, or UINT64_MAX for a hole. */
@@ -399,6 +497,20 @@ static inline dax_pfn_t inv_mapped_pfn(struct dax_mapping *mapping,
 	return pfn;
 }
 
+/* A file system calls a page data that was set aside and is cached since, though
+ * nothing was stored in it: of a sparse file it must be zeroes. */
+static inline void inv_shows_hole(struct dax_mapping *mapping, dax_pfn_t pfn)
+{
+	struct dax_device *dev = mapping->dax_dev;
+	char zeroes[DAX_PAGE_SIZE] = { 0 };
+
+	if (pfn != UINT64_MAX && mapping->ops == &sparse_file_ops)
+		CHECK(!memcmp(dev->window + ((pfn - dev->pfn_base) << DAX_PAGE_SHIFT),
+			      zeroes, sizeof(zeroes)));
+	else
+		EQ(pfn, UINT64_MAX);
+}
+
 static inline void inv_entry_blocks(struct dax_mapping *mapping,
 				    const struct radix_tree_iter *iter)
 {
@@ -413,7 +525,7 @@ static inline void inv_entry_blocks(struct dax_mapping *mapping,
 		dax_pfn_t pfn = inv_mapped_pfn(mapping, iter->index + i);
 
 		if (page || dax_is_zero_entry(iter->entry))
-			EQ(pfn, UINT64_MAX);
+			inv_shows_hole(mapping, pfn);
 		else
 			EQ(pfn, dax_radix_pfn(iter->entry) + i);
 	}

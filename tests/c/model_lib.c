@@ -115,6 +115,7 @@ int model_check(struct dax_mapping *mapping)
 	begin_check();
 	check_invariants(mapping);
 	check_leaf_bytes(mapping);
+	check_addresses(mapping);
 	check_wait_table();
 	return tap_bad;
 }

@@ -817,6 +817,22 @@ static void f5_eof(void)
 	tear_down();
 }
 
+/* A fault past the end is not in the way of 2 MiB when the file has grown. */
+static void f5_grown(void)
+{
+	fx_open(PMD_PAGES);
+	shared = fx_vma(0, PMD_PAGES, RW_SHARED, DAX_PAGES_AUTO);
+	private = fx_vma(0, PMD_PAGES, RW_PRIVATE, DAX_PAGES_AUTO);
+	fx.file->i_size = DAX_PAGE_SIZE;
+	EQ(dax_vma_fault(shared, 7, 0, NULL), SIGBUS_);
+	EQ(dax_vma_fault(shared, 7, 1, NULL), SIGBUS_);
+	EQ(count(DAX_STAT_PMD_FAULT), 2);
+	fx.file->i_size = DAX_PMD_SIZE;
+	EQ(dax_vma_fault(shared, 7, 0, NULL), NOPAGE);
+	EQ(count(DAX_STAT_PMD_LOAD_HOLE), 1);
+	tear_down();
+}
+
 /* The last page counts though only one byte of it is the file's. */
 static void f5_partial_page_is_inside(void)
 {
@@ -1493,6 +1509,7 @@ static void pmd_exits(void)
 	RUN(s1_past_end);
 	RUN(s1_zero_length_file);
 	RUN(f5_eof);
+	RUN(f5_grown);
 	RUN(f5_partial_page_is_inside);
 	RUN(f6_entry_exists);
 	RUN(f6_entry_nomem);
@@ -1547,7 +1564,7 @@ static void no_memory(void)
 
 int main(void)
 {
-	plan(99);
+	plan(100);
 	insert_table();
 	pte_path();
 	cow_path();

@@ -18,7 +18,7 @@
 #include "compiler.h"
 #include "tap.h"
 
-enum { MAX_LEN = 300, ALIGNMENTS = 64, MARGIN = 64,
+enum { REFUSED = 98, MAX_LEN = 300, ALIGNMENTS = 64, MARGIN = 64,
        ROOM = MARGIN + ALIGNMENTS + MAX_LEN + MARGIN };
 
 static void each_present(void (*test)(const struct flush_ops *ops))
@@ -178,7 +178,7 @@ static void best_first(void)
 static const char *self;
 
 /* What a process chooses that has @value in its environment: its exit code is
- * the number of the variant. */
+ * the number of the variant, or REFUSED. */
 static int choice(const char *value)
 {
 	pid_t pid = fork();
@@ -205,14 +205,16 @@ static int number_of(const struct flush_ops *ops)
 
 static void environment(void)
 {
-	int best = choice("");	/* unknown names choose the best */
+	int best = choice("");
 
-	EQ(choice("sfence"), best);
+	EQ(choice("sfence"), REFUSED);
+	EQ(choice("CLWB"), REFUSED);
+	EQ(choice("a name that is longer than there is room for it"), REFUSED);
 	CHECK(flush_present(flush_variants[best]));
 	for (int i = 0; flush_variants[i]; i++) {
 		bool present = flush_present(flush_variants[i]);
 
-		EQ(choice(flush_variants[i]->name), present ? i : best);
+		EQ(choice(flush_variants[i]->name), present ? i : REFUSED);
 	}
 }
 
@@ -220,12 +222,12 @@ int main(int argc, char **argv)
 {
 	self = argv[0];
 	if (argc > 1 && !strcmp(argv[1], "--choice"))
-		return number_of(flush_select());
+		return flush_check() ? REFUSED : number_of(flush_select());
 	if (!flush_select())
 		skip_all("no cache-line write-back is known for this CPU");
 	plan(5);
 	run("the best variant is chosen", best_first);
-	run("DAXCORE_FLUSH chooses another that is present", environment);
+	run("DAXCORE_FLUSH chooses another that is present, or is refused", environment);
 	run("copy and zero past the cache: every alignment, 0 to 300 bytes", copies);
 	run("the lines of a range and no other", lines);
 	run("every page of a long range", every_page);

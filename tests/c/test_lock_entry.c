@@ -402,9 +402,33 @@ static void forked(void)
 
 #define RUN(test) run(#test, test)
 
+/* A touch would wait for who holds the lock, and that may be the toucher. */
+static void a_real_mapping(void)
+{
+	struct dax_vma_attr attr = {
+		.struct_size = sizeof(attr), .flags = RW_SHARED, .length = BYTES,
+		.backend = DAX_BACKEND_REAL,
+	};
+	struct dax_vma *real;
+
+	set_up();
+	if (dax_vma_new(&real, fx.file, &attr)) {
+		printf("# needs uffd: a kernel and a container that allow it\n");
+		tear_down();
+		return;
+	}
+	EQ(lock(INNER, 0), -EBUSY);
+	CHECK(!cookie);
+	EQ(*(volatile char *)dax_vma_address(real), 0);
+	dax_vma_put(real);
+	EQ(lock(INNER, 0), 0);
+	unlock();
+	tear_down();
+}
+
 int main(void)
 {
-	plan(18);
+	plan(19);
 	RUN(an_absent_page);
 	RUN(an_absent_pmd);
 	RUN(a_zero_page);
@@ -423,5 +447,6 @@ int main(void)
 	RUN(holder_ends);
 	RUN(dropped_by_another);
 	RUN(forked);
+	RUN(a_real_mapping);
 	return done();
 }

@@ -13,6 +13,7 @@
 
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 
 enum { MIB = 1 << 20 };
 static const dax_loff_t max_size = INT64_MAX - 4095;
@@ -371,7 +372,7 @@ static void readers_wait_their_turn(void)
 	EQ(put(mapping, 0, 'o'), 0);
 	MUST(!i_rwsem_lock_shared(mapping));
 	step_start(&writer.step, turn_put, &writer, STEP_NOWHERE);
-	while (!READ_ONCE(mapping->i_rwsem_turn.state))
+	while (!READ_ONCE(mapping->i_rwsem.turn.state))
 		sched_yield();
 	step_start(&reader.step, turn_get, &reader, STEP_NOWHERE);
 	for (int i = 0; i < 2000 && !step_finished(&reader.step); i++)
@@ -382,7 +383,28 @@ static void readers_wait_their_turn(void)
 	step_join(&reader.step);
 	EQ(writer.ret, 0);
 	EQ(reader.ret, 'n');
-	EQ(mapping->i_rwsem_writers, 0);
+	EQ(mapping->i_rwsem.writers, 0);
+	dax_mapping_put(mapping);
+}
+
+/* The bias of i_rwsem does not let a child in. */
+static void nobody_reads_in_a_child(void)
+{
+	struct dax_mapping *mapping = new_file(dev, 4096);
+	int status = -1;
+	char byte = 'n';
+	pid_t child;
+
+	EQ(put(mapping, 0, 'o'), 0);
+	CHECK(mapping->i_rwsem.bias > BIAS_READERS);
+	child = fork();
+	if (!child)
+		_exit(dax_mapping_pread(mapping, &byte, 1, 0) != -ESTALE ||
+		      dax_mapping_pwrite(mapping, &byte, 1, 0) != -ESTALE);
+	MUST(child > 0);
+	EQ(waitpid(child, &status, 0), child);
+	EQ(status, 0);
+	EQ(get(mapping, 0), 'o');
 	dax_mapping_put(mapping);
 }
 
@@ -769,10 +791,156 @@ static void kill_from_block_map(void)
 	}
 }
 
+/* ---- the run of a thread ------------------------------------------------------------ */
+
+enum { RUN_PAGES = 64, RUN_AT = 20 };
+
+static const struct rw_run *my_run(struct dax_mapping *mapping)
+{
+	return &percpu_find_area(&mapping->percpu)->run;
+}
+
+/* A file of 'a', of which the thread has read or written 20 pages, one by one. */
+static struct dax_mapping *file_with_run(struct dax_device *own, bool write)
+{
+	struct dax_mapping *mapping = new_file(own, 0);
+	char page[DAX_PAGE_SIZE];
+
+	fill(mapping, 0, RUN_PAGES * PAGE, 'a');
+	memset(page, 'a', sizeof(page));
+	for (dax_loff_t at = 0; at < RUN_AT * PAGE; at += PAGE)
+		EQ(write ? dax_mapping_pwrite(mapping, page, PAGE, at)
+			 : dax_mapping_pread(mapping, page, PAGE, at), PAGE);
+	CHECK(my_run(mapping)->start <= RUN_AT * PAGE);
+	CHECK(my_run(mapping)->start + (dax_loff_t)my_run(mapping)->length >=
+	      (RUN_AT + 2) * PAGE);
+	return mapping;
+}
+
+/* Another file has all blocks that are free. */
+static struct dax_mapping *take_the_rest(struct dax_device *own)
+{
+	struct dax_mapping *mapping = new_file(own, 0);
+	dax_loff_t at = 0;
+
+	while (dax_mapping_pwrite(mapping, "bbbb", 4, at) == 4)
+		at += PAGE;
+	CHECK(at > 0);
+	return mapping;
+}
+
+static void punches(struct dax_mapping *mapping)
+{
+	EQ(dax_mapping_punch_hole(mapping, RUN_AT * PAGE, 8 * PAGE), 0);
+}
+
+static void cuts_off(struct dax_mapping *mapping)
+{
+	EQ(dax_mapping_truncate(mapping, RUN_AT * PAGE), 0);
+	EQ(dax_mapping_truncate(mapping, RUN_PAGES * PAGE), 0);
+}
+
+/* The blocks that the run names are another file's. */
+static void blocks_go(void (*take)(struct dax_mapping *), bool write)
+{
+	struct dax_device *own = new_device(4 * MIB);
+	struct dax_mapping *mapping = file_with_run(own, write), *other;
+	char byte = 'x';
+
+	take(mapping);
+	other = take_the_rest(own);
+	EQ(dax_mapping_pwrite(mapping, "x", 1, RUN_AT * PAGE), -ENOSPC);
+	EQ(dax_mapping_pread(mapping, &byte, 1, RUN_AT * PAGE), 1);
+	EQ(byte, 0);
+	for (dax_loff_t at = 0; at < dax_mapping_size(other); at += PAGE)
+		CHECK(all_bytes(other, at, 4, 'b'));
+	check_invariants(mapping);
+	dax_mapping_put(other);
+	dax_mapping_put(mapping);
+	dax_device_put(own);
+}
+
+static void runs_end_with_their_blocks(void)
+{
+	for (int write = 0; write < 2; write++) {
+		blocks_go(punches, write);
+		blocks_go(cuts_off, write);
+	}
+}
+
+static void runs_end_with_the_device(void)
+{
+	for (int write = 0; write < 2; write++) {
+		struct dax_device *own = new_device(4 * MIB);
+		struct dax_mapping *mapping = file_with_run(own, write);
+		char byte;
+
+		EQ(dax_device_kill(own), 0);
+		EQ(dax_mapping_pread(mapping, &byte, 1, RUN_AT * PAGE), -ENXIO);
+		EQ(dax_mapping_pwrite(mapping, "x", 1, RUN_AT * PAGE), -ENXIO);
+		dax_mapping_put(mapping);
+		dax_device_put(own);
+	}
+}
+
+static void runs_end_with_a_clone(void)
+{
+	struct dax_device *own = new_device(4 * MIB);
+	struct dax_mapping *mapping = file_with_run(own, true);
+	struct dax_mapping *clone = new_file(own, 0);
+
+	EQ(dax_mapping_clone_range(clone, 0, mapping, 0, RUN_PAGES * PAGE), 0);
+	EQ(dax_mapping_pwrite(mapping, "x", 1, RUN_AT * PAGE), 1);
+	CHECK(all_bytes(clone, 0, RUN_PAGES * PAGE, 'a'));
+	EQ(my_run(mapping)->length * (my_run(mapping)->layout_seq ==
+				      mapping->layout_seq), 0);
+	dax_mapping_put(clone);
+	dax_mapping_put(mapping);
+	dax_device_put(own);
+}
+
+/* A run is of one extent, ends where the file ends, and shows what is written. */
+static void runs_are_of_one_extent(void)
+{
+	struct dax_device *own = new_device(4 * MIB);
+	struct dax_mapping *mapping = file_with_run(own, false);
+	struct dax_vma *vma = map_shared(mapping, RUN_PAGES * PAGE);
+	char page[2 * DAX_PAGE_SIZE];
+
+	EQ(load(vma, RUN_AT * PAGE), 'a');
+	EQ(dax_mapping_pwrite(mapping, "x", 1, RUN_AT * PAGE), 1);
+	EQ(load(vma, RUN_AT * PAGE), 'x');
+	EQ(dax_mapping_punch_hole(mapping, (RUN_AT + 4) * PAGE, PAGE), 0);
+	for (dax_loff_t at = 0; at < RUN_PAGES * PAGE; at += PAGE) {
+		EQ(dax_mapping_pread(mapping, page, PAGE, at), PAGE);
+		EQ(page[1], at == (RUN_AT + 4) * PAGE ? 0 : 'a');
+	}
+	EQ(dax_mapping_pread(mapping, page, 2 * PAGE, (RUN_PAGES - 1) * PAGE), PAGE);
+	check_invariants(mapping);
+	dax_vma_put(vma);
+	dax_mapping_put(mapping);
+	dax_device_put(own);
+}
+
+/* A block map of somebody's is asked every time. */
+static void others_keep_nothing(void)
+{
+	struct mock mock = { .answer = NULL };
+	struct dax_mapping *mapping = mock_file(&mock, dev, RUN_PAGES * PAGE);
+	char byte;
+
+	for (unsigned int i = 0; i < RUN_PAGES; i++) {
+		EQ(dax_mapping_pread(mapping, &byte, 1, i * PAGE), 1);
+		EQ(mock.begins, i + 1);
+		EQ(my_run(mapping)->length, 0);
+	}
+	dax_mapping_put(mapping);
+}
+
 int main(void)
 {
 	tmpdir_make();
-	plan(24);
+	plan(30);
 	dev = new_device(16 * MIB);
 	run("ends of the file, negative positions, huge lengths", ends_of_file);
 	run("bytes across pages and extents", bytes);
@@ -785,6 +953,12 @@ int main(void)
 	run("each error after some bytes", errors_after_some_bytes);
 	run("a buffer that cannot be touched", buffer_cannot_be_touched);
 	run("a read after a write that waits", readers_wait_their_turn);
+	run("nobody reads in a child", nobody_reads_in_a_child);
+	run("a run of pieces ends with its blocks", runs_end_with_their_blocks);
+	run("a run of pieces ends with the device", runs_end_with_the_device);
+	run("a run of pieces ends with a clone", runs_end_with_a_clone);
+	run("a run of pieces is of one extent", runs_are_of_one_extent);
+	run("a block map of somebody's is asked each time", others_keep_nothing);
 	run("zero_range: every edge", zero_cells);
 	run("zero_range: ends and values refused", zero_ends);
 	run("zero_range: a device that takes no store", zero_refused);

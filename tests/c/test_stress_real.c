@@ -10,19 +10,32 @@
  * when the fault that brings them in has ended.)  Beside them one thread punches and
  * cuts off pages of its own and wants zeroes then, everywhere.
  *
+ * The same with read(2) that stores and write(2) that loads, in thread delivery, where
+ * the kernel's own touches are served.
+ *
  * The rules that keep stores are taken out one by one: then bytes are missing.
+ *
+ * Then two writers count in pages beside an fsync: the medium remembers what was
+ * flushed, and an fsync has left out nothing that was stored before it.
+ *
+ * 150,000 stores to pages in holes; test_stress_real 7 makes a million.
  */
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include "device.h"
 #include "invariants.h"
+#include "persist.h"
 #include "white_box.h"
 
 enum {
 	WRITERS = 2,
 	READERS = 2,
 	ROUNDS = 12,
+	CALL_ROUNDS = 3,
 	STABLE = 3 * PMD_PAGES,		/* the writers' pages */
 	MOST = 5 * PMD_PAGES		/* the rest is the cutter's */
 };
@@ -40,6 +53,7 @@ static unsigned char *mem[2];
 static _Atomic bool over;
 static _Atomic unsigned int nr_wrong;
 static unsigned int round_nr;
+static unsigned int times = 1;	/* as many rounds */
 
 struct actor {
 	pthread_t thread;
@@ -59,8 +73,9 @@ static unsigned char *byte_of(unsigned int map, dax_pgoff_t page, unsigned int n
 }
 
 /*
- * TSan takes an mmap() for a store to all of it.  What it is to watch is the
- * library; these are the CPU's.
+ * TSan takes an mmap() for a store to all of it, and the bytes of a read(2) or write(2)
+ * for ours.  What it is to watch is the library; these are the CPU's, and the kernel's,
+ * which it does not see if the C library is passed by.
  */
 #define UNWATCHED __attribute__((no_sanitize("thread"), noinline))
 
@@ -72,6 +87,16 @@ static UNWATCHED int load_byte(unsigned int map, dax_pgoff_t page, unsigned int 
 static UNWATCHED void store_byte(unsigned int map, dax_pgoff_t page, unsigned int nr, int value)
 {
 	__atomic_store_n(byte_of(map, page, nr), (unsigned char)value, __ATOMIC_RELAXED);
+}
+
+static UNWATCHED bool call_stores(int fd, unsigned int map, dax_pgoff_t page, unsigned int nr)
+{
+	return syscall(SYS_read, fd, byte_of(map, page, nr), 1) == 1;
+}
+
+static UNWATCHED bool call_loads(int fd, unsigned int map, dax_pgoff_t page, unsigned int nr)
+{
+	return syscall(SYS_write, fd, byte_of(map, page, nr), 1) == 1;
 }
 
 static int value_of(dax_pgoff_t page, unsigned int nr)
@@ -90,6 +115,36 @@ static int file_byte(dax_pgoff_t page, unsigned int nr)
 }
 
 /* ---- the actors ------------------------------------------------------------------------- */
+
+/* By a system call: a byte comes out of a pipe into the page, and goes back. */
+static void call_byte(const int *fd, unsigned int map, dax_pgoff_t page, unsigned int nr)
+{
+	int value = value_of(page, nr);
+	unsigned char byte = (unsigned char)value;
+
+	MUST(write(fd[1], &byte, 1) == 1);
+	if (!call_stores(fd[0], map, page, nr))
+		wrong("read(2) into a page", page);
+	if (!call_loads(fd[1], map, page, nr))
+		wrong("write(2) from a page", page);
+	else if (read(fd[0], &byte, 1) != 1 || byte != value)
+		wrong("what read(2) has stored", page);
+}
+
+/* The same, once for all pages, in an order of its own. */
+static void *caller(void *arg)
+{
+	struct actor *a = arg;
+	dax_pgoff_t step = a->nr ? 65 : 1;
+	int fd[2];
+
+	MUST(!pipe(fd));
+	for (dax_pgoff_t i = 0; i < STABLE; i++)
+		call_byte(fd, rnd(&a->seed, 2), i * step % STABLE, a->nr);
+	close(fd[0]);
+	close(fd[1]);
+	return NULL;
+}
 
 /* Every page once, in an order of its own: some in a row, some not. */
 static void *writer(void *arg)
@@ -165,6 +220,26 @@ static void start(struct actor *a, unsigned int nr, void *(*body)(void *arg))
 	MUST(!pthread_create(&a->thread, NULL, body, a));
 }
 
+static _Atomic bool settling, settled;
+
+/*
+ * A thread that serves faults may be at the end of one, when who touched the page has
+ * been woken by something else: it gives blocks to stores that met zeroes.  It serves
+ * one at a time, so a touch of ours is after that; its hook says so to TSan.
+ */
+static void settle(void)
+{
+	const dax_pgoff_t first = MOST - PMD_PAGES;
+
+	MUST(!dax_mapping_punch_hole(fx.file, (dax_loff_t)(first << DAX_PAGE_SHIFT),
+				     (uint64_t)PMD_PAGES << DAX_PAGE_SHIFT));
+	settled = false;
+	settling = true;
+	EQ(load_byte(0, first, 9), 0);
+	CHECK(settled);
+	settling = false;
+}
+
 static unsigned int count_lost(void)
 {
 	unsigned int lost = 0;
@@ -175,7 +250,7 @@ static unsigned int count_lost(void)
 	return lost;
 }
 
-static unsigned int run_round(bool cut)
+static unsigned int run_round(void *(*body)(void *arg), bool cut)
 {
 	struct actor writers[WRITERS], readers[READERS], cutting;
 
@@ -186,7 +261,7 @@ static unsigned int run_round(bool cut)
 	if (cut)
 		start(&cutting, 9, cutter);
 	for (unsigned int i = 0; i < WRITERS; i++)
-		start(&writers[i], i, writer);
+		start(&writers[i], i, body);
 	for (unsigned int i = 0; i < WRITERS; i++)
 		pthread_join(writers[i].thread, NULL);
 	over = true;
@@ -194,12 +269,15 @@ static unsigned int run_round(bool cut)
 		pthread_join(readers[i].thread, NULL);
 	if (cut)
 		pthread_join(cutting.thread, NULL);
+	settle();
 	return count_lost();
 }
 
 /* Zeroes stay unprotected for a while: stores may come. */
 static void linger(enum dax_test_point point)
 {
+	if (READ_ONCE(settling))
+		settled = true;
 	if (point != DAX_TEST_ZEROES_INSERTED) {
 		jitter(point);
 		return;
@@ -220,32 +298,91 @@ static void map(unsigned int i, unsigned int pages, uint64_t around, unsigned in
 	mem[i] = dax_vma_address(vma[i]);
 }
 
-static void open_both(unsigned int policy, unsigned int delivery)
+/* The thread that serves faults outlives the mappings: what it is to see, hooks too,
+ * is set while there are none. */
+static void open_file(unsigned int policy, void (*yield)(enum dax_test_point point))
 {
 	nr_wrong = 0;
-	dax_test.yield = linger;
+	dax_test.yield = yield;
 	fx_file((dax_loff_t)MOST << DAX_PAGE_SHIFT, policy, NULL);
+}
+
+static void map_both(unsigned int policy, unsigned int delivery)
+{
 	map(0, DAX_PAGES_AUTO, DAX_FAULT_AROUND_DEFAULT, delivery);
 	map(1, DAX_PAGES_PTE, policy ? 0 : 64 * DAX_PAGE_SIZE, delivery);
 }
 
-static void close_both(void)
+static void open_both(unsigned int policy, unsigned int delivery)
+{
+	open_file(policy, linger);
+	map_both(policy, delivery);
+}
+
+static void unmap_both(void)
 {
 	dax_vma_put(vma[0]);
 	dax_vma_put(vma[1]);
+}
+
+static void close_file(void)
+{
 	dax_test = (struct dax_test_hooks){ 0 };
 	fx_close();
 }
 
-static void stress(unsigned int policy, unsigned int delivery)
+static void close_both(void)
 {
+	unmap_both();
+	close_file();
+}
+
+static void stress_with(unsigned int policy, unsigned int delivery, bool calls)
+{
+	unsigned int nr = times * (calls ? CALL_ROUNDS : ROUNDS);
+
 	open_both(policy, delivery);
-	for (round_nr = 0; round_nr < ROUNDS; round_nr++)
-		EQ(run_round(round_nr % 2), 0);
+	for (round_nr = 0; round_nr < nr; round_nr++)
+		EQ(run_round(calls ? caller : writer, round_nr % 2), 0);
 	EQ(nr_wrong, 0);
 	EQ(dax_mapping_fsync(fx.file, NULL), 0);
 	check_invariants(fx.file);
+	check_addresses(fx.file);
 	close_both();
+}
+
+static void stress(unsigned int policy, unsigned int delivery)
+{
+	stress_with(policy, delivery, false);
+}
+
+/* Without rights the kernel's own touches are not told of. */
+static bool calls_are_served(void)
+{
+	int fd[2];
+	bool served;
+
+	open_both(DAX_POLICY_ZERO_PAGE, DAX_DELIVERY_THREAD);
+	MUST(!pipe(fd) && write(fd[1], "x", 1) == 1);
+	served = call_stores(fd[0], 0, 0, 0);
+	close(fd[0]);
+	close(fd[1]);
+	close_both();
+	if (!served)
+		printf("# needs root, or access to /dev/userfaultfd\n");
+	return served;
+}
+
+static void zero_page_calls(void)
+{
+	if (calls_are_served())
+		stress_with(DAX_POLICY_ZERO_PAGE, DAX_DELIVERY_THREAD, true);
+}
+
+static void page_cache_calls(void)
+{
+	if (calls_are_served())
+		stress_with(DAX_POLICY_PAGE_CACHE, DAX_DELIVERY_THREAD, true);
 }
 
 static void zero_page_thread(void)
@@ -268,6 +405,109 @@ static void page_cache_signal(void)
 	stress(DAX_POLICY_PAGE_CACHE, DAX_DELIVERY_SIGNAL);
 }
 
+/* ---- fsync beside stores ------------------------------------------------------------------------- */
+
+enum { SYNCED = 64, SYNCS = 300 };
+
+static const struct persist_ops *medium;
+static _Atomic uint32_t durable[SYNCED], made[SYNCED];
+
+/* What is durable: the page's number and value are its first word. */
+static int note_flush(struct dax_device *dev, const void *addr, size_t len)
+{
+	for (size_t i = 0; i < len; i += DAX_PAGE_SIZE) {
+		uint64_t word = __atomic_load_n((const uint64_t *)((const char *)addr + i),
+						__ATOMIC_RELAXED);
+
+		if (word)
+			durable[(word >> 32) - 1] = (uint32_t)word;
+	}
+	return medium->flush(dev, addr, len);
+}
+
+static UNWATCHED void store_word(unsigned int map, dax_pgoff_t page, uint32_t value)
+{
+	__atomic_store_n((uint64_t *)(void *)(mem[map] + (page << DAX_PAGE_SHIFT)),
+			 (uint64_t)(page + 1) << 32 | value, __ATOMIC_RELAXED);
+}
+
+static void *counter(void *arg)
+{
+	struct actor *a = arg;
+	uint32_t value = 0;
+
+	while (!over) {
+		dax_pgoff_t page = rnd(&a->seed, SYNCED / WRITERS) * WRITERS + a->nr;
+
+		store_word(rnd(&a->seed, 2), page, ++value);
+		made[page] = value;
+	}
+	return NULL;
+}
+
+/* Of what was stored before it began, an fsync has left nothing out. */
+static unsigned int sync_once(void)
+{
+	uint32_t before[SYNCED];
+	unsigned int lost = 0;
+
+	for (unsigned int i = 0; i < SYNCED; i++)
+		before[i] = made[i];
+	MUST(!dax_mapping_fsync(fx.file, NULL));
+	for (unsigned int i = 0; i < SYNCED; i++)
+		lost += durable[i] < before[i];
+	return lost;
+}
+
+static void sync_beside_stores(const char *disable, unsigned int delivery)
+{
+	struct persist_ops ops;
+	struct actor writers[WRITERS];
+	unsigned int lost = 0;
+
+	open_file(DAX_POLICY_ZERO_PAGE, jitter);
+	medium = fx.dev->persist;
+	ops = *medium;
+	ops.flush = note_flush;
+	fx.dev->persist = &ops;
+	memset(durable, 0, sizeof(durable));
+	memset(made, 0, sizeof(made));
+	setenv("DAXCORE_DISABLE", disable, 1);
+	map_both(DAX_POLICY_ZERO_PAGE, delivery);
+	unsetenv("DAXCORE_DISABLE");
+	over = false;
+	for (unsigned int i = 0; i < WRITERS; i++)
+		start(&writers[i], i, counter);
+	for (unsigned int i = 0; i < SYNCS; i++)
+		lost += sync_once();
+	over = true;
+	for (unsigned int i = 0; i < WRITERS; i++)
+		pthread_join(writers[i].thread, NULL);
+	EQ(lost, 0);
+	EQ(sync_once(), 0);
+	check_invariants(fx.file);
+	unmap_both();
+	fx.dev->persist = medium;
+	close_file();
+}
+
+static void sync_async(void)
+{
+	sync_beside_stores("", DAX_DELIVERY_THREAD);
+	sync_beside_stores("", DAX_DELIVERY_SIGNAL);
+}
+
+static void sync_protect(void)
+{
+	sync_beside_stores("wp_async", DAX_DELIVERY_THREAD);
+	sync_beside_stores("wp_async", DAX_DELIVERY_SIGNAL);
+}
+
+static void sync_conservative(void)
+{
+	sync_beside_stores("wp_async,wp_shmem", DAX_DELIVERY_THREAD);
+}
+
 /* ---- rules taken out ---------------------------------------------------------------------------- */
 
 /* In a child, which is quiet: are bytes missing before the last round? */
@@ -284,7 +524,7 @@ static bool loses(enum dax_test_mutation which)
 		dax_test.mutation = which;
 		open_both(DAX_POLICY_ZERO_PAGE, DAX_DELIVERY_SIGNAL);
 		for (round_nr = 0; !lost && round_nr < 4 * ROUNDS; round_nr++)
-			lost = run_round(false);
+			lost = run_round(writer, false);
 		_exit(lost ? 1 : 0);
 	}
 	MUST(waitpid(pid, &status, 0) == pid);
@@ -321,16 +561,23 @@ static bool has_uffd(void)
 	return !status;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	if (!has_uffd())
 		skip_all("needs uffd: a kernel and a container that allow userfaultfd(2)");
-	plan(6);
+	if (argc > 1)
+		times = (unsigned int)atoi(argv[1]);
+	plan(11);
 	run("zeroes that are not protected: stores are lost", no_protection);
 	run("strays looked for before protection: stores are lost", late_protection);
 	run("zero page, thread", zero_page_thread);
 	run("zero page, signal", zero_page_signal);
 	run("page cache, thread", page_cache_thread);
 	run("page cache, signal", page_cache_signal);
+	run("zero page, system calls", zero_page_calls);
+	run("page cache, system calls", page_cache_calls);
+	run("fsync beside stores, wp-async", sync_async);
+	run("fsync beside stores, write-protect", sync_protect);
+	run("fsync beside stores, conservative", sync_conservative);
 	return done();
 }

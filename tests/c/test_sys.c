@@ -364,6 +364,30 @@ static void futexes(void)
 	futex_wake(NULL, 1);	/* an address that is gone harms nobody */
 }
 
+static void *look_at_signals(void *arg)
+{
+	sigset_t blocked;
+
+	MUST(!pthread_sigmask(SIG_SETMASK, NULL, &blocked));
+	atomic_store((_Atomic int *)arg, 1 + sigismember(&blocked, SIGINT) +
+					 sigismember(&blocked, SIGBUS));
+	return NULL;
+}
+
+static void threads(void)
+{
+	static _Atomic int seen;
+	sigset_t blocked;
+
+	EQ(sys_create_thread(look_at_signals, &seen, 1 << 20), 0);
+	while (!atomic_load(&seen))
+		usleep(1000);
+	EQ(atomic_load(&seen), 3);
+	EQ(sys_create_thread(look_at_signals, &seen, (size_t)1 << 50), -ENOMEM);
+	MUST(!pthread_sigmask(SIG_SETMASK, NULL, &blocked));
+	CHECK(!sigismember(&blocked, SIGINT));
+}
+
 static void generations(void)
 {
 	unsigned int before = sys_fork_generation;
@@ -379,7 +403,7 @@ static void generations(void)
 
 int main(void)
 {
-	plan(17);
+	plan(18);
 	tmpdir_make();
 	run("sparse files", sparse_calls);
 	run("system calls can fail", system_calls_can_fail);
@@ -397,6 +421,7 @@ int main(void)
 	run("a mutex is waited for", mutex_is_waited_for);
 	run("a futex sleeps and wakes", futexes);
 	run("barriers may be called anywhere", asym_barrier_heavy);
+	run("a thread that no signal comes to, or none", threads);
 	run("a forked child knows that it is one", generations);
 	return done();
 }

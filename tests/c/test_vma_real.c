@@ -11,8 +11,11 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 
+#include "ahead.h"
+#include "collect.h"
 #include "frames.h"
 #include "invariants.h"
 #include "oom.h"
@@ -194,6 +197,17 @@ static void set_up_file(unsigned int flags, unsigned int pages)
 	map(flags, pages, 0);
 }
 
+/* Is it known by page what was stored to? */
+static bool is_exact(void)
+{
+	return strcmp(dax_vma_dirty_tracking(vma), "conservative") != 0;
+}
+
+static bool is_async(void)
+{
+	return !strcmp(dax_vma_dirty_tracking(vma), "wp-async");
+}
+
 static uint64_t leaf(dax_pgoff_t pgoff)
 {
 	return vma_soft_leaf(vma, pgoff);
@@ -252,7 +266,7 @@ static void insert_frame(void)
 	CHECK(leaf(PAGE) & LEAF_WRITE);
 	EQ(insert(PAGE + 1, device_pfn(20), false), 0);
 	CHECK(shows_frame(PAGE + 1, device_pfn(20), 'w'));
-	CHECK(leaf(PAGE + 1) & LEAF_WRITE);	/* or stores would not be known */
+	EQ(!(leaf(PAGE + 1) & LEAF_WRITE), is_exact());	/* or stores would not be known */
 	EQ(insert(PAGE, device_pfn(10), true), -EBUSY);
 	CHECK(shows_frame(PAGE, device_pfn(9), 'w'));
 	CHECK(shows_nothing(PAGE + 2) && shows_nothing(PAGE - 1));
@@ -562,6 +576,266 @@ static void stray_stores_into_one_page(void)
 	stray_stores(DAX_PAGES_PTE, 0);
 }
 
+/* A run of stores begins in 2 MiB of zeroes: those are taken apart for it. */
+static void run_into_2mib(void)
+{
+	set_up_file(RW_SHARED, DAX_PAGES_AUTO);
+	EQ(raw_load(BASE), 0);
+	EQ(vma_fault_around(vma, BASE, 64, true), 64);
+	EQ(kind(BASE + 63), 'w');
+	CHECK(shows_zero(BASE + 64));
+	EQ(raw_load(BASE + 511), 0);
+	EQ(raw_store(BASE + 5, 7), 0);
+	EQ(get(BASE + 5), 7);
+	check_invariants(fx.file);
+	unmap();
+}
+
+/* Who asks for blocks beforehand keeps them, also those that were there ahead. */
+static void promised_blocks_stay(void)
+{
+	set_up_file(RW_SHARED, DAX_PAGES_PTE);
+	EQ(vma_fault_around(vma, BASE, 8, true), 8);
+	EQ(dax_vma_fault_range(vma, BASE + 2, 3, true, NULL, 0, NULL), 0);
+	EQ(mapping_give_back_ahead(fx.file), 0);
+	for (dax_pgoff_t i = 0; i < 8; i++)
+		EQ(radix_tree_lookup(&fx.file->i_pages, BASE + i) != NULL,
+		   i == 0 || (i >= 2 && i < 5));
+	for (dax_pgoff_t i = 2; i < 5; i++)
+		CHECK(is_dirty(BASE + i));
+	EQ(raw_store(BASE + 3, 7), 0);
+	EQ(get(BASE + 3), 7);
+	check_invariants(fx.file);
+	unmap();
+}
+
+/* Loads in a row bring in zeroes ahead: stores to those are stray too. */
+static void store_ahead(enum dax_test_point point)
+{
+	if (point == DAX_TEST_ZEROES_INSERTED && is(store_pages[3], PM_PRESENT))
+		store_there(point);
+}
+
+static void stray_stores_ahead(void)
+{
+	fx_open_real(PAGES);
+	map(RW_SHARED, DAX_PAGES_PTE, 64 * DAX_PAGE_SIZE);
+	expect_stores(DAX_TEST_ZEROES_INSERTED, PAGE + 3, 1);
+	dax_test.yield = store_ahead;
+	for (dax_pgoff_t page = PAGE; to_store && page < PAGE + 3; page++)
+		EQ(raw_load(page), 0);
+	EQ(to_store, 0);
+	dax_test.yield = NULL;
+	EQ(lost(), 0);
+	check_invariants(fx.file);
+	unmap();
+}
+
+/* The CPU stores beside a load that is a call. */
+static void stray_stores_beside_calls(void)
+{
+	const dax_pgoff_t page = BASE;
+	char byte;
+
+	for (int i = 0; i < 4; i++) {
+		set_up_file(RW_SHARED, DAX_PAGES_AUTO);
+		expect_stores(DAX_TEST_ZEROES_INSERTED, BASE, 1);
+		if (i == 0)
+			EQ(dax_vma_read(vma, &byte, 1, (BASE + 9) << DAX_PAGE_SHIFT, NULL), 1);
+		else if (i == 1)
+			CHECK(!(dax_vma_fault(vma, page, false, NULL) & DAX_VM_FAULT_ERROR));
+		else if (i == 2)
+			EQ(dax_vma_fault_range(vma, page, 1, false, NULL, 0, NULL), 1);
+		else
+			EQ(dax_vma_fault_many(vma, &page, 1, false, NULL, 0, NULL), 1);
+		EQ(to_store, 0);
+		dax_test.yield = NULL;
+		EQ(lost(), 0);
+		unmap();
+	}
+}
+
+/* Between a fault and the block for what was stored to its zeroes @change comes;
+ * the next fault is elsewhere. */
+static int stray_beside(void (*change)(void), unsigned int pages)
+{
+	int byte;
+
+	set_up_file(RW_SHARED, pages);
+	expect_stores(DAX_TEST_ZEROES_INSERTED, PAGE, 0);
+	dax_test.yield = store_ahead;
+	CHECK(vma_fault_range(vma, BASE, PMD_PAGES, false, NULL, 0, NULL) > 0);
+	EQ(to_store, 0);
+	dax_test.yield = NULL;
+	change();
+	EQ(raw_load(0), 0);
+	byte = get(PAGE);
+	check_invariants(fx.file);
+	unmap();
+	return byte;
+}
+
+static void drop_all_leaves(void)
+{
+	EQ(vma_dontneed(vma, 0, (uint64_t)PAGES << DAX_PAGE_SHIFT), 0);
+}
+
+static void freeze_and_thaw(void)
+{
+	EQ(dax_mapping_freeze(fx.file), 0);
+	EQ(dax_mapping_thaw(fx.file), 0);
+}
+
+/* Loads of a frozen file wait for nothing, whatever they come across. */
+static void freeze_and_load(void)
+{
+	char byte;
+
+	EQ(dax_mapping_freeze(fx.file), 0);
+	EQ(raw_load(0), 0);
+	EQ(dax_vma_read(vma, &byte, 1, 0, NULL), 1);
+	EQ(dax_mapping_thaw(fx.file), 0);
+	EQ(dax_mapping_fsync(fx.file, NULL), 0);
+}
+
+static void promote_zeroes(void)
+{
+	EQ(promote(fx.file, BASE), 0);
+	CHECK(!radix_tree_lookup(&fx.file->i_pages, PAGE));
+}
+
+/* Another mapping takes the page ahead, and has no use for it. */
+static void take_and_give_back(void)
+{
+	struct dax_vma *other;
+
+	MUST(!new_vma(&other, RW_SHARED, DAX_PAGES_PTE, 0));
+	EQ(vma_fault_around(other, BASE, 8, true), 8);
+	EQ(mapping_give_back_ahead(fx.file), 0);
+	CHECK(!radix_tree_lookup(&fx.file->i_pages, PAGE - 1));
+	dax_vma_put(other);
+}
+
+static void punch_it(void)
+{
+	EQ(dax_mapping_punch_hole(fx.file, (dax_loff_t)PAGE << DAX_PAGE_SHIFT,
+				  DAX_PAGE_SIZE), 0);
+}
+
+static void cut_it_off(void)
+{
+	EQ(dax_mapping_truncate(fx.file, (dax_loff_t)PAGE << DAX_PAGE_SHIFT), 0);
+	EQ(dax_mapping_truncate(fx.file, (dax_loff_t)PAGES << DAX_PAGE_SHIFT), 0);
+}
+
+static void clone_over_it(void)
+{
+	EQ(dax_mapping_clone_range(fx.file, (dax_loff_t)PAGE << DAX_PAGE_SHIFT, fx.file, 0,
+				   DAX_PAGE_SIZE), 0);
+}
+
+static void clone_from_it(void)
+{
+	EQ(dax_mapping_clone_range(fx.file, 0, fx.file, (dax_loff_t)PAGE << DAX_PAGE_SHIFT,
+				   DAX_PAGE_SIZE), 0);
+}
+
+/* Leaves that go take no stores with them. */
+static void strays_outlive_leaves(void)
+{
+	EQ(stray_beside(drop_all_leaves, DAX_PAGES_PTE), 13);
+	EQ(stray_beside(freeze_and_thaw, DAX_PAGES_PTE), 13);
+	EQ(stray_beside(freeze_and_load, DAX_PAGES_PTE), 13);
+	EQ(stray_beside(promote_zeroes, DAX_PAGES_PTE), 13);
+	EQ(stray_beside(take_and_give_back, DAX_PAGES_AUTO), 13);
+	EQ(stray_beside(clone_from_it, DAX_PAGES_PTE), 13);
+}
+
+static void strays_go_with_the_page(void)
+{
+	EQ(stray_beside(punch_it, DAX_PAGES_PTE), 0);
+	EQ(stray_beside(cut_it_off, DAX_PAGES_PTE), 0);
+	EQ(stray_beside(clone_over_it, DAX_PAGES_PTE), 0);
+}
+
+static void write_over_it(void)
+{
+	put(PAGE, 5);
+}
+
+static void write_beside_it(void)
+{
+	EQ(dax_mapping_pwrite(fx.file, "x", 1, ((dax_loff_t)PAGE << DAX_PAGE_SHIFT) + 1), 1);
+}
+
+static void promote_and_write(void)
+{
+	promote_zeroes();
+	put(PAGE, 5);
+}
+
+/* The CPU, through another mapping: the page gets its block by that, or has got it
+ * with @run pages before. */
+static void store_by_another(unsigned int run)
+{
+	struct dax_vma *other;
+	char *addr;
+
+	MUST(!new_vma(&other, RW_SHARED, DAX_PAGES_PTE, 0));
+	addr = dax_vma_address(other);
+	if (run)
+		EQ(vma_fault_around(other, PAGE - 1, run, true), run);
+	((volatile char *)addr)[(uint64_t)PAGE << DAX_PAGE_SHIFT] = 6;
+	dax_vma_put(other);
+}
+
+static void store_through_another(void)
+{
+	store_by_another(0);
+}
+
+static void store_a_run_through_another(void)
+{
+	store_by_another(8);
+}
+
+static void zero_it(void)
+{
+	EQ(dax_mapping_zero_range(fx.file, (dax_loff_t)PAGE << DAX_PAGE_SHIFT, 1), 0);
+}
+
+static void punch_a_part(void)
+{
+	EQ(dax_mapping_punch_hole(fx.file, (dax_loff_t)PAGE << DAX_PAGE_SHIFT, 100), 0);
+}
+
+/* What comes after such a store stays: it is not undone when the page gets a block. */
+static void strays_are_older(void)
+{
+	EQ(stray_beside(write_beside_it, DAX_PAGES_PTE), 13);
+	EQ(stray_beside(write_over_it, DAX_PAGES_PTE), 5);
+	EQ(stray_beside(write_over_it, DAX_PAGES_AUTO), 5);
+	EQ(stray_beside(promote_and_write, DAX_PAGES_PTE), 5);
+	EQ(stray_beside(store_through_another, DAX_PAGES_PTE), 6);
+	EQ(stray_beside(store_a_run_through_another, DAX_PAGES_PTE), 6);
+	EQ(stray_beside(zero_it, DAX_PAGES_PTE), 0);
+	EQ(stray_beside(punch_a_part, DAX_PAGES_PTE), 0);
+}
+
+static void sync_it(void)
+{
+	EQ(dax_mapping_fsync(fx.file, NULL), 0);
+	EQ(get(PAGE), 13);
+	CHECK(!is_dirty(PAGE));
+}
+
+/* An fsync covers such a store: it has its block then. */
+static void strays_are_synced(void)
+{
+	EQ(stray_beside(sync_it, DAX_PAGES_PTE), 13);
+	EQ(stray_beside(sync_it, DAX_PAGES_AUTO), 13);
+}
+
 /* Zeroes that are stored leave the hole a hole. */
 static void stray_zeroes(void)
 {
@@ -594,6 +868,40 @@ static void stray_store_of_a_private_mapping(void)
 	unmap();
 }
 
+/* What was inserted is taken away before it is looked at. */
+static void discard_there(enum dax_test_point point)
+{
+	if (point == DAX_TEST_ZEROES_PROTECTED && atomic_exchange(&to_store, 0))
+		vm_area_discard(at(PAGE), DAX_PAGE_SIZE);
+}
+
+static void close_there(enum dax_test_point point)
+{
+	if (point == DAX_TEST_ZEROES_PROTECTED && atomic_exchange(&to_store, 0))
+		vm_area_protect(at(PAGE), DAX_PAGE_SIZE, false, false);
+	else if (point == DAX_TEST_BEFORE_UNLOCK)
+		vm_area_protect(at(PAGE), DAX_PAGE_SIZE, true, true);
+}
+
+static void zeroes_changed_by(void (*yield)(enum dax_test_point))
+{
+	set_up_file(RW_SHARED, DAX_PAGES_PTE);
+	to_store = 1;
+	dax_test.yield = yield;
+	EQ(raw_load(PAGE), 0);
+	EQ(to_store, 0);
+	EQ(raw_store(PAGE, 7), 0);
+	EQ(get(PAGE), 7);
+	check_invariants(fx.file);
+	unmap();
+}
+
+static void zeroes_taken_away(void)
+{
+	zeroes_changed_by(discard_there);
+	zeroes_changed_by(close_there);
+}
+
 /* The tests above see it when a rule is taken out. */
 static void late_store_is_lost(void)
 {
@@ -613,6 +921,60 @@ static void unprotected_store_is_lost(void)
 	EQ(raw_load(BASE), 0);
 	EQ(raw_store(BASE, 13), 0);
 	EQ(get(BASE), 0);
+	unmap();
+}
+
+/* Is the page part of a large one?  -1: the kernel does not say. */
+static int is_large(dax_pgoff_t page)
+{
+	struct {
+		uint64_t start, end, categories;
+	} region;
+	struct {
+		uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+		uint64_t inverted, mask, anyof_mask, return_mask;
+	} arg = {
+		.size = sizeof(arg), .start = (uintptr_t)at(page),
+		.end = (uintptr_t)at(page + 1), .vec = (uintptr_t)&region, .vec_len = 1,
+		.mask = 1 << 6, .return_mask = 1 << 6,
+	};
+	int fd = open("/proc/self/pagemap", O_RDONLY), ret;
+
+	MUST(fd >= 0);
+	ret = sys_ioctl(fd, _IOWR('f', 16, arg), &arg);
+	close(fd);
+	return ret < 0 ? -1 : ret;
+}
+
+static int large_after_load(unsigned int flags)
+{
+	int ret;
+
+	set_up_file(flags, DAX_PAGES_AUTO);
+	EQ(raw_load(PAGE), 0);
+	ret = is_large(PAGE);
+	unmap();
+	return ret;
+}
+
+/* Areas that nobody may store to are served as well as others. */
+static void large_zeroes_of_a_readonly_mapping(void)
+{
+	int large = large_after_load(RW_SHARED);
+
+	EQ(large_after_load(DAX_VM_READ | DAX_VM_SHARED), large);
+}
+
+/* What is stored while pages are moved to a read-only area is not seen. */
+static void stores_into_a_readonly_mapping(void)
+{
+	set_up_file(DAX_VM_READ | DAX_VM_SHARED, DAX_PAGES_AUTO);
+	expect_stores(DAX_TEST_ZEROES_INSERTED, BASE, 101);
+	EQ(raw_load(BASE), 0);
+	dax_test.yield = NULL;
+	for (int i = 0; i < 4; i++)
+		EQ(raw_load(BASE + (dax_pgoff_t)i * 101), 0);
+	check_invariants(fx.file);
 	unmap();
 }
 
@@ -674,7 +1036,7 @@ static void wait_until_asleep(void)
 	while (!toucher)
 		sched_yield();
 	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", toucher);
-	while (!strstr(line, ") S") && !sys_read_line(path, line, sizeof(line)))
+	while (!strstr(line, ") S") && !strstr(line, ") D") && !sys_read_line(path, line, sizeof(line)))
 		sched_yield();
 }
 
@@ -697,6 +1059,58 @@ static void past_the_end_in_between(void)
 	pthread_join(cutter, NULL);
 	pthread_join(loader, NULL);
 	EQ(got, -1);
+	unmap();
+}
+
+/* Of the kernel, which reads a file into the page. */
+static void *read_there(void *arg)
+{
+	int fd = open("/dev/zero", O_RDONLY);
+
+	MUST(fd >= 0);
+	toucher = (pid_t)sys_gettid();
+	*(int *)arg = (int)sys_read(fd, at(PAGE), DAX_PAGE_SIZE);
+	close(fd);
+	return NULL;
+}
+
+static void *drop_leaves(void *arg)
+{
+	(void)arg;
+	EQ(dax_vma_dontneed(vma, 0, (uint64_t)PAGES << DAX_PAGE_SHIFT), 0);
+	return NULL;
+}
+
+/* Where the piece was there is never a place that a system call fails at. */
+static void system_call_in_between(void)
+{
+	pthread_t dropper, reader;
+	int got = 0;
+
+	set_up_file(RW_SHARED, DAX_PAGES_PTE);
+	for (dax_pgoff_t page = PAGE - 1; page < PAGE + 2; page++)
+		EQ(raw_store(page, 1), 0);
+	held = let_go = toucher = 0;
+	dax_test.yield = hold_here;
+	MUST(!pthread_create(&dropper, NULL, drop_leaves, NULL));
+	while (!held)
+		sched_yield();
+	MUST(!pthread_create(&reader, NULL, read_there, &got));
+	if (delivery)	/* there it fails, and may */
+		let_go = 1;
+	else
+		wait_until_asleep();
+	let_go = 1;
+	pthread_join(dropper, NULL);
+	pthread_join(reader, NULL);
+	if (!delivery)
+		EQ(got, DAX_PAGE_SIZE);
+	EQ(get(PAGE - 1), 1);
+	EQ(get(PAGE), delivery && got < 0 ? 1 : 0);
+	EQ(get(PAGE + 1), 1);
+	EQ(raw_store(PAGE, 2), 0);
+	EQ(get(PAGE), 2);
+	check_invariants(fx.file);
 	unmap();
 }
 
@@ -805,6 +1219,198 @@ static void strays_without_memory(void)
 	CHECK(oom_rounds() > 0);
 }
 
+/* ---- what the CPU stored to ------------------------------------------------------------------------------------- */
+
+/* Entries that a writeback of all of the file flushed. */
+static int64_t flushed(void)
+{
+	return dax_mapping_writeback(fx.file, 0, (uint64_t)PAGES << DAX_PAGE_SHIFT);
+}
+
+enum { LOADED = 40 };
+
+/* Blocks from @first on that nobody has stored to, mapped for loads. */
+static void load_blocks(dax_pgoff_t first, dax_pgoff_t nr)
+{
+	for (dax_pgoff_t i = 0; i < nr; i++)
+		put(first + i, 1);
+	flushed();
+	for (dax_pgoff_t i = 0; i < nr; i++)
+		EQ(raw_load(first + i), 1);
+}
+
+/* @exact of them were stored to, and that is known; or all that are mapped are. */
+static void expect_flushed(int64_t exact, int64_t all)
+{
+	EQ(flushed(), is_exact() ? exact : all);
+	EQ(flushed(), is_exact() ? 0 : all);
+}
+
+static void stores_are_counted(void)
+{
+	set_up_file(RW_SHARED, DAX_PAGES_PTE);
+	load_blocks(BASE, LOADED);
+	expect_flushed(0, LOADED);
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < 5; i++)
+			EQ(raw_store(BASE + (dax_pgoff_t)(7 * i + round), 2), 0);
+		expect_flushed(5, LOADED);
+	}
+	for (int i = 0; i < 3; i++)	/* holes */
+		EQ(raw_store(BASE + 100 + 2 * (dax_pgoff_t)i, 2), 0);
+	expect_flushed(3, LOADED + 3);
+	EQ(raw_store(BASE + 102, 3), 0);
+	EQ(do_call(BASE + 104), 0);
+	EQ(do_call(BASE + 1), 0);
+	EQ(raw_store(BASE + 1, 3), 0);
+	expect_flushed(3, LOADED + 3);
+	check_invariants(fx.file);
+	unmap();
+}
+
+/* Each mapping has stores of its own, to pages that the other shows, too. */
+static void stores_through_two_mappings(void)
+{
+	struct dax_vma *other;
+	volatile char *more;
+
+	set_up_file(RW_SHARED, DAX_PAGES_PTE);
+	load_blocks(BASE, LOADED);
+	MUST(!new_vma(&other, RW_SHARED, DAX_PAGES_PTE, 0));
+	more = (char *)dax_vma_address(other) + ((size_t)BASE << DAX_PAGE_SHIFT);
+	for (int i = 0; i < LOADED; i++)
+		EQ(more[(size_t)i << DAX_PAGE_SHIFT], 1);
+	expect_flushed(0, LOADED);
+	EQ(raw_store(BASE, 2), 0);
+	more[1 << DAX_PAGE_SHIFT] = 2;
+	EQ(raw_store(BASE + 2, 2), 0);
+	more[2 << DAX_PAGE_SHIFT] = 2;
+	expect_flushed(3, LOADED);
+	more[2 << DAX_PAGE_SHIFT] = 3;
+	expect_flushed(1, LOADED);
+	more[3 << DAX_PAGE_SHIFT] = 3;
+	dax_vma_put(other);
+	EQ(flushed(), is_exact() ? 1 : LOADED);
+	unmap();
+}
+
+/* An entry of 2 MiB is flushed whole, for one page of it. */
+static void stores_to_2mib(void)
+{
+	bool huge;
+
+	set_up_file(RW_SHARED, DAX_PAGES_AUTO);
+	for (dax_pgoff_t i = 0; i < 3; i++)
+		EQ(dax_vma_fault_range(vma, i * PMD_PAGES, PMD_PAGES, true, NULL, 0,
+				       NULL) > 0, true);
+	huge = leaf(PMD_PAGES) & LEAF_HUGE;
+	EQ(flushed(), huge ? 3 : 3 * PMD_PAGES);
+	EQ(dax_vma_dontneed(vma, 0, (uint64_t)3 * PMD_PAGES << DAX_PAGE_SHIFT), 0);
+	flushed();
+	for (dax_pgoff_t i = 0; i < 3; i++)
+		EQ(raw_load(i * PMD_PAGES), 0);
+	for (dax_pgoff_t i = 0; i < 9; i++)
+		EQ(raw_store(PMD_PAGES + 11 * i, 2), 0);
+	if (huge) {
+		expect_flushed(1, 3);
+		EQ(raw_store(PMD_PAGES + 500, 2), 0);
+		EQ(raw_store(2 * PMD_PAGES, 2), 0);
+		expect_flushed(2, 3);
+	}
+	unmap();
+}
+
+/* A store from the moment on that its page is mapped. */
+static int count_early_store(void)
+{
+	set_up_file(RW_SHARED, DAX_PAGES_PTE);
+	put(PAGE, 1);
+	flushed();
+	expect_stores(DAX_TEST_FRAMES_MAPPED, PAGE, 0);
+	raw_load(PAGE);
+	dax_test.yield = NULL;
+	to_store = 0;
+	return (int)flushed();
+}
+
+static void store_before_a_piece_is_tracked(void)
+{
+	EQ(count_early_store(), 1);
+	expect_flushed(0, 1);
+	unmap();
+}
+
+static void late_tracking_is_seen(void)
+{
+	dax_test.mutation = DAX_MUTATE_TRACK_LATE;
+	EQ(count_early_store(), is_exact() ? 0 : 1);
+	unmap();
+	dax_test.mutation = 0;
+}
+
+static enum dax_test_point late_point;
+static pthread_t late_thread;
+static _Atomic int late_left, late_stored;
+
+static void *store_late(void *arg)
+{
+	(void)arg;
+	*(volatile char *)at(PAGE) = 9;
+	late_stored = 1;
+	return NULL;
+}
+
+/* While an fsync is there: by the CPU alone, or it waits in a fault. */
+static void store_there_late(enum dax_test_point point)
+{
+	if (point != late_point || atomic_exchange(&late_left, 0) == 0)
+		return;
+	MUST(!pthread_create(&late_thread, NULL, store_late, NULL));
+	while (is_async() && !late_stored)
+		sched_yield();
+}
+
+/* What is stored after the bytes were flushed is flushed by the next. */
+static void store_during_fsync(enum dax_test_point point, int64_t first, int64_t next)
+{
+	set_up_file(RW_SHARED, DAX_PAGES_PTE);
+	load_blocks(PAGE, 1);
+	flushed();
+	EQ(raw_store(PAGE, 2), 0);
+	late_stored = 0;
+	late_left = 1;
+	late_point = point;
+	dax_test.yield = store_there_late;
+	EQ(flushed(), first);
+	dax_test.yield = NULL;
+	EQ(late_left, 0);
+	MUST(!pthread_join(late_thread, NULL));
+	EQ(get(PAGE), 9);
+	EQ(flushed(), next);
+	unmap();
+}
+
+static void store_after_protection(void)
+{
+	store_during_fsync(DAX_TEST_WRITEBACK_PROTECTED, 1, 1);
+}
+
+static void store_after_the_flush(void)
+{
+	store_during_fsync(DAX_TEST_WRITEBACK_FLUSHED, 1, 1);
+	store_during_fsync(DAX_TEST_WRITEBACK_SYNC, 1, 1);
+}
+
+static void missing_mkclean_is_seen(void)
+{
+	set_up_file(RW_SHARED, DAX_PAGES_PTE);
+	EQ(raw_store(PAGE, 2), 0);
+	dax_test.mutation = DAX_MUTATE_NO_MKCLEAN;
+	EQ(flushed(), 1);
+	EQ(flushed(), 1);
+	unmap();
+}
+
 /* ---- fork ---------------------------------------------------------------------------------------------------- */
 
 static pthread_t main_thread;
@@ -842,7 +1448,7 @@ static void fork_while_a_fault_is_served(void)
 	pid = fork();
 	MUST(pid >= 0);
 	if (!pid) {
-		alarm(20);
+		alarm(200);
 		dax_test = (struct dax_test_hooks){ 0 };
 		dax_vma_put(vma);
 		_exit(0);
@@ -852,6 +1458,180 @@ static void fork_while_a_fault_is_served(void)
 	let_go = 1;
 	pthread_join(thread, NULL);
 	EQ(get(PAGE), 1);
+	unmap();
+}
+
+/* ---- 2 MiB of blocks that are mapped for a load, and what clones share ------------ */
+
+/* Blocks of 2 MiB from BASE on that nobody has stored to. */
+static void put_2mib(void)
+{
+	static char bytes[DAX_PMD_SIZE];
+
+	memset(bytes, 1, sizeof(bytes));
+	EQ(dax_mapping_pwrite(fx.file, bytes, sizeof(bytes),
+			      (dax_loff_t)(BASE << DAX_PAGE_SHIFT)), (int64_t)sizeof(bytes));
+	flushed();
+}
+
+/* The vma shows them by one leaf. */
+static void load_2mib(void)
+{
+	EQ(raw_load(PAGE), 1);
+	CHECK(leaf(PAGE) & LEAF_HUGE);
+}
+
+static void store_to_2mib_mapped_for_a_load(int (*store)(dax_pgoff_t page))
+{
+	set_up_file(RW_SHARED, DAX_PAGES_AUTO);
+	put_2mib();
+	load_2mib();
+	EQ(!(leaf(PAGE) & LEAF_WRITE), is_exact());
+	EQ(store(PAGE), 0);
+	EQ(get(PAGE), 7);
+	CHECK(leaf(PAGE) & LEAF_HUGE);
+	expect_flushed(1, 1);
+	check_invariants(fx.file);
+	unmap();
+}
+
+static int store_7(dax_pgoff_t page)
+{
+	return raw_store(page, 7);
+}
+
+static void stores_to_2mib_mapped_for_a_load(void)
+{
+	store_to_2mib_mapped_for_a_load(store_7);
+	store_to_2mib_mapped_for_a_load(do_call);
+}
+
+static int get_of(struct dax_mapping *file, dax_pgoff_t page)
+{
+	unsigned char byte = 0xee;
+
+	EQ(dax_mapping_pread(file, &byte, 1, (dax_loff_t)(page << DAX_PAGE_SHIFT)), 1);
+	return byte;
+}
+
+static void store_to_2mib_shared_with_a_clone(int (*store)(dax_pgoff_t page))
+{
+	struct dax_mapping *clone;
+
+	set_up_file(RW_SHARED, DAX_PAGES_AUTO);
+	put_2mib();
+	MUST(!dax_mapping_clone(&clone, fx.file));
+	load_2mib();
+	EQ(kind(PAGE), 'r');
+	CHECK(!(leaf(PAGE) & LEAF_WRITE));
+	EQ(store(PAGE), 0);
+	EQ(kind(PAGE), 'w');
+	EQ(get(PAGE), 7);
+	EQ(get_of(clone, PAGE), 1);
+	CHECK(is_dirty(PAGE));
+	check_invariants(fx.file);
+	dax_mapping_put(clone);
+	unmap();
+}
+
+static void stores_to_2mib_shared_with_a_clone(void)
+{
+	store_to_2mib_shared_with_a_clone(store_7);
+	store_to_2mib_shared_with_a_clone(do_call);
+}
+
+/* An entry of 2 MiB of which one page is shared does not become DIRTY: another
+ * mapping, of 4 KiB, may not let the CPU store to the pages beside it. */
+static void store_beside_a_shared_page(void)
+{
+	const size_t bytes = (size_t)PAGE << DAX_PAGE_SHIFT;
+	struct dax_mapping *other_file;
+	struct dax_vma *other;
+	volatile char *more;
+
+	set_up_file(RW_SHARED, DAX_PAGES_AUTO);
+	MUST(!new_vma(&other, RW_SHARED, DAX_PAGES_PTE, 0));
+	more = (char *)dax_vma_address(other) + bytes;
+	put_2mib();
+	MUST(!dax_mapping_clone(&other_file, fx.file));
+	EQ(dax_mapping_punch_hole(other_file, 0, (int64_t)bytes), 0);
+	EQ(dax_mapping_truncate(other_file, (dax_loff_t)(bytes + DAX_PAGE_SIZE)), 0);
+	load_2mib();
+	EQ(kind(PAGE), 'r');
+	EQ(more[DAX_PAGE_SIZE], 1);
+	more[DAX_PAGE_SIZE] = 7;
+	dax_vma_put(other);	/* what was stored through it counts by now */
+	check_invariants(fx.file);
+	CHECK(is_dirty(PAGE + 1));
+	EQ(get(PAGE + 1), 7);
+	EQ(raw_store(PAGE, 8), 0);
+	EQ(get(PAGE), 8);
+	EQ(get_of(other_file, PAGE), 1);
+	check_invariants(fx.file);
+	dax_mapping_put(other_file);
+	unmap();
+}
+
+/* Pages that are mapped read-only stay so when those around them are mapped. */
+static void run_around_a_page_of_a_frozen_file(void)
+{
+	set_up_file(RW_SHARED, DAX_PAGES_PTE);
+	for (dax_pgoff_t i = 0; i < 8; i++)
+		put(PAGE + i, 1);
+	EQ(dax_mapping_freeze(fx.file), 0);
+	EQ(raw_load(PAGE + 4), 1);
+	EQ(kind(PAGE + 4), 'r');
+	EQ(dax_mapping_thaw(fx.file), 0);
+	EQ(vma_fault_around(vma, PAGE, 8, false), 8);
+	CHECK(!(leaf(PAGE + 4) & LEAF_WRITE));
+	EQ(kind(PAGE + 4), 'r');
+	EQ(raw_store(PAGE + 4, 7), 0);
+	EQ(get(PAGE + 4), 7);
+	EQ(raw_store(PAGE + 5, 7), 0);
+	EQ(get(PAGE + 5), 7);
+	expect_flushed(2, 8);
+	unmap();
+}
+
+/* Once: the first piece has gone, and somebody stores through the other. */
+static void store_elsewhere(enum dax_test_point point)
+{
+	if (point == DAX_TEST_PIECE_GONE && atomic_exchange(&to_store, 0))
+		*(volatile char *)at(PAGE) = 7;
+}
+
+/* What is compared can be stored to by the CPU, up to the moment when its piece
+ * goes: such a store is not lost. */
+static void store_during_dedupe(void)
+{
+	const dax_loff_t pos = (dax_loff_t)(PAGE << DAX_PAGE_SHIFT);
+	struct dax_vma_attr attr = {
+		.struct_size = sizeof(attr), .flags = RW_SHARED, .delivery = delivery,
+		.length = (uint64_t)PAGES << DAX_PAGE_SHIFT, .backend = DAX_BACKEND_REAL,
+	};
+	struct dax_mapping_attr file = {
+		.struct_size = sizeof(file), .size = PAGES << DAX_PAGE_SHIFT,
+	};
+	struct dax_mapping *src;
+	struct dax_vma *other;
+	int64_t ret;
+
+	set_up_file(RW_SHARED, DAX_PAGES_PTE);
+	MUST(!dax_mapping_new(&src, fx.dev, &file));
+	MUST(!dax_vma_new(&other, src, &attr));
+	EQ(raw_store(PAGE, 1), 0);
+	((volatile char *)dax_vma_address(other))[pos] = 1;
+	to_store = 1;
+	dax_test.yield = store_elsewhere;
+	ret = dax_mapping_dedupe_range(fx.file, pos, src, pos, DAX_PAGE_SIZE);
+	dax_test.yield = NULL;
+	EQ(to_store, 0);
+	EQ(ret, -EBADE);
+	EQ(get(PAGE), 7);
+	EQ(raw_load(PAGE), 7);
+	EQ(get_of(src, PAGE), 1);
+	dax_vma_put(other);
+	dax_mapping_put(src);
 	unmap();
 }
 
@@ -877,19 +1657,46 @@ static const struct test {
 	{ "finish_cow without memory", cow_without_memory },
 	{ "stores before 2 MiB of zeroes are protected", stray_stores_into_2mib },
 	{ "stores before a page is protected", stray_stores_into_one_page },
+	{ "a run of stores into 2 MiB of zeroes", run_into_2mib },
+	{ "stores before zeroes brought in ahead are protected", stray_stores_ahead },
+	{ "blocks asked for beforehand stay", promised_blocks_stay },
+	{ "stray stores beside faults by calls", stray_stores_beside_calls },
+	{ "stray stores outlive leaves", strays_outlive_leaves },
+	{ "stray stores go with the page", strays_go_with_the_page },
+	{ "what comes after a stray store stays", strays_are_older },
+	{ "an fsync covers stray stores", strays_are_synced },
 	{ "holes around a stray store stay holes", stray_zeroes },
+	{ "zeroes that go before they are looked at", zeroes_taken_away },
+	{ "stores are counted by page", stores_are_counted },
+	{ "stores through two mappings", stores_through_two_mappings },
+	{ "stores to 2 MiB", stores_to_2mib },
+	{ "store before a piece is tracked", store_before_a_piece_is_tracked },
+	{ "late tracking is seen", late_tracking_is_seen },
+	{ "store after protection", store_after_protection },
+	{ "store after the flush", store_after_the_flush },
+	{ "missing mkclean is seen", missing_mkclean_is_seen },
 	{ "stray stores through a private mapping", stray_store_of_a_private_mapping },
 	{ "strays looked for before protection: seen", late_store_is_lost },
 	{ "no protection: seen", unprotected_store_is_lost },
+	{ "large zeroes of a read-only mapping", large_zeroes_of_a_readonly_mapping },
+	{ "stores while zeroes come to a read-only mapping", stores_into_a_readonly_mapping },
 	{ "past the end: SIGBUS, and not after the file has grown", past_the_end },
 	{ "past the end when a load that began before is served", past_the_end_in_between },
+	{ "a system call when a piece of the file has gone", system_call_in_between },
 	{ "dax_vma_new() without memory", new_without_memory },
 	{ "loads and stores without memory", accesses_without_memory },
 	{ "stray stores without memory", strays_without_memory },
 	{ "fork while a fault is served", fork_while_a_fault_is_served },
+	{ "stores to 2 MiB mapped for a load", stores_to_2mib_mapped_for_a_load },
+	{ "stores to 2 MiB shared with a clone", stores_to_2mib_shared_with_a_clone },
+	{ "store beside a shared page of 2 MiB", store_beside_a_shared_page },
+	{ "run around a page of a frozen file", run_around_a_page_of_a_frozen_file },
+	{ "store during dedupe", store_during_dedupe },
 };
 
-static const char *const without[] = { "", "pagemap_scan", "poison", "thp", "move" };
+static const char *const without[] = {
+	"", "pagemap_scan", "poison", "thp", "move", "wp_async", "wp_async,wp_shmem",
+};
 
 enum {
 	NR_TESTS = sizeof(tests) / sizeof(tests[0]),

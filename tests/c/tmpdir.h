@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* tmpdir.h -- a directory that goes away with the program */
+/* tmpdir.h -- a directory in TMPDIR, or /tmp, that goes away with the program */
 #ifndef TMPDIR_H
 #define TMPDIR_H
 
 #include <fcntl.h>
 #include <ftw.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,7 @@
 
 #include "tap.h"
 
-static char tmpdir[64];
+static char tmpdir[PATH_MAX - 64];
 
 static int tmpdir_remove(const char *path, const struct stat *st, int type,
 			 struct FTW *ftw)
@@ -29,17 +30,20 @@ static void tmpdir_clean(void)
 	nftw(tmpdir, tmpdir_remove, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-static void tmpdir_make(void)
+static inline void tmpdir_make(void)
 {
-	strcpy(tmpdir, "/tmp/daxcore-test-XXXXXX");
-	MUST(mkdtemp(tmpdir));
+	const char *parent = getenv("TMPDIR");
+	int n = snprintf(tmpdir, sizeof(tmpdir), "%s/daxcore-test-XXXXXX",
+			 parent && *parent ? parent : "/tmp");
+
+	MUST(n < (int)sizeof(tmpdir) && mkdtemp(tmpdir));
 	atexit(tmpdir_clean);
 }
 
 /* Path of a file in it: valid until the eighth next call. */
-static const char *tmp_path(const char *name)
+static inline const char *tmp_path(const char *name)
 {
-	static char path[8][128];
+	static char path[8][PATH_MAX];
 	static unsigned int next;
 
 	next = (next + 1) % 8;
@@ -48,7 +52,7 @@ static const char *tmp_path(const char *name)
 }
 
 /* Make a file of @size bytes of @value; its path. */
-static const char *tmp_file(const char *name, size_t size, int value)
+static inline const char *tmp_file(const char *name, size_t size, int value)
 {
 	const char *path = tmp_path(name);
 	char *buf = malloc(size + 1);

@@ -2,7 +2,8 @@
 """Files with shared and private mappings, against byte arrays.
 
 A file, later also a clone of it, is changed in every way there is, through two
-shared mappings and a private one to begin with, more and fewer later on.
+shared mappings and a private one to begin with, more and fewer later on: soft
+ones, or real ones that the CPU loads from and stores to.
 After every step the invariants are checked in C on the objects that the step
 worked on, and the bytes around the step, a sample of the others and all private
 copies are compared; at the end of a sequence everything is, through pread and
@@ -18,6 +19,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -32,17 +34,22 @@ from daxcore import (
     FaultError,
     FaultResult,
     File,
+    IomapFlag,
     IomapType,
     NotSupportedError,
 )
 
 MIB = 1 << 20
 AREA = 5 * MIB  # of a file, where things happen: at 0, and at `base`
+REAL_BASE = 6 * MIB
 DEVICE_SIZE = 48 * MIB
 HOST_FRAME = 1 << 51  # of a private copy
 LONGEST = 3 * PAGE
 MAX_VIEWS = 5
 PMD_PAGES = 2 * MIB // PAGE
+TIME_LIMIT = 60  # seconds, of a thread
+LIBC = ctypes.CDLL(None)  # its calls are made without the GIL
+LIBC.memcpy.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 REFUSED = object()  # what a call returns that had no memory
 
 EDGES = [n * MIB + d for n in range(6) for d in (-PAGE, -1, 0, 1, PAGE)]
@@ -101,6 +108,10 @@ class View:
         self.mmap = twin.file.mmap(first * PAGE, nr_pages * PAGE, **how)
 
     @property
+    def real(self):
+        return self.mmap.backend == "real"
+
+    @property
     def start(self):
         return self.first * PAGE
 
@@ -125,6 +136,15 @@ class View:
     def write(self, pos, data):
         return self.mmap.write(pos - self.start, data)
 
+    def raw_read(self, pos, length):
+        """Loads of the CPU, of bytes that are there."""
+        with memoryview(self.mmap) as memory:
+            return bytes(memory[pos - self.start :][:length])
+
+    def raw_write(self, pos, data):
+        """Stores of the CPU, without the GIL."""
+        LIBC.memcpy(self.mmap.address + pos - self.start, data, len(data))
+
     def copy_page(self, n):
         if not self.shared:
             self.copies.setdefault(n, self.twin.bytes.page(n))
@@ -145,28 +165,37 @@ class View:
     def check_copies(self):
         """I15: every private copy is there and holds what was stored."""
         for n, page in self.copies.items():
-            assert self.mmap.pagemap(n, 1)[0] & HOST_FRAME
+            # of a piece of the file the kernel makes a copy by itself
+            assert self.real or self.mmap.pagemap(n, 1)[0] & HOST_FRAME
             assert self.read(n * PAGE, PAGE) == page
+            assert not self.real or self.raw_read(n * PAGE, PAGE) == page
 
     def check_pages(self, numbers):
         """I12: loads of whole pages, faulting as needed."""
         for n in numbers:
             if self.first <= n < self.first + self.nr_pages:
-                assert self.read(n * PAGE, PAGE) == self.shown(n * PAGE, PAGE)
+                assert self.load_page(n) == self.shown(n * PAGE, PAGE)
+
+    def load_page(self, n):
+        return (self.raw_read if self.real else self.read)(n * PAGE, PAGE)
 
 
 class Twin:
     """A file and what it should hold."""
 
-    def __init__(self, file, contents):
+    def __init__(self, file, contents, delivery=None):
         self.file = file
+        self.backend = {"backend": "real", "delivery": delivery} if delivery else {}
         self.address = file.c_address
         self.bytes = contents
         self.unsynced = set()  # pages stored to through a mapping since the last fsync
         self.views = []
 
     def map(self, first, nr_pages, **how):
-        view = View(self, first, nr_pages, **how)
+        """`fault_around` is for real mappings alone."""
+        if not self.backend:
+            how.pop("fault_around", None)
+        view = View(self, first, nr_pages, **self.backend, **how)
         self.views.append(view)
         return view
 
@@ -177,8 +206,11 @@ class Twin:
         assert self.file.pread(length, pos) == self.bytes.read(pos, length)
 
     def check_private(self):
-        copied = sum(len(view.copies) for view in self.views)
-        assert self.file.stats()["cow_bytes"] == PAGE * copied
+        copied = [PAGE * len(view.copies) for view in self.views]
+        if self.backend:
+            assert [view.mmap.memory()["copy_bytes"] for view in self.views] == copied
+        else:
+            assert self.file.stats()["cow_bytes"] == sum(copied)
         for view in self.views:
             view.check_copies()
 
@@ -205,7 +237,9 @@ class Twin:
 
     def check_dirty(self):
         """What was stored is DIRTY until it is synced, whatever becomes of the
-        entries around it."""
+        entries around it; not so what the CPU stored, which nobody has seen."""
+        if self.backend:
+            return
         dirty = set()
         for first, order in self.dirty_entries(0, 1 << 52):
             dirty.update(range(first, first + (1 << order)))
@@ -260,6 +294,7 @@ class FileMachine(RuleBasedStateMachine):
     policy = "zero-page"
     pages = "pmd"
     blocks = "extent_map"
+    delivery = None  # of real mappings
 
     # ---- beginning and end -------------------------------------------------------
 
@@ -269,7 +304,8 @@ class FileMachine(RuleBasedStateMachine):
         backing=st.sampled_from(["memory", "file"]),
     )
     def open(self, base, where, backing):
-        self.base = base
+        # real mappings have their holes mapped beforehand: not too many
+        self.base = min(base, REAL_BASE) if self.delivery else base
         self.nr_checks = 0
         self.touched = (0, 0)
         self.directory = None
@@ -277,10 +313,11 @@ class FileMachine(RuleBasedStateMachine):
         self.twins = []
         size = self.at(where, SparseBytes(0))
         file = self.open_sparse(size) if self.sparse else self.create(size, backing)
-        twin = Twin(file, SparseBytes(size))
+        twin = Twin(file, SparseBytes(size), self.delivery)
         self.twins.append(twin)
         nr = self.limit // PAGE
-        twin.map(0, nr, pages=self.kinds[0])
+        around = None if self.delivery == "thread" else 0  # each fault takes long
+        twin.map(0, nr, pages=self.kinds[0], fault_around=around)
         twin.map(0, nr, pages="pte")
         twin.map(0, nr, pages=self.kinds[0], shared=False)
 
@@ -402,12 +439,19 @@ class FileMachine(RuleBasedStateMachine):
 
     # ---- through mappings --------------------------------------------------------
 
+    def raw(self, view, oom):
+        """Is it a load or store of the CPU?  Such a one cannot be refused."""
+        return view.real and not oom and self.nr_checks % 4
+
     @step(which=WHICH, where=WHERE, length=LENGTHS, oom=OOM)
     def load(self, which, where, length, oom):
         view, pos, length = self.begin_view("load", which, where, length)
         if view.legal(pos, length) < length:
             with pytest.raises(FaultError):
                 view.read(pos, length)
+            return
+        if self.raw(view, oom):
+            assert view.raw_read(pos, length) == view.shown(pos, length)
             return
         data = self.attempt(oom, view.read, pos, length)
         assert data is REFUSED or data == view.shown(pos, length)
@@ -420,6 +464,8 @@ class FileMachine(RuleBasedStateMachine):
             with pytest.raises(FaultError) as caught:
                 view.write(pos, data)
             assert caught.value.nbytes == len(legal)
+        elif self.raw(view, oom):
+            view.raw_write(pos, data)
         else:
             if oom:
                 legal = data[: PAGE - pos % PAGE]  # all or nothing
@@ -474,7 +520,8 @@ class FileMachine(RuleBasedStateMachine):
             pos = min(pos, twin.bytes.size - 2 * MIB)
             pos -= pos % (2 * MIB)
             self.fill(twin, pos, fresh)
-        with twin.file.mmap(0, self.limit + 2 * MIB, pages=self.pages) as m:
+        how = twin.backend | ({"fault_around": 0} if twin.backend else {})
+        with twin.file.mmap(0, self.limit + 2 * MIB, pages=self.pages, **how) as m:
             result = m.fault(pos // PAGE, write=write)
         first = pos - pos % (2 * MIB) if self.pages == "pmd" else pos
         if first >= twin.bytes.nr_pages * PAGE:
@@ -507,7 +554,8 @@ class FileMachine(RuleBasedStateMachine):
         for first in {start, view.fold(self.base)}:
             length = min(view.inside(first, AREA), size - first)
             if length > 0:
-                assert view.read(first, length) == view.shown(first, length)
+                read = view.raw_read if view.real else view.read
+                assert read(first, length) == view.shown(first, length)
 
     @step(which=WHICH, where=WHERE, length=RANGES, kind=WHICH, shared=st.booleans(),
           oom=OOM)  # fmt: skip
@@ -517,7 +565,9 @@ class FileMachine(RuleBasedStateMachine):
             twin.views.pop().mmap.close()
         kind = self.kinds[kind % len(self.kinds)]
         nr = -(-length // PAGE)
-        self.attempt(oom, twin.map, pos // PAGE, nr, pages=kind, shared=shared)
+        around = None if which % 2 else 0
+        self.attempt(oom, twin.map, pos // PAGE, nr, pages=kind, shared=shared,
+                     fault_around=around)  # fmt: skip
 
     @step(which=WHICH)
     def munmap(self, which):
@@ -576,6 +626,125 @@ class FileMachine(RuleBasedStateMachine):
             twin.tail_may_be_zero()
         else:
             twin.bytes.resize(max(twin.bytes.size, pos + length))
+
+    # ---- frozen, pinned, collected ------------------------------------------------
+
+    def changes(self, view, pos, data):
+        """Calls that wait for a thaw, each with what it does to the bytes."""
+        twin = view.twin
+        file, length = twin.file, len(data)
+        end = min(pos + PAGE, self.limit)
+        store = view.raw_write if self.raw(view, None) else view.write
+        return {
+            "store": (lambda: store(pos, data), lambda: view.stored(pos, data)),
+            "pwrite": (
+                lambda: file.pwrite(data, pos),
+                lambda: twin.bytes.write(pos, data),
+            ),
+            "punch": (
+                lambda: file.punch_hole(pos, length),
+                lambda: self.punched(twin, pos, length),
+            ),
+            "fallocate": (
+                lambda: file.fallocate(pos, end - pos),
+                lambda: twin.bytes.resize(max(twin.bytes.size, end)),
+            ),
+        }
+
+    @step(which=WHICH, where=WHERE, data=DATA, what=st.integers(0, 7))
+    def frozen(self, which, where, data, what):
+        """A call of another thread waits, and nothing changes meanwhile."""
+        view, pos, length = self.begin_view("frozen", which, where, len(data), True)
+        data = data[: view.legal(pos, length)]
+        if not data:
+            return
+        changes = self.changes(view, pos, data)
+        call, changed = list(changes.values())[what % len(changes)]
+        with ThreadPoolExecutor(1) as pool:
+            self.call_while_frozen(view, pos, data, lambda: pool.submit(call))
+        changed()
+
+    def call_while_frozen(self, view, pos, data, start):
+        twin = view.twin
+        twin.file.freeze()
+        twin.unsynced.clear()
+        with pytest.raises(OSError) as caught:
+            twin.file.freeze()
+        assert caught.value.errno == errno.EBUSY
+        try:
+            future = start()
+            self.check_while_frozen(view, pos, data)
+        finally:
+            twin.file.thaw()
+        future.result(TIME_LIMIT)
+
+    def check_while_frozen(self, view, pos, data):
+        twin = view.twin
+        twin.check(max(0, pos - PAGE), len(data) + 2 * PAGE)
+        assert not twin.dirty_entries(0, 1 << 52)
+        view.check_pages(range(pos // PAGE, (pos + len(data) - 1) // PAGE + 1))
+        for each in twin.views:
+            if not each.shared and each.fold(pos) == pos:
+                self.store_through(each, pos, data)
+        self.check_medium(twin)
+
+    @step(which=WHICH, where=WHERE, data=DATA, write=st.booleans())
+    def pin(self, which, where, data, write):
+        """A range is looked at, or stored to, where it is; calls that would take
+        its blocks away are refused to who holds it, and change nothing."""
+        view, pos, length = self.begin_view("pin", which, where, len(data), True)
+        twin = view.twin
+        data = data[: min(length, twin.bytes.size - pos)]
+        if not data or pos >= twin.bytes.size:
+            return
+        if self.sparse:
+            with pytest.raises(NotSupportedError):
+                twin.file.pin(pos, len(data), write=write)
+            return
+        with twin.file.pin(pos, len(data), write=write) as pin:
+            data = data[: len(pin)]
+            with memoryview(pin) as memory:
+                self.use_pin(view, pos, data, memory)
+        self.check_blocks()
+
+    def use_pin(self, view, pos, data, memory):
+        twin = view.twin
+        assert memory == twin.bytes.read(pos, len(memory))
+        if not memory.readonly:
+            memory[:] = data
+            twin.bytes.store(pos, data)
+            twin.unsynced.update(n for n, _, _ in pieces(pos, data))
+        assert view.read(pos, len(data)) == twin.bytes.read(pos, len(data))
+        if memory.readonly and not self.owns_blocks(twin, pos, len(memory)):
+            return  # a store goes elsewhere
+        # through another mapping, a page that was pinned
+        self.store_through(view, pos, bytes(reversed(data)))
+        assert memory == twin.bytes.read(pos, len(memory))
+        if self.nr_checks % 3 == 0:
+            self.fsync_twin(twin)
+        first, last = pos // PAGE, (pos + len(memory) - 1) // PAGE
+        for call in (
+            lambda: twin.file.truncate(first * PAGE),
+            lambda: twin.file.punch_hole(first * PAGE, (last + 1 - first) * PAGE),
+        ):
+            with pytest.raises(BufferError):
+                call()
+        assert memory == twin.bytes.read(pos, len(memory))
+
+    def owns_blocks(self, twin, pos, length):
+        rows = twin.file.extents(pos, length)
+        shared = rows["flags"] & IomapFlag.SHARED != 0
+        return (rows["type"] == IomapType.MAPPED).all() and not shared.any()
+
+    @step(which=WHICH)
+    def collect(self, which):
+        """Entries that are empty go, and nothing else."""
+        twin, _ = self.begin("collect", which)
+        rows = twin.file.entries()
+        assert twin.file.collect() >= rows["empty"].sum()
+        kept = twin.file.entries()
+        assert not kept["empty"].any()
+        assert (kept["index"] == rows["index"][~rows["empty"]]).all()
 
     # ---- what not every build has ------------------------------------------------
 
@@ -648,7 +817,7 @@ class FileMachine(RuleBasedStateMachine):
         twin.unsynced.clear()  # it may have been synced for that
         if file is REFUSED:
             return
-        copy = Twin(file, twin.bytes.copy())
+        copy = Twin(file, twin.bytes.copy(), self.delivery)
         self.twins.append(copy)
         nr = self.limit // PAGE
         copy.map(0, nr, pages=self.kinds[0])
@@ -762,8 +931,8 @@ class FileMachine(RuleBasedStateMachine):
         return (rules - set(cls.ran)) | (met - set(+cls.stats))
 
 
-def file_machine(policy, pages, blocks):
+def file_machine(policy, pages, blocks, delivery=None):
     """The machine of one configuration, with counters of its own."""
-    names = {"policy": policy, "pages": pages, "blocks": blocks}
+    names = {"policy": policy, "pages": pages, "blocks": blocks, "delivery": delivery}
     counters = {"ran": Counter(), "stats": Counter()}
     return type("Machine", (FileMachine,), names | counters)
