@@ -60,6 +60,14 @@ def test_bench_fault_program(build):
         assert results["floor"]["of_floor"] == 1
 
 
+def test_loops_load_beside_each_other(build):
+    """As make gates has them: all of them in one process, with the library."""
+    names = ["fault", "tree", "writeback", "rw", "real"]
+    paths = [str(build / f"libbench_{name}.so") for name in names]
+    code = "import ctypes, sys, daxcore\nfor path in sys.argv[1:]: ctypes.CDLL(path)"
+    subprocess.run([sys.executable, "-c", code, *paths], check=True)
+
+
 def test_bench_tree_program(build):
     data = output(build / "bench_tree", "--pages", "1024", "--rounds", "1")
     times = [value for name, value in data.items() if name not in ("entries", "rounds")]
