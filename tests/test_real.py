@@ -1217,21 +1217,31 @@ def test_a_process_that_may_not_see_its_page_map(delivery):
     )
 
 
-# A seccomp filter: userfaultfd(2) fails, and /dev/userfaultfd cannot be opened.
-FILTERED = """
+# Programs of four numbers an instruction are seccomp filters from then on.
+SECCOMP = """
 NUMBER = {"x86_64": 323, "aarch64": 282}[os.uname().machine]
-prog = struct.pack("HBBI" * 4,
+
+def filter_calls(*numbers):
+    libc = ctypes.CDLL(None, use_errno=True)
+    nr = len(numbers) // 4
+    buf = ctypes.create_string_buffer(struct.pack("HBBI" * nr, *numbers))
+    fprog = struct.pack("HxxxxxxQ", nr, ctypes.addressof(buf))
+    assert libc.prctl(38, 1, 0, 0, 0) == 0
+    assert libc.prctl(22, 2, fprog, 0, 0) == 0, ctypes.get_errno()
+"""
+
+# userfaultfd(2) fails, and /dev/userfaultfd cannot be opened.
+FILTERED = (
+    SECCOMP
+    + """
+filter_calls(
     0x20, 0, 0, 0,            # the call's number
     0x15, 0, 1, NUMBER,       # is it userfaultfd?
     0x06, 0, 0, 0x00050000 | int(sys.argv[3]),
     0x06, 0, 0, 0x7fff0000)   # allowed
-libc = ctypes.CDLL(None, use_errno=True)
-buf = ctypes.create_string_buffer(prog)
-fprog = struct.pack("HxxxxxxQ", 4, ctypes.addressof(buf))
-assert libc.prctl(38, 1, 0, 0, 0) == 0
-assert libc.prctl(22, 2, fprog, 0, 0) == 0, ctypes.get_errno()
 file = device.create_file(MIB)
 """
+)
 
 
 @pytest.mark.parametrize("delivery", ["thread", "signal"])
@@ -1257,21 +1267,18 @@ file.close()
 
 
 # The same, for user mode alone: as before Linux 5.11.
-NO_USER_MODE = """
-NUMBER = {"x86_64": 323, "aarch64": 282}[os.uname().machine]
-prog = struct.pack("HBBI" * 6,
+NO_USER_MODE = (
+    SECCOMP
+    + """
+filter_calls(
     0x20, 0, 0, 0,            # the call's number
     0x15, 0, 3, NUMBER,       # is it userfaultfd?
     0x20, 0, 0, 16,           # its flags
     0x45, 0, 1, 1,            # UFFD_USER_MODE_ONLY?
     0x06, 0, 0, 0x00050016,   # EINVAL
     0x06, 0, 0, 0x7fff0000)   # allowed
-libc = ctypes.CDLL(None, use_errno=True)
-buf = ctypes.create_string_buffer(prog)
-fprog = struct.pack("HxxxxxxQ", 6, ctypes.addressof(buf))
-assert libc.prctl(38, 1, 0, 0, 0) == 0
-assert libc.prctl(22, 2, fprog, 0, 0) == 0, ctypes.get_errno()
 """
+)
 
 
 @pytest.mark.parametrize("delivery", ["thread", "signal"])
