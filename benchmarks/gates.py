@@ -634,19 +634,24 @@ def bare_touch(work, delivery, order=None, fd=-1):
     )
 
 
-def real_write_gates(device, tmpfs):
-    """Point 13: first writes, one by one and in a row."""
+def single_write_gates(what, work, fd=-1, **where):
+    """First writes one by one, by both deliveries, against the bare calls."""
     order = native.permutation(SINGLE_PAGES)
     for delivery in ("signal", "thread"):
-        how = {"device": device, "delivery": delivery, "order": order, "write": True}
+        how = {**where, "delivery": delivery, "order": order, "write": True}
         calls = {
             "real": real_touch(**how),
-            "bare": bare_touch(native.STORE, delivery, order),
+            "bare": bare_touch(work, delivery, order, fd),
         }
         with placed(delivery):
             ns = interleaved(calls, SINGLE_ROUNDS)
-        what = f"real first write random, {delivery} / its calls"
-        yield _twin_gate(what, ns["real"], ns["bare"])
+        name = f"real first write {what}, {delivery} / its calls"
+        yield _twin_gate(name, ns["real"], ns["bare"])
+
+
+def real_write_gates(device, tmpfs):
+    """Point 13: first writes, one by one and in a row."""
+    yield from single_write_gates("random", native.STORE, device=device)
     times = real_rounds(
         {
             "real": (native.ENGINE, PAGES, {"device": device, "write": True}),
@@ -666,18 +671,8 @@ def file_on_disk():
 
 def real_sparse_gates():
     """Point 13: first writes to a sparse file, one by one and in a row."""
-    order = native.permutation(SINGLE_PAGES)
     with file_on_disk() as (path, fd):
-        for delivery in ("signal", "thread"):
-            how = {"path": path, "delivery": delivery, "order": order, "write": True}
-            calls = {
-                "real": real_touch(**how),
-                "bare": bare_touch(native.STORE_SPARSE, delivery, order, fd),
-            }
-            with placed(delivery):
-                ns = interleaved(calls, SINGLE_ROUNDS)
-            what = f"real first write sparse, {delivery} / its calls"
-            yield _twin_gate(what, ns["real"], ns["bare"])
+        yield from single_write_gates("sparse", native.STORE_SPARSE, fd, path=path)
         times = real_rounds(
             {
                 "real": (native.SPARSE, PAGES, {"path": path, "write": True}),
