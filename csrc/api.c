@@ -192,21 +192,29 @@ static const struct dax_policy *const policies[] = {
 	[DAX_POLICY_PAGE_CACHE] = &page_cache_policy,
 };
 
+static int new_with_ops(struct dax_mapping **ret_mapping, struct dax_device *dev,
+			const struct dax_mapping_attr *attr,
+			const struct dax_iomap_ops *ops, void *private_data)
+{
+	struct dax_mapping_attr own = *attr;
+
+	own.ops = ops;
+	own.private_data = private_data;
+	return mapping_new(ret_mapping, dev, &own, policies[attr->policy]);
+}
+
 /* A file over the built-in block map. */
 static int new_with_extent_map(struct dax_mapping **ret_mapping,
 			       struct dax_device *dev,
 			       const struct dax_mapping_attr *attr)
 {
-	struct dax_mapping_attr own = *attr;
 	struct extent_map *map;
 	int ret;
 
 	ret = extent_map_new(&map, dev, attr->size < 0 ? 0 : attr->size);
 	if (ret)
 		return ret;
-	own.ops = &extent_map_ops;
-	own.private_data = map;
-	ret = mapping_new(ret_mapping, dev, &own, policies[attr->policy]);
+	ret = new_with_ops(ret_mapping, dev, attr, &extent_map_ops, map);
 	if (ret)
 		extent_map_destroy(map);
 	else
@@ -254,7 +262,6 @@ int dax_mapping_new_extents(struct dax_mapping **ret_mapping,
 			    const struct dax_mapping_attr *attr,
 			    const struct dax_extent *rows, size_t nr)
 {
-	struct dax_mapping_attr own = *attr;
 	struct extent_table *table = NULL;
 	int ret;
 
@@ -264,9 +271,7 @@ int dax_mapping_new_extents(struct dax_mapping **ret_mapping,
 		ret = extent_table_new(&table, rows, nr);
 	if (ret)
 		return ret;
-	own.ops = &extent_table_ops;
-	own.private_data = table;
-	ret = mapping_new(ret_mapping, dev, &own, policies[attr->policy]);
+	ret = new_with_ops(ret_mapping, dev, attr, &extent_table_ops, table);
 	if (ret)
 		extent_table_destroy(table);
 	return ret;
